@@ -1,0 +1,130 @@
+//! Reason codes of MQTT 5.0, and what they become below 5.0.
+//!
+//! Source: MQTT 5.0 section 2.4; MQTT 3.1.1 table 3.1.
+
+macro_rules! reason_codes {
+    ($($(#[$doc:meta])* $name:ident = $value:literal, $text:literal;)*) => {
+        /// A reason code. Codes of 0x80 and above are failures.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+        #[repr(u8)]
+        pub enum ReasonCode { $($(#[$doc])* $name = $value,)* }
+
+        impl ReasonCode {
+            /// Reads a code; an undefined number is nothing.
+            #[must_use]
+            pub const fn from_byte(byte: u8) -> Option<Self> {
+                match byte { $($value => Some(Self::$name),)* _ => None }
+            }
+
+            /// The number on the wire.
+            #[must_use]
+            pub const fn byte(self) -> u8 {
+                match self { $(Self::$name => $value,)* }
+            }
+
+            /// The standard's name of the code, in lower case.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reason_codes! {
+    /// 0x00: success, normal disconnection, or granted QoS 0.
+    #[default]
+    Success = 0x00, "success";
+    /// 0x01: granted QoS 1.
+    GrantedQoS1 = 0x01, "granted QoS 1";
+    /// 0x02: granted QoS 2.
+    GrantedQoS2 = 0x02, "granted QoS 2";
+    /// 0x04.
+    DisconnectWithWill = 0x04, "disconnect with will message";
+    /// 0x10.
+    NoMatchingSubscribers = 0x10, "no matching subscribers";
+    /// 0x11.
+    NoSubscriptionExisted = 0x11, "no subscription existed";
+    /// 0x18.
+    ContinueAuthentication = 0x18, "continue authentication";
+    /// 0x19.
+    ReAuthenticate = 0x19, "re-authenticate";
+    /// 0x80.
+    UnspecifiedError = 0x80, "unspecified error";
+    /// 0x81.
+    MalformedPacket = 0x81, "malformed packet";
+    /// 0x82.
+    ProtocolError = 0x82, "protocol error";
+    /// 0x83.
+    ImplementationSpecificError = 0x83, "implementation specific error";
+    /// 0x84.
+    UnsupportedProtocolVersion = 0x84, "unsupported protocol version";
+    /// 0x85.
+    ClientIdNotValid = 0x85, "client identifier not valid";
+    /// 0x86.
+    BadUserNameOrPassword = 0x86, "bad user name or password";
+    /// 0x87.
+    NotAuthorized = 0x87, "not authorized";
+    /// 0x88.
+    ServerUnavailable = 0x88, "server unavailable";
+    /// 0x89.
+    ServerBusy = 0x89, "server busy";
+    /// 0x8A.
+    Banned = 0x8a, "banned";
+    /// 0x8B.
+    ServerShuttingDown = 0x8b, "server shutting down";
+    /// 0x8C.
+    BadAuthenticationMethod = 0x8c, "bad authentication method";
+    /// 0x8D.
+    KeepAliveTimeout = 0x8d, "keep alive timeout";
+    /// 0x8E.
+    SessionTakenOver = 0x8e, "session taken over";
+    /// 0x8F.
+    TopicFilterInvalid = 0x8f, "topic filter invalid";
+    /// 0x90.
+    TopicNameInvalid = 0x90, "topic name invalid";
+    /// 0x91.
+    PacketIdInUse = 0x91, "packet identifier in use";
+    /// 0x92.
+    PacketIdNotFound = 0x92, "packet identifier not found";
+    /// 0x93.
+    ReceiveMaximumExceeded = 0x93, "receive maximum exceeded";
+    /// 0x94.
+    TopicAliasInvalid = 0x94, "topic alias invalid";
+    /// 0x95.
+    PacketTooLarge = 0x95, "packet too large";
+    /// 0x96.
+    MessageRateTooHigh = 0x96, "message rate too high";
+    /// 0x97.
+    QuotaExceeded = 0x97, "quota exceeded";
+    /// 0x98.
+    AdministrativeAction = 0x98, "administrative action";
+    /// 0x99.
+    PayloadFormatInvalid = 0x99, "payload format invalid";
+    /// 0x9A.
+    RetainNotSupported = 0x9a, "retain not supported";
+    /// 0x9B.
+    QoSNotSupported = 0x9b, "QoS not supported";
+    /// 0x9C.
+    UseAnotherServer = 0x9c, "use another server";
+    /// 0x9D.
+    ServerMoved = 0x9d, "server moved";
+    /// 0x9E.
+    SharedSubscriptionsNotSupported = 0x9e, "shared subscriptions not supported";
+    /// 0x9F.
+    ConnectionRateExceeded = 0x9f, "connection rate exceeded";
+    /// 0xA0.
+    MaximumConnectTime = 0xa0, "maximum connect time";
+    /// 0xA1.
+    SubscriptionIdsNotSupported = 0xa1, "subscription identifiers not supported";
+    /// 0xA2.
+    WildcardSubscriptionsNotSupported = 0xa2, "wildcard subscriptions not supported";
+}
+
+impl ReasonCode {
+    /// Whether the code says that something failed.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        self.byte() >= 0x80
+    }
+}

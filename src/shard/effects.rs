@@ -1,0 +1,79 @@
+//! What a shard is told and what it asks for: the vocabulary between a shard and whoever drives it.
+
+use std::net::SocketAddr;
+
+use broker::{Batch, CoreId, Notice};
+use stdx::Instant;
+
+/// Names one connection of one core. Packs into 64 bits for a completion's user data.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnId {
+    /// Slot in the connection table.
+    pub index: u32,
+    /// How often the slot was used before; a late event of an earlier life does not match.
+    pub generation: u32,
+}
+
+/// Which listener of the configuration a connection came through.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ListenerId(pub u16);
+
+/// A connection that was just accepted on this core; nothing was read from it yet.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The listener.
+    pub listener: ListenerId,
+    /// The peer's address.
+    pub peer: SocketAddr,
+}
+
+/// A connection on its way from the core that accepted it to its home core. The socket travels beside it.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The listener.
+    pub listener: ListenerId,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// When it was accepted: the connect timeout counts from here.
+    pub accepted_at: Instant,
+    /// Everything read so far: a whole CONNECT and perhaps bytes behind it.
+    pub bytes: Vec<u8>,
+}
+
+/// A connection whose home is another core: stop reading, take the socket, and ship both.
+#[derive(Debug)]
+pub struct Moved {
+    /// Its name here, dead from now on.
+    pub conn: ConnId,
+    /// Its home.
+    pub to: CoreId,
+    /// What the home core needs.
+    pub arrival: Box<Arrival>,
+}
+
+/// A connection to be closed gently: send `last` behind everything taken before, shut down the write side, drain reads
+/// for a moment, then close.
+#[derive(Debug)]
+pub struct Closing {
+    /// Its name, dead from now on.
+    pub conn: ConnId,
+    /// The last bytes; may be empty.
+    pub last: Vec<u8>,
+}
+
+/// What must be done after a turn, in this order: moves, sends, closes, batches.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Connections that have found their home on this core: read them continuously from now on.
+    pub adopted: Vec<ConnId>,
+    /// Connections that leave for another core.
+    pub moved: Vec<Moved>,
+    /// Connections with bytes to send; fetch them with `Shard::take_out`. No connection stands here twice.
+    pub dirty: Vec<ConnId>,
+    /// Connections to close.
+    pub closing: Vec<Closing>,
+    /// One batch at most for each other core, to be handed over in order.
+    pub batches: Vec<(CoreId, Batch)>,
+    /// What a human may want to know.
+    pub notices: Vec<Notice>,
+}
