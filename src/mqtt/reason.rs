@@ -127,4 +127,41 @@ impl ReasonCode {
     pub const fn is_failure(self) -> bool {
         self.byte() >= 0x80
     }
+
+    /// The return code of a CONNACK below 5.0; `None` where the connection is closed without one.
+    ///
+    /// Source: MQTT 3.1.1 table 3.1, [MQTT-3.2.2-6].
+    #[must_use]
+    pub const fn connack_return_code(self) -> Option<u8> {
+        match self {
+            Self::Success => Some(0),
+            Self::UnsupportedProtocolVersion => Some(1),
+            Self::ClientIdNotValid => Some(2),
+            Self::ServerUnavailable
+            | Self::ServerBusy
+            | Self::QuotaExceeded
+            | Self::UseAnotherServer
+            | Self::ServerMoved
+            | Self::ConnectionRateExceeded => Some(3),
+            Self::BadUserNameOrPassword => Some(4),
+            Self::NotAuthorized | Self::Banned => Some(5),
+            // The other codes tell of what 3.1.1 closes for in silence.
+            _ => None,
+        }
+    }
+
+    /// Whether a 5.0 CONNACK has the code. Source: [MQTT-3.2.2-8], table 3-1.
+    #[must_use]
+    pub const fn is_in_connack(self) -> bool {
+        matches!(
+            self.byte(),
+            0x00 | 0x80..=0x8a | 0x8c | 0x90 | 0x95 | 0x97 | 0x99..=0x9d | 0x9f
+        )
+    }
+
+    /// Whether a server may send the code in a DISCONNECT. Source: [MQTT-3.14.2-1], table 3-10.
+    #[must_use]
+    pub const fn is_in_server_disconnect(self) -> bool {
+        matches!(self.byte(), 0x00 | 0x80..=0x83 | 0x87 | 0x89 | 0x8b | 0x8d..=0x90 | 0x93..=0xa2)
+    }
 }

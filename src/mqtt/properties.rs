@@ -1,0 +1,280 @@
+//! Properties: the table of all 27, the one loop that checks them, and the two readers of checked ones.
+//!
+//! Why a table: where a property may stand, how it is written, whether it may repeat and which values it may have are
+//! facts; the decoder, the forwarder and the tests read the same row.
+//!
+//! Invariants:
+//! - [`walk`] is the only place that judges properties; it visits each after all its checks.
+//! - [`user`] and [`forwardable`] read property bytes that a decoded packet carries; on other bytes they stop early
+//!   and do not panic.
+//!
+//! Source: MQTT 5.0 section 2.2.2.2.
+
+use crate::cursor::Cursor;
+use crate::{Violation, topic};
+
+/// How a property's value is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Shape {
+    Byte,
+    Two,
+    Four,
+    Varint,
+    Text,
+    Binary,
+    Pair,
+}
+
+/// Which values a property may have, beyond what its shape can say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Range {
+    Any,
+    /// Zero or one.
+    Boolean(Violation),
+    NonZero(Violation),
+    /// A topic name: not empty, no wildcard.
+    Name,
+}
+
+/// Where a property stands: one bit per packet type, and bit 0 for the will.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place(u16);
+
+impl Place {
+    pub(crate) const WILL: Self = Self(1);
+    pub(crate) const CONNECT: Self = Self(1 << 1);
+    pub(crate) const CONNACK: Self = Self(1 << 2);
+    pub(crate) const PUBLISH: Self = Self(1 << 3);
+    pub(crate) const PUBACK: Self = Self(1 << 4);
+    pub(crate) const PUBREC: Self = Self(1 << 5);
+    pub(crate) const PUBREL: Self = Self(1 << 6);
+    pub(crate) const PUBCOMP: Self = Self(1 << 7);
+    pub(crate) const SUBSCRIBE: Self = Self(1 << 8);
+    pub(crate) const SUBACK: Self = Self(1 << 9);
+    pub(crate) const UNSUBSCRIBE: Self = Self(1 << 10);
+    pub(crate) const UNSUBACK: Self = Self(1 << 11);
+    pub(crate) const DISCONNECT: Self = Self(1 << 14);
+    pub(crate) const AUTH: Self = Self(1 << 15);
+    /// Every packet that has properties, but not the will.
+    const ALL: Self = Self(0b1100_1111_1111_1110);
+
+    const fn union(places: &[Self]) -> Self {
+        let (mut bits, mut index) = (0, 0);
+        while index < places.len() {
+            bits |= places[index].0;
+            index += 1;
+        }
+        Self(bits)
+    }
+
+    const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    property: Property,
+    shape: Shape,
+    range: Range,
+    repeats: bool,
+    places: Place,
+}
+
+const ONCE: bool = false;
+const OFTEN: bool = true;
+
+macro_rules! properties {
+    ($($name:ident = $id:literal, $shape:ident, $times:ident, $range:expr, [$($place:ident),*];)*) => {
+        /// A property identifier.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub(crate) enum Property { $($name = $id,)* }
+
+        /// The rows by identifier.
+        const ROWS: [Option<Row>; 0x2b] = {
+            let mut rows = [None; 0x2b];
+            $(rows[$id] = Some(Row {
+                property: Property::$name,
+                shape: Shape::$shape,
+                range: $range,
+                repeats: $times,
+                places: Place::union(&[$(Place::$place),*]),
+            });)*
+            rows
+        };
+
+        impl Property {
+            pub(crate) const fn byte(self) -> u8 {
+                match self { $(Self::$name => $id,)* }
+            }
+        }
+    };
+}
+
+properties! {
+    PayloadFormat = 0x01, Byte, ONCE, Range::Boolean(Violation::PayloadFormatOutOfRange), [PUBLISH, WILL];
+    MessageExpiry = 0x02, Four, ONCE, Range::Any, [PUBLISH, WILL];
+    ContentType = 0x03, Text, ONCE, Range::Any, [PUBLISH, WILL];
+    ResponseTopic = 0x08, Text, ONCE, Range::Name, [PUBLISH, WILL];
+    CorrelationData = 0x09, Binary, ONCE, Range::Any, [PUBLISH, WILL];
+    SubscriptionId = 0x0b, Varint, ONCE, Range::NonZero(Violation::SubscriptionIdZero), [PUBLISH, SUBSCRIBE];
+    SessionExpiry = 0x11, Four, ONCE, Range::Any, [CONNECT, CONNACK, DISCONNECT];
+    AssignedClientId = 0x12, Text, ONCE, Range::Any, [CONNACK];
+    ServerKeepAlive = 0x13, Two, ONCE, Range::Any, [CONNACK];
+    AuthenticationMethod = 0x15, Text, ONCE, Range::Any, [CONNECT, CONNACK, AUTH];
+    AuthenticationData = 0x16, Binary, ONCE, Range::Any, [CONNECT, CONNACK, AUTH];
+    RequestProblem = 0x17, Byte, ONCE, Range::Boolean(Violation::RequestProblemOutOfRange), [CONNECT];
+    WillDelay = 0x18, Four, ONCE, Range::Any, [WILL];
+    RequestResponse = 0x19, Byte, ONCE, Range::Boolean(Violation::RequestResponseOutOfRange), [CONNECT];
+    ResponseInformation = 0x1a, Text, ONCE, Range::Any, [CONNACK];
+    ServerReference = 0x1c, Text, ONCE, Range::Any, [CONNACK, DISCONNECT];
+    ReasonString = 0x1f, Text, ONCE, Range::Any,
+        [CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, DISCONNECT, AUTH];
+    ReceiveMaximum = 0x21, Two, ONCE, Range::NonZero(Violation::ReceiveMaximumZero), [CONNECT, CONNACK];
+    TopicAliasMaximum = 0x22, Two, ONCE, Range::Any, [CONNECT, CONNACK];
+    TopicAlias = 0x23, Two, ONCE, Range::Any, [PUBLISH];
+    MaximumQoS = 0x24, Byte, ONCE, Range::Any, [CONNACK];
+    RetainAvailable = 0x25, Byte, ONCE, Range::Any, [CONNACK];
+    User = 0x26, Pair, OFTEN, Range::Any, [ALL, WILL];
+    MaximumPacketSize = 0x27, Four, ONCE, Range::NonZero(Violation::PacketSizeMaximumZero), [CONNECT, CONNACK];
+    WildcardAvailable = 0x28, Byte, ONCE, Range::Any, [CONNACK];
+    SubscriptionIdAvailable = 0x29, Byte, ONCE, Range::Any, [CONNACK];
+    SharedAvailable = 0x2a, Byte, ONCE, Range::Any, [CONNACK];
+}
+
+/// A property's value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Value<'a> {
+    /// A byte, an integer of two or four bytes, or a variable byte integer.
+    Number(u32),
+    Text(&'a str),
+    Binary(&'a [u8]),
+    Pair(&'a str, &'a str),
+}
+
+impl Shape {
+    fn read<'a>(self, cursor: &mut Cursor<'a>) -> Result<Value<'a>, Violation> {
+        Ok(match self {
+            Self::Byte => Value::Number(u32::from(cursor.byte()?)),
+            Self::Two => Value::Number(u32::from(cursor.two()?)),
+            Self::Four => Value::Number(cursor.four()?),
+            Self::Varint => Value::Number(cursor.varint()?),
+            Self::Text => Value::Text(cursor.text()?),
+            Self::Binary => Value::Binary(cursor.binary()?),
+            Self::Pair => Value::Pair(cursor.text()?, cursor.text()?),
+        })
+    }
+
+    /// Steps over a value that was checked before.
+    fn skip(self, cursor: &mut Cursor<'_>) -> Result<(), Violation> {
+        match self {
+            Self::Byte => cursor.take(1).map(drop),
+            Self::Two => cursor.take(2).map(drop),
+            Self::Four => cursor.take(4).map(drop),
+            Self::Varint => cursor.varint().map(drop),
+            Self::Text | Self::Binary => cursor.binary().map(drop),
+            Self::Pair => cursor.binary().and_then(|_| cursor.binary()).map(drop),
+        }
+    }
+}
+
+impl Range {
+    fn check(self, value: Value<'_>) -> Result<(), Violation> {
+        match (self, value) {
+            (Self::Boolean(violation), Value::Number(2..)) | (Self::NonZero(violation), Value::Number(0)) => {
+                Err(violation)
+            }
+            (Self::Name, Value::Text("")) => Err(Violation::ResponseTopicEmpty),
+            (Self::Name, Value::Text(name)) if topic::has_wildcard(name) => {
+                Err(Violation::ResponseTopicHasWildcard)
+            }
+            (Self::Any | Self::Boolean(_) | Self::NonZero(_) | Self::Name, _) => Ok(()),
+        }
+    }
+}
+
+impl Row {
+    fn of(id: u8) -> Option<&'static Self> {
+        // A static, so that the lookup is a load and not a copy of the table.
+        static TABLE: [Option<Row>; 0x2b] = ROWS;
+        TABLE.get(usize::from(id))?.as_ref()
+    }
+}
+
+/// Checks all properties of a packet and shows each to `visit`.
+///
+/// An identifier is a variable byte integer, but all that exist are below 0x80, so any longer one is unknown.
+pub(crate) fn walk<'a>(
+    raw: &'a [u8],
+    place: Place,
+    mut visit: impl FnMut(Property, Value<'a>) -> Result<(), Violation>,
+) -> Result<(), Violation> {
+    let mut cursor = Cursor::new(raw);
+    let mut seen = 0u64;
+    while !cursor.is_empty() {
+        let id = cursor.byte()?;
+        let row = Row::of(id).ok_or(Violation::PropertyUnknown)?;
+        if !row.places.meets(place) {
+            return Err(Violation::PropertyMisplaced);
+        }
+        let bit = 1 << id;
+        if seen & bit != 0 && !row.repeats {
+            return Err(Violation::PropertyRepeated);
+        }
+        seen |= bit;
+        let value = row.shape.read(&mut cursor)?;
+        row.range.check(value)?;
+        visit(row.property, value)?;
+    }
+    Ok(())
+}
+
+/// The user properties among the properties of a decoded packet, in their order, duplicates included.
+/// Source: [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.1.3-10].
+pub fn user(raw: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    let mut cursor = Cursor::new(raw);
+    std::iter::from_fn(move || {
+        loop {
+            let row = Row::of(cursor.byte().ok()?)?;
+            if row.property != Property::User {
+                row.shape.skip(&mut cursor).ok()?;
+                continue;
+            }
+            return match row.shape.read(&mut cursor) {
+                Ok(Value::Pair(key, value)) => Some((key, value)),
+                Ok(Value::Number(_) | Value::Text(_) | Value::Binary(_)) | Err(_) => None,
+            };
+        }
+    })
+}
+
+/// Appends to `out`, in wire form and in their order, the properties of a decoded PUBLISH or will that travel unchanged
+/// to subscribers: payload format indicator, content type, response topic, correlation data and user properties.
+///
+/// Left out is what belongs to one hop: topic alias, message expiry (the receiver gets what is left of it),
+/// subscription identifiers and will delay.
+/// Source: [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20].
+pub fn forwardable(raw: &[u8], out: &mut Vec<u8>) {
+    let mut cursor = Cursor::new(raw);
+    while !cursor.is_empty() {
+        let before = cursor.rest();
+        let Some(row) = cursor.byte().ok().and_then(Row::of) else { return };
+        if row.shape.skip(&mut cursor).is_err() {
+            return;
+        }
+        let travels = match row.property {
+            Property::PayloadFormat
+            | Property::ContentType
+            | Property::ResponseTopic
+            | Property::CorrelationData
+            | Property::User => true,
+            // Every other property speaks to the next hop only.
+            _ => false,
+        };
+        if travels {
+            out.extend_from_slice(&before[..before.len() - cursor.rest().len()]);
+        }
+    }
+}
