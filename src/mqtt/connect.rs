@@ -196,10 +196,10 @@ fn connect_properties(raw: &[u8]) -> Result<ConnectProperties<'_>, Violation> {
             (Property::RequestProblem, Value::Number(flag)) => {
                 found.request_problem_information = Some(flag == 1)
             }
-            (Property::AuthenticationMethod, Value::Text(method)) => {
-                found.authentication_method = Some(method)
+            (Property::AuthenticationMethod, Value::Bytes(method)) => {
+                found.authentication_method = Some(text::check(method)?);
             }
-            (Property::AuthenticationData, Value::Binary(data)) => found.authentication_data = Some(data),
+            (Property::AuthenticationData, Value::Bytes(data)) => found.authentication_data = Some(data),
             // User properties stay in `raw`; the walk lets no other property through.
             _ => {}
         }
@@ -239,7 +239,7 @@ fn will<'a>(
     if topic.is_empty() {
         return Err(Violation::WillTopicEmpty);
     }
-    if topic::has_wildcard(topic) {
+    if topic::has_wildcard(topic.as_bytes()) {
         return Err(Violation::WillTopicHasWildcard);
     }
     if cursor.is_empty() {

@@ -75,6 +75,14 @@ impl<'a> Cursor<'a> {
         text::check(self.binary()?)
     }
 
+    /// A UTF-8 string as bytes: checked, but not needed as text.
+    #[inline]
+    pub(crate) fn checked(&mut self) -> Result<&'a [u8], Violation> {
+        let bytes = self.binary()?;
+        text::validate(bytes)?;
+        Ok(bytes)
+    }
+
     /// A variable byte integer, minimal and of at most four bytes.
     pub(crate) fn varint(&mut self) -> Result<u32, Violation> {
         let mut value = 0;
@@ -102,6 +110,11 @@ impl<'a> Cursor<'a> {
             self.rest = rest;
             return Ok(&[]);
         }
+        self.properties_present()
+    }
+
+    #[inline(never)]
+    fn properties_present(&mut self) -> Result<&'a [u8], Violation> {
         let count = self.varint()?;
         self.take(usize::try_from(count).unwrap_or(usize::MAX))
     }

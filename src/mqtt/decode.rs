@@ -13,7 +13,7 @@ use crate::cursor::Cursor;
 use crate::properties::{self, Place, Property, Value};
 use crate::{
     Ack, Auth, Disconnect, Frame, Packet, Publish, QoS, ReasonCode, Subscribe, Unsubscribe, Version,
-    Violation,
+    Violation, text,
 };
 
 /// Decodes a packet that came after CONNECT.
@@ -73,43 +73,49 @@ fn publish(frame: Frame<'_>, version: Version) -> Result<Publish<'_>, Violation>
     let topic = cursor.binary()?;
     let packet_id = if qos == QoS::AtMostOnce { None } else { Some(cursor.packet_id()?) };
     let raw = if version == Version::V5 { cursor.properties()? } else { &[] };
-    let mut publish = Publish {
+    let found = if raw.is_empty() { PublishProperties::default() } else { publish_properties(raw)? };
+    if topic.is_empty() && found.topic_alias.is_none() {
+        return Err(Violation::TopicEmpty);
+    }
+    Ok(Publish {
         dup,
         qos,
         retain: frame.first & 1 != 0,
         topic,
         packet_id,
-        topic_alias: None,
-        expiry_s: None,
-        payload_is_utf8: false,
+        topic_alias: found.topic_alias,
+        expiry_s: found.expiry_s,
+        payload_is_utf8: found.payload_is_utf8,
         raw,
-        raw_is_forwardable: true,
+        raw_is_forwardable: found.topic_alias.is_none() && found.expiry_s.is_none(),
         payload: cursor.rest(),
-    };
-    if !raw.is_empty() {
-        publish_properties(&mut publish)?;
-    }
-    if topic.is_empty() && publish.topic_alias.is_none() {
-        return Err(Violation::TopicEmpty);
-    }
-    Ok(publish)
+    })
 }
 
+/// The properties of a PUBLISH that do not travel on as bytes alone.
+#[derive(Clone, Copy, Default)]
+struct PublishProperties {
+    topic_alias: Option<u16>,
+    expiry_s: Option<u32>,
+    payload_is_utf8: bool,
+}
+
+// Out of line: the path without properties stays in registers.
 #[inline(never)]
-fn publish_properties(publish: &mut Publish<'_>) -> Result<(), Violation> {
-    properties::walk(publish.raw, Place::PUBLISH, |property, value| {
+fn publish_properties(raw: &[u8]) -> Result<PublishProperties, Violation> {
+    let mut found = PublishProperties::default();
+    properties::walk(raw, Place::PUBLISH, |property, value| {
         match (property, value) {
-            (Property::PayloadFormat, Value::Number(format)) => publish.payload_is_utf8 = format == 1,
-            (Property::MessageExpiry, Value::Number(expiry_s)) => publish.expiry_s = Some(expiry_s),
-            (Property::TopicAlias, Value::Number(alias)) => publish.topic_alias = u16::try_from(alias).ok(),
+            (Property::PayloadFormat, Value::Number(format)) => found.payload_is_utf8 = format == 1,
+            (Property::MessageExpiry, Value::Number(expiry_s)) => found.expiry_s = Some(expiry_s),
+            (Property::TopicAlias, Value::Number(alias)) => found.topic_alias = u16::try_from(alias).ok(),
             (Property::SubscriptionId, _) => return Err(Violation::SubscriptionIdFromClient),
             // The others travel on as bytes.
             _ => {}
         }
         Ok(())
     })?;
-    publish.raw_is_forwardable = publish.topic_alias.is_none() && publish.expiry_s.is_none();
-    Ok(())
+    Ok(found)
 }
 
 /// What tells one acknowledgement from another.
@@ -177,7 +183,9 @@ fn disconnect(mut cursor: Cursor<'_>, version: Version) -> Result<Disconnect<'_>
                 (Property::SessionExpiry, Value::Number(expiry_s)) => {
                     disconnect.session_expiry_s = Some(expiry_s)
                 }
-                (Property::ReasonString, Value::Text(text)) => disconnect.reason_string = Some(text),
+                (Property::ReasonString, Value::Bytes(why)) => {
+                    disconnect.reason_string = Some(text::check(why)?)
+                }
                 // User properties and a server reference say nothing that a broker acts on.
                 _ => {}
             }
@@ -197,8 +205,10 @@ fn auth(mut cursor: Cursor<'_>) -> Result<Auth<'_>, Violation> {
     let mut auth = Auth { reason, method: None, data: None };
     properties::walk(cursor.properties()?, Place::AUTH, |property, value| {
         match (property, value) {
-            (Property::AuthenticationMethod, Value::Text(method)) => auth.method = Some(method),
-            (Property::AuthenticationData, Value::Binary(data)) => auth.data = Some(data),
+            (Property::AuthenticationMethod, Value::Bytes(method)) => {
+                auth.method = Some(text::check(method)?)
+            }
+            (Property::AuthenticationData, Value::Bytes(data)) => auth.data = Some(data),
             // Reason string and user properties carry nothing for the exchange.
             _ => {}
         }

@@ -275,12 +275,12 @@ pub struct Disconnect<'a> {
     pub reason_string: Option<&'a str>,
 }
 
-/// AUTH from a client.
+/// AUTH, in both directions.
 #[derive(Debug, PartialEq)]
 pub struct Auth<'a> {
-    /// Success, continue or re-authenticate.
+    /// Continue or re-authenticate from a client; success or continue from a server.
     pub reason: ReasonCode,
-    /// Authentication Method.
+    /// Authentication Method; always present in what a client sends.
     pub method: Option<&'a str>,
     /// Authentication Data.
     pub data: Option<&'a [u8]>,

@@ -4,7 +4,7 @@
 //! facts; the decoder, the forwarder and the tests read the same row.
 //!
 //! Invariants:
-//! - [`walk`] is the only place that judges properties; it visits each after all its checks.
+//! - `walk` is the only place that judges properties; it visits each after all its checks.
 //! - [`user`] and [`forwardable`] read property bytes that a decoded packet carries; on other bytes they stop early
 //!   and do not panic.
 //!
@@ -149,21 +149,26 @@ properties! {
 pub(crate) enum Value<'a> {
     /// A byte, an integer of two or four bytes, or a variable byte integer.
     Number(u32),
-    Text(&'a str),
-    Binary(&'a [u8]),
-    Pair(&'a str, &'a str),
+    /// A string that was checked, binary data, or nothing for a pair.
+    Bytes(&'a [u8]),
 }
 
 impl Shape {
+    // Inlined by force: each walk has few shapes to expect, and a call would pass every value through memory.
+    #[inline(always)]
     fn read<'a>(self, cursor: &mut Cursor<'a>) -> Result<Value<'a>, Violation> {
         Ok(match self {
             Self::Byte => Value::Number(u32::from(cursor.byte()?)),
             Self::Two => Value::Number(u32::from(cursor.two()?)),
             Self::Four => Value::Number(cursor.four()?),
             Self::Varint => Value::Number(cursor.varint()?),
-            Self::Text => Value::Text(cursor.text()?),
-            Self::Binary => Value::Binary(cursor.binary()?),
-            Self::Pair => Value::Pair(cursor.text()?, cursor.text()?),
+            Self::Text => Value::Bytes(cursor.checked()?),
+            Self::Binary => Value::Bytes(cursor.binary()?),
+            Self::Pair => {
+                cursor.checked()?;
+                cursor.checked()?;
+                Value::Bytes(&[])
+            }
         })
     }
 
@@ -186,8 +191,8 @@ impl Range {
             (Self::Boolean(violation), Value::Number(2..)) | (Self::NonZero(violation), Value::Number(0)) => {
                 Err(violation)
             }
-            (Self::Name, Value::Text("")) => Err(Violation::ResponseTopicEmpty),
-            (Self::Name, Value::Text(name)) if topic::has_wildcard(name) => {
+            (Self::Name, Value::Bytes(&[])) => Err(Violation::ResponseTopicEmpty),
+            (Self::Name, Value::Bytes(name)) if topic::has_wildcard(name) => {
                 Err(Violation::ResponseTopicHasWildcard)
             }
             (Self::Any | Self::Boolean(_) | Self::NonZero(_) | Self::Name, _) => Ok(()),
@@ -242,10 +247,7 @@ pub fn user(raw: &[u8]) -> impl Iterator<Item = (&str, &str)> {
                 row.shape.skip(&mut cursor).ok()?;
                 continue;
             }
-            return match row.shape.read(&mut cursor) {
-                Ok(Value::Pair(key, value)) => Some((key, value)),
-                Ok(Value::Number(_) | Value::Text(_) | Value::Binary(_)) | Err(_) => None,
-            };
+            return Some((cursor.text().ok()?, cursor.text().ok()?));
         }
     })
 }

@@ -3,6 +3,9 @@
 //! Why no reason strings here: an acknowledgement per message is no place for prose; the code says it, the log says
 //! the rest. So nothing needs trimming either. Source: [MQTT-3.4.2-2] and its kin.
 //!
+//! Invariants:
+//! - An acknowledgement takes at most five bytes, as many as the smallest 5.0 CONNACK: who took that one takes these.
+//!
 //! Source: MQTT 5.0 sections 3.4 to 3.7, 3.9, 3.11 and 3.13.
 
 use super::fields::{put_varint, varint_len};

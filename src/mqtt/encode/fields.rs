@@ -2,6 +2,9 @@
 //!
 //! Why lengths as `usize`: they are slice lengths; their big-endian bytes are cut, so no cast can lose a bit unseen.
 //!
+//! Invariants:
+//! - A variable byte integer is written in as few bytes as it needs. Source: [MQTT-1.5.5-1].
+//!
 //! Source: MQTT 5.0 section 1.5.
 
 use crate::properties::Property;
@@ -106,7 +109,7 @@ pub(super) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(FIELD_BYTES_MAX)]
 }
 
-/// A length that was measured in a small, bounded packet, as it is compared with a receiver's maximum.
+/// Whether a packet of `length` bytes is within the receiver's maximum packet size. Source: [MQTT-3.1.2-24].
 pub(super) fn fits(length: usize, packet_bytes_max: u32) -> bool {
     u32::try_from(length).is_ok_and(|length| length <= packet_bytes_max)
 }

@@ -72,7 +72,7 @@ pub fn publish(out: &mut Vec<u8>, version: Version, publish: &PublishOut<'_>) {
     debug_assert!(version == Version::V5 || !publish.topic.is_empty());
     let lengths = Lengths::of(version, publish);
     debug_assert!(lengths.remaining <= REMAINING_BYTES_MAX);
-    out.reserve(HEAD_BYTES + lengths.remaining);
+    out.reserve(HEADER_BYTES_MAX + lengths.remaining);
     put_head(out, first(publish), lengths.remaining, publish.topic.len());
     out.extend_from_slice(publish.topic);
     if let Some(id) = publish.packet_id {
@@ -100,25 +100,21 @@ const fn first(publish: &PublishOut<'_>) -> u8 {
     first
 }
 
-/// More than the fixed header and the topic's length can take.
-const HEAD_BYTES: usize = 8;
+/// As many bytes as the fixed header can take. Source: section 2.1.
+const HEADER_BYTES_MAX: usize = 5;
 
-/// Writes the first byte, the remaining length and the topic's length: a store of fixed size, then cut to what counts,
-/// because a copy of two to seven bytes would be a call.
+/// Writes the first byte, the remaining length and the topic's length, each size of it in one piece: a copy whose
+/// length is known to the compiler is a store and not a call.
 #[inline]
 fn put_head(out: &mut Vec<u8>, first: u8, remaining: usize, topic_bytes: usize) {
-    let ([a, b, c, d], count) = varint(remaining);
     let [high, low] = two(topic_bytes);
-    let (head, used): ([u8; HEAD_BYTES], usize) = match count {
-        1 => ([first, a, high, low, 0, 0, 0, 0], 4),
-        2 => ([first, a, b, high, low, 0, 0, 0], 5),
-        3 => ([first, a, b, c, high, low, 0, 0], 6),
+    match varint(remaining) {
+        ([a, ..], 1) => out.extend_from_slice(&[first, a, high, low]),
+        ([a, b, ..], 2) => out.extend_from_slice(&[first, a, b, high, low]),
+        ([a, b, c, _], 3) => out.extend_from_slice(&[first, a, b, c, high, low]),
         // Four bytes are the most that the standard has.
-        _ => ([first, a, b, c, d, high, low, 0], 7),
-    };
-    let end = out.len() + used;
-    out.extend_from_slice(&head);
-    out.truncate(end);
+        ([a, b, c, d], _) => out.extend_from_slice(&[first, a, b, c, d, high, low]),
+    }
 }
 
 #[inline(never)]
