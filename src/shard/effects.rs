@@ -77,3 +77,7 @@ pub struct Effects {
     /// What a human may want to know.
     pub notices: Vec<Notice>,
 }
+
+/// A connection that is not taken: a limit is reached, or the broker is closing. Close its socket at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused;

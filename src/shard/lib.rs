@@ -11,6 +11,16 @@
 //! - Between one `take_out` of a connection and the `handle_sent` that accounts for its last byte, the shard counts
 //!   those bytes as unsent; slow consumers are judged by that sum.
 
+mod connections;
 mod effects;
+mod lobby;
+mod packets;
+mod settings;
+mod shard;
 
-pub use effects::{Accepted, Arrival, Closing, ConnId, Effects, ListenerId, Moved};
+#[cfg(test)]
+mod tests;
+
+pub use effects::{Accepted, Arrival, Closing, ConnId, Effects, ListenerId, Moved, Refused};
+pub use settings::{Settings, Setup};
+pub use shard::Shard;

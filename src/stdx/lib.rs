@@ -17,3 +17,18 @@ pub use hash::stable_hash;
 pub use prng::Prng;
 pub use time::{Instant, Span, WallMs};
 pub use wheel::Wheel;
+
+/// Widens a 32-bit count or index; this broker runs on 64-bit machines only.
+#[must_use]
+#[inline]
+pub const fn widen(value: u32) -> usize {
+    const { assert!(usize::BITS >= 64, "64-bit machines only") };
+    value as usize
+}
+
+/// Narrows a length to 32 bits, saturating: for counters and for costs that limits keep far below 4 GiB.
+#[must_use]
+#[inline]
+pub const fn narrow(value: usize) -> u32 {
+    if value > u32::MAX as usize { u32::MAX } else { value as u32 }
+}

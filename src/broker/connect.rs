@@ -1,0 +1,283 @@
+//! CONNECT on its home core: who may come in, what becomes of the session, and the CONNACK.
+//!
+//! Invariants:
+//! - A refused CONNECT has no effect: the holder of the client id keeps its connection. Source: [MQTT-3.1.4-1].
+//! - CONNACK is the first packet, before anything that waited for the session. Source: [MQTT-3.2.0-1].
+//! - Limits come from this CONNECT, never from an earlier one of the session.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use mqtt::{ConnAck, Connect, Fit, QoS, ReasonCode, Version, encode, properties};
+use stdx::{Instant, Span};
+
+use crate::depart::Departure;
+use crate::exchange::Exchange;
+use crate::link::{AliasesOut, Link, LinkId};
+use crate::message::{Message, StoredMessage};
+use crate::notice::{Level, NoticeKind};
+use crate::session::{Session, SessionKey, Will};
+use crate::timers::Timer;
+
+/// What became of a CONNECT.
+#[derive(Debug)]
+pub enum Admission {
+    /// The client is connected; its CONNACK stands in the out buffer.
+    Admitted(SessionKey),
+    /// It is not: send these bytes (perhaps none) and close.
+    Refused(Vec<u8>),
+}
+
+/// How a session begins or goes on.
+struct Terms {
+    expiry_s: u32,
+    keep_alive_s: u16,
+    server_keep_alive_s: Option<u16>,
+}
+
+impl Exchange {
+    /// Handles a CONNECT whose client id (`assigned` if it was empty) is at home on this core.
+    pub fn connect(&mut self, now: Instant, link: LinkId, connect: &Connect<'_>, assigned: Option<&str>) -> Admission {
+        let client_id = assigned.unwrap_or(connect.client_id);
+        let terms = self.terms(connect);
+        if let Err(reason) = self.judge_connect(connect, client_id) {
+            return self.refuse(connect, client_id, reason);
+        }
+        let mut probe = Vec::new();
+        let fit = encode::connack(&mut probe, connect.version, &self.connack(connect, &terms, assigned), bytes_max(connect));
+        if fit == Fit::Nothing {
+            return Admission::Refused(Vec::new());
+        }
+        let resumed = self.settle_earlier(now, client_id, connect.clean_start);
+        let (key, session_present) = match resumed {
+            Some(key) => (key, true),
+            None => (self.new_session(client_id), false),
+        };
+        let mut connack = self.connack(connect, &terms, assigned);
+        connack.session_present = session_present;
+        let mut out = Vec::new();
+        let _written = encode::connack(&mut out, connect.version, &connack, bytes_max(connect));
+        self.attach(now, key, link, connect, &terms, out);
+        self.resend(now, key, true);
+        self.pump(now, key);
+        Admission::Admitted(key)
+    }
+
+    fn terms(&self, connect: &Connect<'_>) -> Terms {
+        let wanted_s = match connect.version {
+            Version::V31 | Version::V311 if connect.clean_start => 0,
+            Version::V31 | Version::V311 => u32::MAX,
+            Version::V5 => connect.properties.session_expiry_s.unwrap_or(0),
+        };
+        let max_s = self.limits.keep_alive_max_s;
+        let is_too_long = max_s > 0 && (connect.keep_alive_s == 0 || connect.keep_alive_s > max_s);
+        // A 3.x client cannot be told of another keep alive, so its own is what is enforced.
+        let server_keep_alive_s = (is_too_long && connect.version == Version::V5).then_some(max_s);
+        Terms {
+            expiry_s: wanted_s.min(self.limits.session_expiry_max_s),
+            keep_alive_s: server_keep_alive_s.unwrap_or(connect.keep_alive_s),
+            server_keep_alive_s,
+        }
+    }
+
+    /// Everything that can refuse a CONNECT that is well-formed. Source: sections 3.1.4 and 3.2.2.2.
+    fn judge_connect(&self, connect: &Connect<'_>, client_id: &str) -> Result<(), ReasonCode> {
+        if self.is_closing {
+            return Err(ReasonCode::ServerShuttingDown);
+        }
+        let is_odd_v31 = connect.version == Version::V31
+            && self.limits.strict_client_id_v31
+            && !(1..=23).contains(&client_id.chars().count());
+        if is_odd_v31 || client_id.len() > stdx::widen(self.limits.client_id_bytes_max) {
+            return Err(ReasonCode::ClientIdNotValid);
+        }
+        if self.limits.strict_strings && !is_plain_connect(connect) {
+            return Err(ReasonCode::MalformedPacket);
+        }
+        if connect.properties.authentication_method.is_some() {
+            return Err(ReasonCode::BadAuthenticationMethod);
+        }
+        if let Some(policy) = &self.policy {
+            policy.authenticate(connect)?;
+        }
+        if let Some(will) = &connect.will {
+            self.judge_will(will)?;
+        }
+        let share = self.limits.sessions_max.div_ceil(u32::from(self.cores));
+        if !self.by_client.contains_key(client_id) && stdx::narrow(self.sessions.len()) >= share {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    fn judge_will(&self, will: &mqtt::Will<'_>) -> Result<(), ReasonCode> {
+        if will.qos.bits() > self.limits.qos_max {
+            return Err(ReasonCode::QoSNotSupported);
+        }
+        if will.retain && !self.limits.retain_available {
+            return Err(ReasonCode::RetainNotSupported);
+        }
+        if will.topic.split('/').count() > stdx::widen(self.limits.topic_levels_max) {
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        match will.topic.split('/').next() {
+            Some("$SYS") => Err(ReasonCode::NotAuthorized),
+            Some("$share") => Err(ReasonCode::TopicNameInvalid),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn refuse(&mut self, connect: &Connect<'_>, client_id: &str, reason: ReasonCode) -> Admission {
+        self.counters.connects_refused += 1;
+        self.notice(Level::Info, NoticeKind::Refused, format!("client {client_id:?} refused: {}", reason.text()));
+        let connack = ConnAck { reason, reason_string: Some(reason.text()), ..ConnAck::default() };
+        let mut out = Vec::new();
+        let _nothing_means_close_bare = encode::connack(&mut out, connect.version, &connack, bytes_max(connect));
+        Admission::Refused(out)
+    }
+
+    fn connack<'a>(&self, connect: &Connect<'_>, terms: &Terms, assigned: Option<&'a str>) -> ConnAck<'a> {
+        let limits = &self.limits;
+        let off = |is_available: bool| (!is_available).then_some(false);
+        let asked_s = connect.properties.session_expiry_s.unwrap_or(0);
+        ConnAck {
+            session_present: false,
+            reason: ReasonCode::Success,
+            session_expiry_s: (terms.expiry_s != asked_s).then_some(terms.expiry_s),
+            receive_maximum: (limits.receive_maximum != u16::MAX).then_some(limits.receive_maximum),
+            qos_max: QoS::from_bits(limits.qos_max).filter(|qos| *qos != QoS::ExactlyOnce),
+            retain_available: off(limits.retain_available),
+            packet_bytes_max: Some(limits.packet_bytes_max),
+            assigned_client_id: assigned,
+            topic_alias_max: (limits.topic_alias_max > 0).then_some(limits.topic_alias_max),
+            wildcard_available: off(limits.wildcard_available),
+            subscription_id_available: off(limits.subscription_id_available),
+            shared_available: off(limits.shared_available),
+            server_keep_alive_s: terms.server_keep_alive_s,
+            ..ConnAck::default()
+        }
+    }
+
+    /// Ends or keeps what an earlier connection of this client left; returns the session to resume.
+    fn settle_earlier(&mut self, now: Instant, client_id: &str, clean_start: bool) -> Option<SessionKey> {
+        let key = *self.by_client.get(client_id)?;
+        if self.link(key).is_some() {
+            self.counters.takeovers += 1;
+            self.depart(now, key, Departure::with_will(ReasonCode::SessionTakenOver));
+        }
+        // Departing may have ended the session.
+        let key = *self.by_client.get(client_id)?;
+        if clean_start {
+            self.end_session(now, key);
+            return None;
+        }
+        let session = &mut self.sessions[key.index()];
+        // Back in time: a delayed will is not sent. Source: [MQTT-3.1.3-9].
+        session.will = None;
+        session.ends_at = Instant::NEVER;
+        Some(key)
+    }
+
+    fn new_session(&mut self, client_id: &str) -> SessionKey {
+        let client_id: Arc<str> = client_id.into();
+        let serial = self.serial_next;
+        self.serial_next += 1;
+        let key = SessionKey::new(self.sessions.insert(Session {
+            origin: stdx::stable_hash(client_id.as_bytes()).max(1),
+            client_id: Arc::clone(&client_id),
+            serial,
+            link: None,
+            subscriptions: Vec::new(),
+            window: None,
+            waiting: None,
+            received: std::collections::BTreeSet::new(),
+            will: None,
+            expiry_s: 0,
+            ends_at: Instant::NEVER,
+        }));
+        self.by_client.insert(client_id, key);
+        self.counters.sessions += 1;
+        key
+    }
+
+    fn attach(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        id: LinkId,
+        connect: &Connect<'_>,
+        terms: &Terms,
+        out: Vec<u8>,
+    ) {
+        let ours = match connect.version {
+            Version::V31 | Version::V311 => self.limits.inflight_3x_max,
+            Version::V5 => self.limits.inflight_max,
+        };
+        let alias_max = connect.properties.topic_alias_max.min(self.limits.topic_alias_out_max);
+        let link = Link {
+            id,
+            out,
+            taken: 0,
+            is_dirty: true,
+            version: connect.version,
+            is_held: false,
+            packet_bytes_max: bytes_max(connect),
+            window_max: connect.properties.receive_maximum.unwrap_or(u16::MAX).min(ours),
+            inbound_open: 0,
+            silence_max: Span::from_ms(u64::from(terms.keep_alive_s) * 1_500),
+            last_seen: now,
+            aliases_in: Vec::new(),
+            aliases_out: AliasesOut::new(alias_max, self.hasher.clone()),
+        };
+        if terms.keep_alive_s > 0 {
+            self.timers.insert(now + link.silence_max, Timer::Silence(key, id));
+        }
+        let will = connect.will.as_ref().map(|will| Box::new(stored_will(now, will)));
+        let session = &mut self.sessions[key.index()];
+        session.link = Some(Box::new(link));
+        session.will = will;
+        session.expiry_s = terms.expiry_s;
+        self.dirty.push(key);
+        self.counters.packets_sent += 1;
+        self.counters.clients_connected += 1;
+        self.announce_groups_of(key);
+    }
+
+    /// A client id for a client that sent none; it is at home on this core, so that the connection need not move.
+    pub fn assign_client_id(&mut self) -> String {
+        loop {
+            let id = format!("auto-{:016x}{:016x}", self.prng.next_u64(), self.prng.next_u64());
+            if crate::CoreId::home_of(id.as_bytes(), self.cores) == self.core {
+                return id;
+            }
+        }
+    }
+}
+
+fn bytes_max(connect: &Connect<'_>) -> u32 {
+    connect.properties.packet_bytes_max.unwrap_or(u32::MAX)
+}
+
+fn is_plain_connect(connect: &Connect<'_>) -> bool {
+    let will_topic = connect.will.as_ref().map_or("", |will| will.topic);
+    [connect.client_id, connect.user_name.unwrap_or(""), will_topic].into_iter().all(mqtt::is_plain)
+}
+
+fn stored_will(now: Instant, will: &mqtt::Will<'_>) -> Will {
+    let mut forward = Vec::new();
+    properties::forwardable(will.raw, &mut forward);
+    let message = Message {
+        topic: will.topic,
+        forward: &forward,
+        payload: will.payload,
+        qos: will.qos,
+        retain: will.retain,
+        expiry_s: None,
+        at: now,
+        publisher: None,
+        origin: 0,
+        stored: OnceCell::new(),
+    };
+    let message: Arc<StoredMessage> = Arc::clone(message.stored());
+    Will { message, expiry_s: will.expiry_s, delay_s: will.delay_s, due_at: Instant::NEVER }
+}

@@ -1,0 +1,132 @@
+//! What one core counts. Plain numbers: one core owns them, and `$SYS` and the metrics sum the cores.
+//!
+//! Invariants:
+//! - Every way in which a message can be dropped has a counter of its own.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident,)*) => {
+        /// The counters and gauges of one core.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Counters {
+            /// Adds those of another core.
+            pub fn add(&mut self, other: &Counters) {
+                $(self.$name = self.$name.wrapping_add(other.$name);)*
+            }
+
+            /// Name, kind and value of each, in the order of the source.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, CounterKind, u64)> {
+                [$((stringify!($name), CounterKind::$kind, self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+/// Whether a number only grows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CounterKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+counters! {
+    /// Connections accepted.
+    connections_accepted: Counter,
+    /// Connections refused before a CONNECT was read, by a limit.
+    connections_refused: Counter,
+    /// Connections closed because no CONNECT came in time.
+    connect_timeouts: Counter,
+    /// CONNECTs refused.
+    connects_refused: Counter,
+    /// Connections open now, in the lobby or at home.
+    connections_open: Gauge,
+    /// Clients connected now.
+    clients_connected: Gauge,
+    /// Sessions that exist now, connected or not.
+    sessions: Gauge,
+    /// Sessions that ended by their expiry.
+    sessions_expired: Counter,
+    /// Connections closed because a second CONNECT used the client id.
+    takeovers: Counter,
+    /// Connections closed by a violation.
+    violations: Counter,
+    /// Connections closed by their keep alive.
+    keep_alive_timeouts: Counter,
+    /// Packets received.
+    packets_received: Counter,
+    /// Packets sent.
+    packets_sent: Counter,
+    /// Bytes received.
+    bytes_received: Counter,
+    /// Bytes handed to the socket.
+    bytes_sent: Counter,
+    /// PUBLISH packets received.
+    publish_received: Counter,
+    /// Payload bytes of PUBLISH packets received.
+    publish_bytes_received: Counter,
+    /// PUBLISH packets sent.
+    publish_sent: Counter,
+    /// Payload bytes of PUBLISH packets sent.
+    publish_bytes_sent: Counter,
+    /// QoS 0 messages dropped because the receiver reads too slowly.
+    dropped_slow_consumer: Counter,
+    /// QoS 0 messages not kept because the receiver is away.
+    dropped_offline_qos0: Counter,
+    /// QoS 1 and 2 messages dropped because the receiver's queue is full.
+    dropped_queue_full: Counter,
+    /// Messages dropped because they expired.
+    dropped_expired: Counter,
+    /// Messages dropped because they exceed the receiver's Maximum Packet Size.
+    dropped_too_large: Counter,
+    /// Messages refused: not authorised, reserved topic, quota or payload format.
+    dropped_refused: Counter,
+    /// Messages that were waiting for a session that ended.
+    dropped_session_ended: Counter,
+    /// Messages waiting in queues now, inflight not counted.
+    queued_messages: Gauge,
+    /// Messages inflight towards clients now.
+    inflight_messages: Gauge,
+    /// Subscriptions now, shared ones included.
+    subscriptions: Gauge,
+    /// Shared subscriptions now.
+    shared_subscriptions: Gauge,
+    /// Retained messages in this core's replica.
+    retained_messages: Gauge,
+    /// Bytes of those.
+    retained_bytes: Gauge,
+    /// Wills published.
+    wills_published: Counter,
+    /// Route cache hits.
+    route_hits: Counter,
+    /// Route cache misses.
+    route_misses: Counter,
+    /// Messages sent to other cores.
+    parcels_sent: Counter,
+    /// Batches sent to other cores.
+    batches_sent: Counter,
+}
+
+impl Counters {
+    /// Messages dropped, for whatever reason.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.each().filter(|(name, _, _)| name.starts_with("dropped_")).map(|(_, _, value)| value).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_of_two_cores_counts_both_and_every_drop() {
+        let mut a = Counters { dropped_expired: 2, sessions: 1, ..Counters::default() };
+        let b = Counters { dropped_offline_qos0: 3, sessions: 4, ..Counters::default() };
+        a.add(&b);
+        assert_eq!((a.dropped(), a.sessions), (5, 5));
+        assert!(a.each().any(|(name, kind, _)| name == "sessions" && kind == CounterKind::Gauge));
+    }
+}

@@ -1,0 +1,293 @@
+//! Delivery: one message to one session, now or later.
+//!
+//! Why the choice is made here and nowhere else: whether a copy is written, queued or dropped decides every promise
+//! about order, quotas and loss, so live messages, queued ones and retained ones all pass through this file.
+//!
+//! Invariants:
+//! - QoS 1 and 2 are written only under a packet id of the window, and only while the window has room.
+//! - A message never overtakes an earlier one of the same QoS that waits.
+//! - Every drop is counted under its own reason.
+//! - A packet above the receiver's maximum is dropped as if it had been delivered. Source: [MQTT-3.1.2-25].
+
+use std::sync::Arc;
+
+use mqtt::{PacketId, PublishOut, QoS, Version, encode};
+use stdx::Instant;
+
+use crate::counters::Counters;
+use crate::limits::Limits;
+use crate::link::{AliasUse, Link};
+use crate::message::Message;
+use crate::route::SubscriptionIds;
+use crate::session::{Session, SessionKey};
+use crate::template::Templates;
+use crate::waiting::Waiting;
+use crate::window::{Sent, Window};
+
+/// What one receiver is granted of a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant<'a> {
+    pub qos: QoS,
+    pub retain: bool,
+    pub ids: &'a SubscriptionIds,
+}
+
+/// What all deliveries of a turn share.
+pub(crate) struct Delivery<'a> {
+    pub now: Instant,
+    pub limits: &'a Limits,
+    pub counters: &'a mut Counters,
+    pub dirty: &'a mut Vec<SessionKey>,
+    pub templates: &'a mut Templates,
+}
+
+impl Delivery<'_> {
+    /// Delivers `message` to a session: writes, queues or drops.
+    #[inline]
+    pub fn deliver(&mut self, key: SessionKey, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+        if grant.qos == QoS::AtMostOnce {
+            self.deliver_qos0(key, session, message, grant);
+        } else {
+            self.deliver_acknowledged(key, session, message, grant);
+        }
+    }
+
+    #[inline]
+    fn deliver_qos0(&mut self, key: SessionKey, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+        let Some(link) = &mut session.link else {
+            self.keep_qos0_offline(session, message, grant);
+            return;
+        };
+        let is_first = session.waiting.as_ref().is_none_or(|waiting| waiting.queue_qos0.is_empty());
+        if is_first && link.backlog() < stdx::widen(self.limits.out_bytes_high) {
+            self.write(key, link, message, Outbound { grant, id: None, dup: false });
+            return;
+        }
+        let waiting = session.waiting.get_or_insert_default();
+        if waiting.queue_qos0.len() >= stdx::widen(self.limits.queue_qos0_messages_max) && waiting.pop_qos0().is_some() {
+            self.counters.dropped_slow_consumer += 1;
+            self.counters.queued_messages -= 1;
+        }
+        self.queue_qos0(session, message, grant);
+    }
+
+    fn keep_qos0_offline(&mut self, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+        let waiting = session.waiting.as_ref().map_or(0, |waiting| waiting.queue_qos0.len());
+        if !self.limits.queue_qos0_offline || waiting >= stdx::widen(self.limits.queue_qos0_messages_max) {
+            self.counters.dropped_offline_qos0 += 1;
+            return;
+        }
+        self.queue_qos0(session, message, grant);
+    }
+
+    fn queue_qos0(&mut self, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+        let sent = sent(message, grant);
+        let bytes = session.waiting.as_ref().map_or(0, |waiting| waiting.bytes());
+        if bytes + sent.message.cost_bytes() > stdx::widen(self.limits.queue_bytes_max) {
+            self.counters.dropped_slow_consumer += 1;
+            return;
+        }
+        session.waiting.get_or_insert_default().push_qos0(sent);
+        self.counters.queued_messages += 1;
+    }
+
+    fn deliver_acknowledged(&mut self, key: SessionKey, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+        let is_first = session.waiting.as_ref().is_none_or(|waiting| waiting.queue.is_empty());
+        if is_first && self.has_room(session) {
+            let sent = sent(message, grant);
+            self.send(key, session, sent, message);
+        } else {
+            self.queue(session, message, grant);
+        }
+    }
+
+    /// Writes a message whose turn it is, before anything that waits; the caller has asked for room.
+    pub fn deliver_now(&mut self, key: SessionKey, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+        if grant.qos == QoS::AtMostOnce {
+            let link = session.link.as_mut().expect("there is room only with a link");
+            self.write(key, link, message, Outbound { grant, id: None, dup: false });
+        } else {
+            self.send(key, session, sent(message, grant), message);
+        }
+    }
+
+    /// Whether a QoS 1 or 2 message could be written to this session now.
+    pub fn has_room(&self, session: &Session) -> bool {
+        let Some(link) = &session.link else { return false };
+        let Some(window) = &session.window else { return link.backlog() < stdx::widen(self.limits.out_bytes_high) };
+        link.backlog() < stdx::widen(self.limits.out_bytes_high) && window.has_room(link.window_max)
+    }
+
+    /// Opens a packet id and writes the PUBLISH; the caller has asked for room.
+    fn send(&mut self, key: SessionKey, session: &mut Session, sent: Sent, message: &Message<'_>) {
+        let link = session.link.as_mut().expect("there is room only with a link");
+        let (qos, retain, ids) = (sent.qos, sent.retain, sent.ids.clone());
+        let grant = Grant { qos, retain, ids: &ids };
+        // The size is judged before an id is opened: a message that cannot be sent takes no place in the window.
+        if link.version == Version::V5 && !self.fits(link, message, grant) {
+            self.counters.dropped_too_large += 1;
+            return;
+        }
+        let id = session.window.get_or_insert_with(|| Box::new(Window::new())).open_id(sent);
+        self.counters.inflight_messages += 1;
+        self.write(key, link, message, Outbound { grant, id: Some(id), dup: false });
+    }
+
+    fn fits(&self, link: &Link, message: &Message<'_>, grant: Grant<'_>) -> bool {
+        if link.packet_bytes_max == u32::MAX {
+            return true;
+        }
+        let publish = publish_out(message, Outbound { grant, id: PacketId::new(1), dup: false }, None);
+        encode::publish_len(link.version, &publish) <= stdx::widen(link.packet_bytes_max)
+    }
+
+    fn queue(&mut self, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+        let inflight = session.window.as_ref().map_or(0, |window| window.bytes());
+        let waiting = session.waiting.get_or_insert_default();
+        let cost = message.stored().cost_bytes();
+        let bytes_max = stdx::widen(self.limits.queue_bytes_max);
+        let is_full = |waiting: &Waiting| {
+            waiting.queue.len() >= stdx::widen(self.limits.queue_messages_max)
+                || waiting.bytes() + inflight + cost > bytes_max
+        };
+        while is_full(waiting) {
+            if waiting.bytes() + inflight + cost > bytes_max && waiting.pop_qos0().is_some() {
+                self.counters.dropped_slow_consumer += 1;
+            } else if self.limits.queue_drops_oldest && waiting.pop().is_some() {
+                self.counters.dropped_queue_full += 1;
+            } else {
+                self.counters.dropped_queue_full += 1;
+                return;
+            }
+            self.counters.queued_messages -= 1;
+        }
+        waiting.push(sent(message, grant));
+        self.counters.queued_messages += 1;
+    }
+
+    /// Sends the oldest QoS 0 message that waits, or else the oldest other one; false if nothing waits or may go.
+    pub fn send_next(&mut self, key: SessionKey, session: &mut Session) -> bool {
+        let (Some(link), Some(waiting)) = (&mut session.link, &mut session.waiting) else { return false };
+        if link.backlog() >= stdx::widen(self.limits.out_bytes_high) {
+            return false;
+        }
+        if let Some(sent) = waiting.pop_qos0() {
+            self.counters.queued_messages -= 1;
+            if sent.message.is_expired(self.now) {
+                self.counters.dropped_expired += 1;
+                return true;
+            }
+            let message = sent.message.message(self.now);
+            let grant = Grant { qos: sent.qos, retain: sent.retain, ids: &sent.ids };
+            self.templates.reset(false);
+            self.write(key, link, &message, Outbound { grant, id: None, dup: false });
+            return true;
+        }
+        if waiting.queue.is_empty() || !self.has_room(session) {
+            return false;
+        }
+        let sent = session.waiting.as_mut().and_then(|waiting| waiting.pop()).expect("the queue is not empty");
+        self.counters.queued_messages -= 1;
+        if sent.message.is_expired(self.now) {
+            self.counters.dropped_expired += 1;
+            return true;
+        }
+        let stored = Arc::clone(&sent.message);
+        self.templates.reset(false);
+        self.send(key, session, sent, &stored.message(self.now));
+        true
+    }
+
+    /// Writes one PUBLISH into the link's out buffer.
+    #[inline]
+    pub fn write(&mut self, key: SessionKey, link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) {
+        let is_plain = link.aliases_out.is_none() && outbound.grant.ids.is_none() && !outbound.dup;
+        if is_plain && self.templates.is_wanted() {
+            if !self.templates.write(link, message, outbound) {
+                self.counters.dropped_too_large += 1;
+                return;
+            }
+        } else if !write_single(link, message, outbound) {
+            self.counters.dropped_too_large += 1;
+            return;
+        }
+        self.counters.publish_sent += 1;
+        self.counters.packets_sent += 1;
+        self.counters.publish_bytes_sent += u64::from(stdx::narrow(message.payload.len()));
+        if !link.is_dirty {
+            link.is_dirty = true;
+            self.dirty.push(key);
+        }
+    }
+}
+
+/// How one copy of a message goes out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outbound<'a> {
+    pub grant: Grant<'a>,
+    pub id: Option<PacketId>,
+    pub dup: bool,
+}
+
+/// The packet for one receiver; its topic in full.
+pub(crate) fn publish_out<'a>(message: &Message<'a>, outbound: Outbound<'a>, alias: Option<u16>) -> PublishOut<'a> {
+    PublishOut {
+        dup: outbound.dup,
+        qos: outbound.grant.qos,
+        retain: outbound.grant.retain,
+        topic: message.topic.as_bytes(),
+        packet_id: outbound.id,
+        topic_alias: alias,
+        expiry_s: message.expiry_s,
+        subscription_ids: outbound.grant.ids.as_deref().unwrap_or(&[]),
+        forward: message.forward,
+        payload: message.payload,
+    }
+}
+
+/// Encodes for this receiver alone; false if the packet would exceed its maximum.
+fn write_single(link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) -> bool {
+    let mut publish = publish_out(message, outbound, None);
+    let mut set = None;
+    // A packet sent again carries its topic in full: the alias may belong to a connection that is gone.
+    if let Some(aliases) = link.aliases_out.as_ref().filter(|_| !outbound.dup) {
+        match aliases.use_for(message.topic.as_bytes()) {
+            AliasUse::None => {}
+            AliasUse::Known(alias) => {
+                publish.topic = &[];
+                publish.topic_alias = Some(alias);
+            }
+            AliasUse::Set(alias) => {
+                publish.topic_alias = Some(alias);
+                set = Some(alias);
+            }
+        }
+    }
+    if link.packet_bytes_max != u32::MAX
+        && encode::publish_len(link.version, &publish) > stdx::widen(link.packet_bytes_max)
+    {
+        if set.is_none() {
+            return false;
+        }
+        // Without the alias it may just fit.
+        publish.topic_alias = None;
+        set = None;
+        if encode::publish_len(link.version, &publish) > stdx::widen(link.packet_bytes_max) {
+            return false;
+        }
+    }
+    encode::publish(&mut link.out, link.version, &publish);
+    if let (Some(alias), Some(aliases)) = (set, &mut link.aliases_out) {
+        aliases.set(message.topic.as_bytes(), alias);
+    }
+    true
+}
+
+fn sent(message: &Message<'_>, grant: Grant<'_>) -> Sent {
+    Sent {
+        message: Arc::clone(message.stored()),
+        qos: grant.qos,
+        retain: grant.retain,
+        ids: grant.ids.clone(),
+    }
+}

@@ -1,0 +1,225 @@
+//! The end of a connection, of a session, and the will between them.
+//!
+//! Invariants:
+//! - A will is published at most once: whoever publishes it takes it out of the session first.
+//! - A will is published when its delay has passed or its session ends, whichever is first. Source: [MQTT-3.1.2-8],
+//!   section 3.1.3.2.2.
+//! - A session that ends leaves no subscription, no timer that acts, and no count behind.
+
+use mqtt::{Disconnect, ReasonCode, Version, Violation, encode};
+use stdx::{Instant, Span};
+
+use crate::exchange::{Exchange, LinkEnd};
+use crate::notice::{Level, NoticeKind};
+use crate::session::{SessionKey, Will};
+use crate::timers::Timer;
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Departure {
+    /// What a 5.0 client is told; nothing if it is gone or left by itself.
+    farewell: Option<ReasonCode>,
+    detail: Option<&'static str>,
+    will_is_due: bool,
+}
+
+impl Departure {
+    /// The server ends it, and the will is due.
+    pub fn with_will(reason: ReasonCode) -> Self {
+        Self { farewell: Some(reason), detail: None, will_is_due: true }
+    }
+}
+
+impl Exchange {
+    /// The connection broke: no DISCONNECT came.
+    pub fn gone(&mut self, now: Instant, key: SessionKey) {
+        self.depart(now, key, Departure { farewell: None, detail: None, will_is_due: true });
+    }
+
+    /// The client broke a statement: it is told (5.0), and the connection ends.
+    pub fn violated(&mut self, now: Instant, key: SessionKey, violation: Violation) {
+        let facts = violation.facts();
+        self.counters.violations += 1;
+        if violation == Violation::KeepAliveTimeout {
+            self.counters.keep_alive_timeouts += 1;
+        }
+        if let Some(session) = self.sessions.get(key.index()) {
+            let text = format!("client {:?} {} ({})", session.client_id, facts.text, facts.id);
+            self.notice(Level::Info, NoticeKind::Violation, text);
+        }
+        let departure = Departure { farewell: Some(facts.reason), detail: Some(facts.text), will_is_due: true };
+        self.depart(now, key, departure);
+    }
+
+    /// A limit of ours ends the connection.
+    pub fn evict(&mut self, now: Instant, key: SessionKey, reason: ReasonCode, why: &'static str) {
+        if let Some(session) = self.sessions.get(key.index()) {
+            let text = format!("client {:?} {why}", session.client_id);
+            self.notice(Level::Warn, NoticeKind::Limit, text);
+        }
+        self.depart(now, key, Departure { farewell: Some(reason), detail: Some(why), will_is_due: true });
+    }
+
+    /// DISCONNECT from the client.
+    ///
+    /// # Errors
+    /// It raised a session expiry that was zero. Source: section 3.14.2.2.2.
+    pub fn disconnect(&mut self, now: Instant, key: SessionKey, packet: &Disconnect<'_>) -> Result<(), Violation> {
+        let session_expiry_max_s = self.limits.session_expiry_max_s;
+        let Some(session) = self.sessions.get_mut(key.index()) else { return Ok(()) };
+        if let Some(expiry_s) = packet.session_expiry_s {
+            if session.expiry_s == 0 && expiry_s != 0 {
+                return Err(Violation::SessionExpiryRaisedFromZero);
+            }
+            session.expiry_s = expiry_s.min(session_expiry_max_s);
+        }
+        let will_is_due = packet.reason != ReasonCode::Success;
+        self.depart(now, key, Departure { farewell: None, detail: None, will_is_due });
+        Ok(())
+    }
+
+    /// Ends a connection, whoever wanted it.
+    pub(crate) fn depart(&mut self, now: Instant, key: SessionKey, departure: Departure) {
+        let Some(session) = self.sessions.get_mut(key.index()) else { return };
+        let Some(mut link) = session.link.take() else { return };
+        if let Some(reason) = departure.farewell
+            && link.version == Version::V5
+        {
+            let _trimmed_if_need_be =
+                encode::disconnect(&mut link.out, link.version, reason, departure.detail, link.packet_bytes_max);
+            self.counters.packets_sent += 1;
+        }
+        self.counters.clients_connected -= 1;
+        self.ended.push(LinkEnd { link: link.id, last: std::mem::take(&mut link.out) });
+        if let Some(window) = &mut session.window {
+            window.link_lost();
+        }
+        self.forget_unkept(key);
+        let session = &mut self.sessions[key.index()];
+        if !departure.will_is_due {
+            session.will = None;
+        }
+        if session.ends_with_link() {
+            self.end_session(now, key);
+            return;
+        }
+        let serial = session.serial;
+        if session.expiry_s != u32::MAX {
+            session.ends_at = now + Span::from_s(u64::from(session.expiry_s));
+            self.timers.insert(session.ends_at, Timer::SessionEnd(key, serial));
+        }
+        self.schedule_will(now, key);
+        self.announce_groups_of(key);
+    }
+
+    /// Drops what waits only for a connection: replays, and QoS 0 messages unless they are to be kept.
+    fn forget_unkept(&mut self, key: SessionKey) {
+        let keeps_qos0 = self.limits.queue_qos0_offline;
+        let Some(waiting) = &mut self.sessions[key.index()].waiting else { return };
+        waiting.replays.clear();
+        while !keeps_qos0 && waiting.pop_qos0().is_some() {
+            self.counters.queued_messages -= 1;
+            self.counters.dropped_offline_qos0 += 1;
+        }
+        if waiting.is_empty() {
+            self.sessions[key.index()].waiting = None;
+        }
+    }
+
+    fn schedule_will(&mut self, now: Instant, key: SessionKey) {
+        let session = &mut self.sessions[key.index()];
+        let Some(will) = &mut session.will else { return };
+        if will.delay_s == 0 {
+            self.publish_will(now, key);
+            return;
+        }
+        will.due_at = now + Span::from_s(u64::from(will.delay_s));
+        // If the session ends sooner, its end publishes the will.
+        self.timers.insert(will.due_at, Timer::Will(key, session.serial));
+    }
+
+    /// Ends a session, connected or not; its will, if one is due, is published.
+    pub(crate) fn end_session(&mut self, now: Instant, key: SessionKey) {
+        for subscription in std::mem::take(&mut self.sessions[key.index()].subscriptions) {
+            self.withdraw(key, &subscription);
+        }
+        let session = self.sessions.remove(key.index());
+        debug_assert!(session.link.is_none());
+        self.by_client.remove(&session.client_id);
+        self.counters.sessions -= 1;
+        if let Some(waiting) = &session.waiting {
+            let count = u64::from(stdx::narrow(waiting.len()));
+            self.counters.queued_messages -= count;
+            self.counters.dropped_session_ended += count;
+        }
+        if let Some(window) = &session.window {
+            self.counters.inflight_messages -= u64::from(window.open());
+            self.counters.dropped_session_ended += u64::from(window.open());
+        }
+        if let Some(will) = session.will {
+            self.send_will(now, &session.client_id, &will);
+        }
+    }
+
+    /// Publishes the will of a session that goes on without its client.
+    pub(crate) fn publish_will(&mut self, now: Instant, key: SessionKey) {
+        let session = &mut self.sessions[key.index()];
+        let client_id = std::sync::Arc::clone(&session.client_id);
+        if let Some(will) = session.will.take() {
+            self.send_will(now, &client_id, &will);
+        }
+    }
+
+    fn send_will(&mut self, now: Instant, client_id: &str, will: &Will) {
+        let mut message = will.message.message(now);
+        let topic = message.topic;
+        let is_full = message.retain
+            && !message.payload.is_empty()
+            && self.retained_is_full(topic.as_bytes(), message.payload.len());
+        if is_full || self.policy.as_ref().is_some_and(|policy| !policy.may_publish(client_id, topic)) {
+            self.counters.dropped_refused += 1;
+            return;
+        }
+        let levels_max = stdx::widen(self.limits.topic_levels_max);
+        let Ok((route, _)) = self.table.route(topic.as_bytes(), levels_max) else { return };
+        if will.expiry_s.is_some() {
+            // The expiry counts from now, so the stored form must be made anew. Source: section 3.1.3.2.4.
+            message.expiry_s = will.expiry_s;
+            message.stored = std::cell::OnceCell::new();
+        }
+        self.counters.wills_published += 1;
+        self.route_message(now, route, &message);
+    }
+
+    /// Tells the other cores when this session's shared subscriptions gained or lost a connected member.
+    pub(crate) fn announce_groups_of(&mut self, key: SessionKey) {
+        if self.cores == 1 {
+            return;
+        }
+        let filters: Vec<Box<str>> = self.sessions[key.index()].shared_filters().map(Into::into).collect();
+        for full in filters {
+            if let Some((name, filter)) = crate::subscribe::split_share(&full) {
+                self.announce_group(name, filter);
+            }
+        }
+    }
+
+    /// Begins the graceful end: wills first, so that they still find their readers, then every connection.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.is_closing = true;
+        let connected: Vec<SessionKey> = self.connected_keys();
+        for key in &connected {
+            if self.sessions[key.index()].will.as_ref().is_some_and(|will| will.delay_s == 0) {
+                self.publish_will(now, *key);
+            }
+        }
+        for key in connected {
+            self.depart(now, key, Departure::with_will(ReasonCode::ServerShuttingDown));
+        }
+    }
+
+    fn connected_keys(&self) -> Vec<SessionKey> {
+        let connected = self.sessions.iter().filter(|(_, session)| session.link.is_some());
+        connected.map(|(index, _)| SessionKey::new(index)).collect()
+    }
+}

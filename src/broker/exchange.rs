@@ -1,0 +1,311 @@
+//! The exchange of one core: sessions, subscriptions, retained messages and the routes between them.
+//!
+//! Why one struct with its verbs in several files: a message touches the table, the sessions and the counters at once,
+//! and splitting them into objects that know each other would only hide that. The state is cut by concern (table,
+//! retained, outgoing, each session's window and queues); the verbs are cut by what happens: connect, publish,
+//! acknowledge, subscribe, depart, arrive from another core.
+//!
+//! Invariants:
+//! - No verb pauses: what cannot happen now is stored as state (a held SUBSCRIBE, a queue, a timer).
+//! - Whoever is in `dirty` has bytes to send and stands there once.
+
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+use mqtt::Version;
+use slab::Slab;
+use stdx::{Instant, Prng, WallMs, Wheel};
+
+use crate::core_id::CoreId;
+use crate::counters::Counters;
+use crate::deliver::Delivery;
+use crate::limits::Limits;
+use crate::link::{Link, LinkId};
+use crate::message::StoredMessage;
+use crate::notice::{Level, Notice, NoticeKind};
+use crate::parcel::{Batch, Outgoing};
+use crate::policy::Policy;
+use crate::retained::{Retained, RetainedLimits};
+use crate::session::{Session, SessionKey};
+use crate::subscribe::PendingSubscribe;
+use crate::sys::SysState;
+use crate::table::Table;
+use crate::template::Templates;
+use crate::timers::Timer;
+
+/// What an exchange needs to know at its birth.
+#[derive(Clone, Debug)]
+pub struct ExchangeSetup {
+    /// This core.
+    pub core: CoreId,
+    /// How many cores there are.
+    pub cores: u16,
+    /// Seeds map hashes and generated client ids; differs per core and, outside tests, per process.
+    pub seed: u64,
+    /// The limits.
+    pub limits: Limits,
+    /// Who may do what; none allows everything.
+    pub policy: Option<Arc<dyn Policy>>,
+    /// What `$SYS/broker/version` says.
+    pub version: String,
+    /// Seconds between `$SYS` publications; 0 is never.
+    pub sys_interval_s: u32,
+    /// Notices below this level are not made.
+    pub notice_level: Level,
+    /// Now, on the monotonic clock.
+    pub now: Instant,
+    /// Now, on the wall clock.
+    pub wall: WallMs,
+}
+
+/// A link that ends: the shard sends `last` and closes the connection.
+#[derive(Debug)]
+pub struct LinkEnd {
+    /// Which.
+    pub link: LinkId,
+    /// The bytes not yet taken.
+    pub last: Vec<u8>,
+}
+
+/// The exchange of one core.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(crate) core: CoreId,
+    pub(crate) cores: u16,
+    pub(crate) limits: Limits,
+    pub(crate) policy: Option<Arc<dyn Policy>>,
+    pub(crate) hasher: RandomState,
+    pub(crate) prng: Prng,
+    pub(crate) sessions: Slab<Session>,
+    pub(crate) by_client: HashMap<Arc<str>, SessionKey, RandomState>,
+    pub(crate) serial_next: u64,
+    pub(crate) table: Table,
+    pub(crate) retained: Retained<Arc<StoredMessage>>,
+    pub(crate) retained_counter: u64,
+    pub(crate) found: Vec<Arc<StoredMessage>>,
+    pub(crate) retained_expiries: BinaryHeap<crate::retain::Expiry>,
+    pub(crate) timers: Wheel<Timer>,
+    pub(crate) fired: Vec<Timer>,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) dirty: Vec<SessionKey>,
+    pub(crate) pumping: VecDeque<SessionKey>,
+    pub(crate) pending: VecDeque<PendingSubscribe>,
+    /// The barrier that closes the present turn.
+    pub(crate) barrier: u64,
+    pub(crate) barrier_is_due: bool,
+    pub(crate) barrier_acked: Vec<u64>,
+    pub(crate) released: Vec<LinkId>,
+    pub(crate) ended: Vec<LinkEnd>,
+    pub(crate) templates: Templates,
+    pub(crate) forward: Vec<u8>,
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) notice_level: Level,
+    pub(crate) counters: Counters,
+    pub(crate) sys: SysState,
+    pub(crate) is_closing: bool,
+}
+
+impl Exchange {
+    /// An exchange without clients.
+    #[must_use]
+    pub fn new(setup: ExchangeSetup) -> Self {
+        let mut prng = Prng::new(setup.seed);
+        let hasher = RandomState::with_seeds(prng.next_u64(), prng.next_u64(), prng.next_u64(), prng.next_u64());
+        let retained_limits = RetainedLimits {
+            messages_max: stdx::widen(setup.limits.retained_messages_max),
+            bytes_max: usize::try_from(setup.limits.retained_bytes_max).unwrap_or(usize::MAX),
+            ..RetainedLimits::default()
+        };
+        Self {
+            core: setup.core,
+            cores: setup.cores,
+            policy: setup.policy,
+            sessions: Slab::new(),
+            by_client: HashMap::with_hasher(hasher.clone()),
+            serial_next: 1,
+            table: Table::new(prng.next_u64(), hasher.clone(), setup.limits.strict_strings),
+            retained: Retained::new(prng.next_u64(), retained_limits),
+            retained_counter: 0,
+            found: Vec::new(),
+            retained_expiries: BinaryHeap::new(),
+            timers: Wheel::new(setup.now),
+            fired: Vec::new(),
+            outgoing: Outgoing::new(setup.core, setup.cores),
+            dirty: Vec::new(),
+            pumping: VecDeque::new(),
+            pending: VecDeque::new(),
+            barrier: 1,
+            barrier_is_due: false,
+            barrier_acked: vec![0; usize::from(setup.cores)],
+            released: Vec::new(),
+            ended: Vec::new(),
+            templates: Templates::default(),
+            forward: Vec::new(),
+            notices: Vec::new(),
+            notice_level: setup.notice_level,
+            counters: Counters::default(),
+            sys: SysState::new(&setup.version, setup.sys_interval_s, setup.cores, setup.now),
+            limits: setup.limits,
+            hasher,
+            prng,
+            is_closing: false,
+        }
+    }
+
+    /// This core.
+    #[must_use]
+    pub fn core(&self) -> CoreId {
+        self.core
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The counters of this core.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The counters, for what the shard counts itself.
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// Adds a line for a human.
+    pub fn notice(&mut self, level: Level, kind: NoticeKind, text: String) {
+        if level >= self.notice_level {
+            self.notices.push(Notice { level, kind, text });
+        }
+    }
+
+    /// The version that a connected session speaks; `None` once it is not connected.
+    #[must_use]
+    #[inline]
+    pub fn version_of(&self, key: SessionKey) -> Option<Version> {
+        Some(self.sessions.get(key.index())?.link.as_ref()?.version)
+    }
+
+    /// Whether packets of this connection wait behind a SUBSCRIBE.
+    #[must_use]
+    #[inline]
+    pub fn is_held(&self, key: SessionKey) -> bool {
+        self.link(key).is_some_and(|link| link.is_held)
+    }
+
+    /// Bytes that the connection's socket has not taken yet.
+    #[must_use]
+    pub fn backlog(&self, key: SessionKey) -> usize {
+        self.link(key).map_or(0, Link::backlog)
+    }
+
+    #[inline]
+    pub(crate) fn link(&self, key: SessionKey) -> Option<&Link> {
+        self.sessions.get(key.index())?.link.as_deref()
+    }
+
+    #[inline]
+    pub(crate) fn link_mut(&mut self, key: SessionKey) -> Option<&mut Link> {
+        self.sessions.get_mut(key.index())?.link.as_deref_mut()
+    }
+
+    /// A packet arrived: the client is not silent. Source: [MQTT-3.1.2-22].
+    #[inline]
+    pub fn seen(&mut self, key: SessionKey, now: Instant) {
+        if let Some(link) = self.link_mut(key) {
+            link.last_seen = now;
+        }
+    }
+
+    /// PINGREQ. Source: [MQTT-3.12.4-1].
+    pub fn ping(&mut self, key: SessionKey) {
+        self.reply(key, |out, _| mqtt::encode::pingresp(out));
+    }
+
+    /// Writes a reply into a connection's out buffer.
+    #[inline]
+    pub(crate) fn reply(&mut self, key: SessionKey, write: impl FnOnce(&mut Vec<u8>, Version)) {
+        let Some(link) = self.sessions.get_mut(key.index()).and_then(|session| session.link.as_deref_mut()) else {
+            return;
+        };
+        write(&mut link.out, link.version);
+        self.counters.packets_sent += 1;
+        if !link.is_dirty {
+            link.is_dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// Splits the exchange into its sessions and what a delivery needs.
+    #[inline]
+    pub(crate) fn delivery(&mut self, now: Instant) -> (&mut Slab<Session>, &mut Table, Delivery<'_>) {
+        let delivery = Delivery {
+            now,
+            limits: &self.limits,
+            counters: &mut self.counters,
+            dirty: &mut self.dirty,
+            templates: &mut self.templates,
+        };
+        (&mut self.sessions, &mut self.table, delivery)
+    }
+
+    /// The connections that have bytes to send, each once; forgets them.
+    pub fn drain_dirty(&mut self, mut visit: impl FnMut(LinkId)) {
+        for key in self.dirty.drain(..) {
+            // A key may belong to a session that ended since, or that lost its connection.
+            let link = self.sessions.get(key.index()).and_then(|session| session.link.as_deref());
+            if let Some(link) = link.filter(|link| link.is_dirty) {
+                visit(link.id);
+            }
+        }
+    }
+
+    /// Swaps a connection's out buffer for `spare`; the bytes count as unsent until [`Exchange::sent`] says otherwise.
+    pub fn take_out(&mut self, key: SessionKey, spare: Vec<u8>) -> Vec<u8> {
+        let Some(link) = self.link_mut(key) else { return spare };
+        link.is_dirty = false;
+        let out = std::mem::replace(&mut link.out, spare);
+        link.taken += out.len();
+        out
+    }
+
+    /// The links that ended, the links that need not be held any longer, and the notices, since the last call.
+    pub fn take_ends(&mut self, ended: &mut Vec<LinkEnd>, released: &mut Vec<LinkId>, notices: &mut Vec<Notice>) {
+        ended.append(&mut self.ended);
+        released.append(&mut self.released);
+        notices.append(&mut self.notices);
+    }
+
+    /// Closes the turn towards the other cores and moves their batches to `out`.
+    pub fn end_turn(&mut self, out: &mut Vec<(CoreId, Batch)>) {
+        self.send_barrier();
+        let before = out.len();
+        self.outgoing.take(out);
+        for (_, batch) in &out[before..] {
+            self.counters.batches_sent += 1;
+            self.counters.parcels_sent += u64::from(stdx::narrow(batch.len()));
+        }
+    }
+
+    /// A batch that could not be handed over.
+    pub fn give_back(&mut self, core: CoreId, batch: Batch) {
+        self.outgoing.give_back(core, batch);
+    }
+
+    /// Whether publishers should not be read for now.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.outgoing.is_congested()
+    }
+
+    /// Whether nobody is left: no session, no subscription, nothing queued; for leak checks.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.by_client.is_empty() && self.pending.is_empty() && self.table.len() == 0
+    }
+}

@@ -1,0 +1,54 @@
+//! What other cores say.
+//!
+//! Invariants:
+//! - A message from another core is matched here and goes no further; only a message for a group whose member has just
+//!   left may be handed on, a bounded number of times.
+
+use stdx::Instant;
+
+use crate::core_id::CoreId;
+use crate::exchange::Exchange;
+use crate::parcel::{Batch, Parcel, PublishParcel};
+
+impl Exchange {
+    /// Handles a batch of another core, in order.
+    pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
+        let Batch { parcels, bytes } = batch;
+        let mut arena = bytes.as_slice();
+        for parcel in parcels {
+            match parcel {
+                Parcel::Publish(publish) => self.message_from_core(now, &publish, &mut arena),
+                Parcel::Interest { filter, wanted } => self.table.set_remote(&filter, from, wanted),
+                Parcel::Members { name, filter, online, offline } => {
+                    self.table.group_set_remote(&name, &filter, from, online, offline);
+                }
+                Parcel::Barrier(barrier) => self.outgoing.to(from).parcels.push(Parcel::BarrierAck(barrier)),
+                Parcel::BarrierAck(barrier) => self.barrier_acked(now, from, barrier),
+                Parcel::Counters(counters) => self.sys.counters_of(from, *counters),
+            }
+        }
+        debug_assert!(arena.is_empty());
+    }
+
+    fn message_from_core(&mut self, now: Instant, parcel: &PublishParcel, arena: &mut &[u8]) {
+        let unpacked = parcel.unpack(arena);
+        let message = &unpacked.message;
+        if let Some((name, filter)) = unpacked.group {
+            if let Some(group) = self.table.group_of(name, filter) {
+                self.give_to_group(now, group, message, parcel.hops);
+            }
+            return;
+        }
+        if parcel.deliver {
+            // The sender has checked the topic under the same limits.
+            if let Ok((route, was_cached)) = self.table.route(message.topic.as_bytes(), usize::MAX) {
+                self.counters.route_hits += u64::from(was_cached);
+                self.counters.route_misses += u64::from(!was_cached);
+                self.fan_out(now, route, message);
+            }
+        }
+        if let Some(version) = parcel.store {
+            self.retain(message, version);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The exchange of one core: sessions, subscriptions, routes, retained messages, wills. It knows no device and no dialect.
+//!
+//! Why pure: every promise of MQTT is kept or broken here, so this room must run in a simulator, under a fuzzer and
+//! under an instruction counter, with time and randomness as arguments.
+//!
+//! Invariants:
+//! - Nothing here reads a socket, a file, a clock or a lock.
+//! - Every queue has a limit in [`Limits`], and every drop a counter in [`Counters`].
+//!
+//! Source: MQTT 5.0 sections 3 and 4; MQTT 3.1.1 sections 3 and 4.
+
+mod acks;
+mod arena;
+mod connect;
+mod core_id;
+mod counters;
+mod deliver;
+mod depart;
+mod directory;
+mod exchange;
+mod filter_tree;
+mod inbox;
+mod limits;
+mod link;
+mod message;
+mod notice;
+mod parcel;
+mod policy;
+mod publish;
+mod pump;
+mod retain;
+mod retained;
+mod seats;
+mod route;
+mod session;
+mod subscribe;
+mod sys;
+mod table;
+mod template;
+mod timers;
+mod waiting;
+mod window;
+
+pub use connect::Admission;
+pub use core_id::{CORES_MAX, CoreId, CoreSet};
+pub use counters::{CounterKind, Counters};
+pub use exchange::{Exchange, ExchangeSetup, LinkEnd};
+pub use filter_tree::FilterTree;
+pub use limits::Limits;
+pub use link::LinkId;
+pub use message::StoredMessage;
+pub use notice::{Level, Notice, NoticeKind};
+pub use parcel::Batch;
+pub use policy::Policy;
+pub use session::SessionKey;

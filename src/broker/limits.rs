@@ -1,0 +1,118 @@
+//! Every limit that a client can reach, with its default.
+//!
+//! Why one struct: a limit that is not in this list does not exist, and the configuration file, the docs and the code
+//! must mean the same number.
+//!
+//! Invariants:
+//! - Every field has a default that a public broker could run with.
+
+/// The limits of one broker. Names equal the keys of the `[limits]` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of the whole broker; one more is closed at once.
+    pub connections_max: u32,
+    /// Seconds from accept to a complete CONNECT.
+    pub connect_timeout_s: u32,
+    /// Bytes a connection may send before its CONNECT is accepted.
+    pub pre_auth_bytes_max: u32,
+    /// Largest packet from a client, in bytes with its header; announced in 5.0, refused with 0x95.
+    pub packet_bytes_max: u32,
+    /// Levels of a topic name or filter.
+    pub topic_levels_max: u32,
+    /// Bytes of a client identifier.
+    pub client_id_bytes_max: u32,
+    /// Subscriptions of one client; one more is refused with 0x97.
+    pub subscriptions_per_client_max: u32,
+    /// QoS 2 messages a client may have open towards us; announced in 5.0, one more is refused with 0x93.
+    pub receive_maximum: u16,
+    /// Unacknowledged QoS 1 and 2 messages towards a 5.0 client, below its own Receive Maximum.
+    pub inflight_max: u16,
+    /// Unacknowledged QoS 1 and 2 messages towards a 3.x client, which cannot announce a number.
+    pub inflight_3x_max: u16,
+    /// QoS 1 and 2 messages that wait for one client.
+    pub queue_messages_max: u32,
+    /// Bytes of messages that wait for one client, inflight included.
+    pub queue_bytes_max: u32,
+    /// QoS 0 messages that wait for a connected client that reads too slowly; the oldest goes first.
+    pub queue_qos0_messages_max: u32,
+    /// Unsent bytes towards one connection above which further messages wait in its queues.
+    pub out_bytes_high: u32,
+    /// Unsent bytes towards one connection that no queue can hold back (acknowledgements); above it, it is closed.
+    pub out_bytes_max: u32,
+    /// Topic aliases a client may set; announced in 5.0, others are refused with 0x94.
+    pub topic_alias_max: u16,
+    /// Topic aliases we set towards a client, below its own maximum.
+    pub topic_alias_out_max: u16,
+    /// Longest Session Expiry Interval in seconds; 4,294,967,295 is no limit. Applies to 3.x too.
+    pub session_expiry_max_s: u32,
+    /// Longest keep alive in seconds; 0 is no limit. Announced as Server Keep Alive.
+    pub keep_alive_max_s: u16,
+    /// Sessions, connected or not, of the whole broker; one more is refused with 0x97.
+    pub sessions_max: u32,
+    /// Retained messages of the whole broker; one more is refused with 0x97.
+    pub retained_messages_max: u32,
+    /// Bytes of all retained messages.
+    pub retained_bytes_max: u64,
+    /// Bytes received from a connection while its SUBSCRIBE waits for the other cores.
+    pub held_bytes_max: u32,
+    /// Highest QoS granted and accepted: 0, 1 or 2.
+    pub qos_max: u8,
+    /// Whether retained messages are available.
+    pub retain_available: bool,
+    /// Whether wildcard filters are available.
+    pub wildcard_available: bool,
+    /// Whether subscription identifiers are available.
+    pub subscription_id_available: bool,
+    /// Whether shared subscriptions are available.
+    pub shared_available: bool,
+    /// Whether QoS 0 messages wait for lasting sessions that are away.
+    pub queue_qos0_offline: bool,
+    /// Whether a full queue drops its oldest message rather than refuse the newest.
+    pub queue_drops_oldest: bool,
+    /// Whether payloads that claim to be UTF-8 are checked; a wrong one is refused with 0x99.
+    pub payload_format_checked: bool,
+    /// Whether control characters and non-characters in strings are refused.
+    pub strict_strings: bool,
+    /// Whether a 3.1 client id must have 1 to 23 characters, as that version says.
+    pub strict_client_id_v31: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1_000_000,
+            connect_timeout_s: 10,
+            pre_auth_bytes_max: 65_536,
+            packet_bytes_max: 1_048_576,
+            topic_levels_max: 128,
+            client_id_bytes_max: 65_535,
+            subscriptions_per_client_max: 10_000,
+            receive_maximum: 1_024,
+            inflight_max: 65_535,
+            inflight_3x_max: 64,
+            queue_messages_max: 1_000,
+            queue_bytes_max: 16_777_216,
+            queue_qos0_messages_max: 1_000,
+            out_bytes_high: 262_144,
+            out_bytes_max: 8_388_608,
+            topic_alias_max: 32,
+            topic_alias_out_max: 16,
+            session_expiry_max_s: u32::MAX,
+            keep_alive_max_s: 0,
+            sessions_max: 2_000_000,
+            retained_messages_max: 1_000_000,
+            retained_bytes_max: 1_073_741_824,
+            held_bytes_max: 4_194_304,
+            qos_max: 2,
+            retain_available: true,
+            wildcard_available: true,
+            subscription_id_available: true,
+            shared_available: true,
+            queue_qos0_offline: false,
+            queue_drops_oldest: false,
+            payload_format_checked: false,
+            strict_strings: false,
+            strict_client_id_v31: false,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The link of a connected session: what belongs to one connection and ends with it.
+//!
+//! Why the out buffer lives here: a delivery is then one write into the receiver's own memory, and whoever drives the
+//! shard swaps the buffer out once per turn.
+//!
+//! Invariants:
+//! - Topic aliases of either direction live exactly as long as the link. Source: [MQTT-3.3.2-7].
+//! - `taken` counts bytes handed to the driver and not yet accepted by the socket.
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+use mqtt::Version;
+use stdx::{Instant, Span};
+
+/// The name that the shard gives to a connection; opaque here.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LinkId(pub u64);
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub id: LinkId,
+    pub out: Vec<u8>,
+    pub taken: usize,
+    pub is_dirty: bool,
+    pub version: Version,
+    /// A SUBSCRIBE waits for the other cores; packets behind it wait with it.
+    pub is_held: bool,
+    pub packet_bytes_max: u32,
+    /// Open QoS 1 and 2 messages that this client allows.
+    pub window_max: u16,
+    /// QoS 2 ids that the client has opened on this connection. Source: [MQTT-3.3.4-7].
+    pub inbound_open: u16,
+    /// Silence longer than this closes the link; zero is never.
+    pub silence_max: Span,
+    pub last_seen: Instant,
+    pub aliases_in: Vec<Option<Box<[u8]>>>,
+    pub aliases_out: Option<Box<AliasesOut>>,
+}
+
+/// Topic aliases that we set towards the client.
+#[derive(Debug)]
+pub(crate) struct AliasesOut {
+    max: u16,
+    by_topic: HashMap<Box<[u8]>, u16, RandomState>,
+}
+
+/// Longer topics get no alias, which bounds the memory of the table.
+const ALIAS_TOPIC_BYTES_MAX: usize = 1_024;
+
+/// How to write a topic towards a client with aliases.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AliasUse {
+    /// No alias: the topic in full.
+    None,
+    /// First use: topic and alias.
+    Set(u16),
+    /// Known: the alias alone.
+    Known(u16),
+}
+
+impl Link {
+    /// Bytes that the socket has not taken yet.
+    #[inline]
+    pub fn backlog(&self) -> usize {
+        self.out.len() + self.taken
+    }
+}
+
+impl AliasesOut {
+    /// A table for `max` aliases, or none if the client or we allow none.
+    pub fn new(max: u16, hasher: RandomState) -> Option<Box<Self>> {
+        (max > 0).then(|| Box::new(Self { max, by_topic: HashMap::with_hasher(hasher) }))
+    }
+
+    /// How to write `topic`; the mapping counts as set only once [`AliasesOut::set`] says that it was written.
+    pub fn use_for(&self, topic: &[u8]) -> AliasUse {
+        if let Some(alias) = self.by_topic.get(topic) {
+            return AliasUse::Known(*alias);
+        }
+        let next = self.by_topic.len() + 1;
+        match u16::try_from(next) {
+            Ok(next) if next <= self.max && topic.len() <= ALIAS_TOPIC_BYTES_MAX => AliasUse::Set(next),
+            Ok(_) | Err(_) => AliasUse::None,
+        }
+    }
+
+    /// The packet that sets `alias` was written.
+    pub fn set(&mut self, topic: &[u8], alias: u16) {
+        self.by_topic.insert(topic.into(), alias);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_counts_as_set_only_when_it_was_written() {
+        let mut aliases = AliasesOut::new(1, RandomState::with_seeds(1, 2, 3, 4)).unwrap();
+        assert_eq!(aliases.use_for(b"a"), AliasUse::Set(1));
+        assert_eq!(aliases.use_for(b"a"), AliasUse::Set(1));
+        aliases.set(b"a", 1);
+        assert_eq!(aliases.use_for(b"a"), AliasUse::Known(1));
+        assert_eq!(aliases.use_for(b"b"), AliasUse::None);
+        assert!(AliasesOut::new(0, RandomState::with_seeds(1, 2, 3, 4)).is_none());
+    }
+}

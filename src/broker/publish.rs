@@ -1,0 +1,297 @@
+//! PUBLISH from a client, and the way of any message to its receivers.
+//!
+//! Invariants:
+//! - An acknowledgement is written after the message has reached every queue it must be in. Source: [MQTT-3.3.4-1].
+//! - A QoS 2 message is delivered once however often it is repeated before its PUBREL. Source: [MQTT-4.3.3-10].
+//! - A message leaves for another core once, whatever the number of subscribers there.
+
+use std::cell::OnceCell;
+
+use mqtt::{AckKind, PacketId, Publish, QoS, ReasonCode, Version, Violation, encode, properties};
+use stdx::Instant;
+
+use crate::core_id::CoreId;
+use crate::deliver::Grant;
+use crate::exchange::Exchange;
+use crate::message::Message;
+use crate::parcel::Shipping;
+use crate::route::NoLocal;
+use crate::session::{Session, SessionKey};
+use crate::table::Pick;
+
+/// How often a message for a group may be handed on when its member has just left.
+const HOPS_MAX: u8 = 3;
+
+impl Exchange {
+    /// Handles a PUBLISH of a connected client.
+    ///
+    /// # Errors
+    /// The statement that it breaks; the connection must end.
+    #[inline]
+    pub fn publish(&mut self, now: Instant, key: SessionKey, publish: &Publish<'_>) -> Result<(), Violation> {
+        self.counters.publish_received += 1;
+        self.counters.publish_bytes_received += u64::from(stdx::narrow(publish.payload.len()));
+        let Some(alias) = publish.topic_alias else {
+            return self.publish_to(now, key, publish, publish.topic);
+        };
+        let index = self.alias_slot(key, alias)?;
+        let link = self.link_mut(key).expect("a connected client publishes");
+        if !publish.topic.is_empty() {
+            link.aliases_in[index] = Some(publish.topic.into());
+            return self.publish_to(now, key, publish, publish.topic);
+        }
+        // The topic is lent out for the call, so that nothing is copied; nobody else can look at it meanwhile.
+        let topic = link.aliases_in[index].take().ok_or(Violation::TopicAliasUnknown)?;
+        let result = self.publish_to(now, key, publish, &topic);
+        if let Some(link) = self.link_mut(key) {
+            link.aliases_in[index] = Some(topic);
+        }
+        result
+    }
+
+    fn alias_slot(&mut self, key: SessionKey, alias: u16) -> Result<usize, Violation> {
+        if alias == 0 {
+            return Err(Violation::TopicAliasZero);
+        }
+        if alias > self.limits.topic_alias_max {
+            return Err(Violation::TopicAliasTooLarge);
+        }
+        let link = self.link_mut(key).expect("a connected client publishes");
+        if link.aliases_in.len() < usize::from(alias) {
+            link.aliases_in.resize(usize::from(alias), None);
+        }
+        Ok(usize::from(alias) - 1)
+    }
+
+    #[inline]
+    fn publish_to(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        publish: &Publish<'_>,
+        topic: &[u8],
+    ) -> Result<(), Violation> {
+        if topic.is_empty() {
+            return Err(Violation::TopicEmpty);
+        }
+        let (route, was_cached) = self.table.route(topic, stdx::widen(self.limits.topic_levels_max))?;
+        self.counters.route_hits += u64::from(was_cached);
+        self.counters.route_misses += u64::from(!was_cached);
+        self.check_offer(publish)?;
+        if publish.qos != QoS::AtMostOnce && self.is_settled_by_id(key, publish)? {
+            return Ok(());
+        }
+        if let Some(reason) = self.refusal(key, publish, topic) {
+            self.counters.dropped_refused += 1;
+            self.acknowledge(key, publish, reason);
+            return Ok(());
+        }
+        let forward = std::mem::take(&mut self.forward);
+        let forward = forwardable(publish, forward);
+        let message = Message {
+            // The route cache holds valid topic names only, so this cannot fail; the check costs less than a branch
+            // that could go wrong.
+            topic: std::str::from_utf8(topic).map_err(|_| Violation::Utf8Invalid)?,
+            forward: if publish.raw_is_forwardable { publish.raw } else { &forward },
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expiry_s: publish.expiry_s,
+            at: now,
+            publisher: Some(key),
+            origin: self.sessions[key.index()].origin,
+            stored: OnceCell::new(),
+        };
+        let reached = self.route_message(now, route, &message);
+        self.forward = forward;
+        let reason = if reached { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
+        self.acknowledge(key, publish, reason);
+        Ok(())
+    }
+
+    /// What the CONNACK announced as unavailable. Source: [MQTT-3.2.2-11], [MQTT-3.2.2-14].
+    #[inline]
+    fn check_offer(&self, publish: &Publish<'_>) -> Result<(), Violation> {
+        if publish.qos.bits() > self.limits.qos_max {
+            return Err(Violation::PublishQoSTooHigh);
+        }
+        if publish.retain && !self.limits.retain_available {
+            return Err(Violation::RetainNotSupported);
+        }
+        Ok(())
+    }
+
+    /// Whether the packet id says already how to answer: a repeated QoS 2 message, or an id in use.
+    fn is_settled_by_id(&mut self, key: SessionKey, publish: &Publish<'_>) -> Result<bool, Violation> {
+        let id = publish.packet_id.expect("QoS 1 and 2 have a packet id");
+        let receive_maximum = self.limits.receive_maximum;
+        let session = &mut self.sessions[key.index()];
+        let link = session.link.as_mut().expect("a connected client publishes");
+        let is_open = !session.received.is_empty() && session.received.contains(&id.get());
+        match (publish.qos, is_open) {
+            (QoS::ExactlyOnce, true) => {
+                self.write_ack(key, AckKind::PubRec, id, ReasonCode::Success);
+                Ok(true)
+            }
+            (QoS::AtLeastOnce, true) if link.version == Version::V5 => {
+                self.write_ack(key, AckKind::PubAck, id, ReasonCode::PacketIdInUse);
+                Ok(true)
+            }
+            (QoS::ExactlyOnce, false) if link.inbound_open >= receive_maximum => {
+                Err(Violation::ReceiveMaximumExceeded)
+            }
+            (QoS::AtMostOnce | QoS::AtLeastOnce | QoS::ExactlyOnce, _) => Ok(false),
+        }
+    }
+
+    /// Why a lawful message is not taken. Source: [MQTT-3.3.4-1], sections 3.4.2.1 and 3.3.2.3.2.
+    #[inline]
+    fn refusal(&self, key: SessionKey, publish: &Publish<'_>, topic: &[u8]) -> Option<ReasonCode> {
+        if topic[0] == b'$' {
+            if is_under(topic, b"$SYS") {
+                return Some(ReasonCode::NotAuthorized);
+            }
+            if is_under(topic, b"$share") {
+                return Some(ReasonCode::TopicNameInvalid);
+            }
+        }
+        if let Some(policy) = &self.policy {
+            let client_id = &self.sessions[key.index()].client_id;
+            let topic = std::str::from_utf8(topic).unwrap_or_default();
+            if !policy.may_publish(client_id, topic) {
+                return Some(ReasonCode::NotAuthorized);
+            }
+        }
+        if publish.payload_is_utf8
+            && self.limits.payload_format_checked
+            && std::str::from_utf8(publish.payload).is_err()
+        {
+            return Some(ReasonCode::PayloadFormatInvalid);
+        }
+        if publish.retain && !publish.payload.is_empty() && self.retained_is_full(topic, publish.payload.len()) {
+            return Some(ReasonCode::QuotaExceeded);
+        }
+        None
+    }
+
+    /// Answers a PUBLISH; a QoS 2 id stays open unless the answer is a failure. Source: [MQTT-4.3.3-9].
+    #[inline]
+    fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode) {
+        let Some(id) = publish.packet_id else { return };
+        if publish.qos == QoS::AtLeastOnce {
+            self.write_ack(key, AckKind::PubAck, id, reason);
+            return;
+        }
+        let session = &mut self.sessions[key.index()];
+        let is_v5 = session.link.as_ref().is_some_and(|link| link.version == Version::V5);
+        if !(reason.is_failure() && is_v5) {
+            session.received.insert(id.get());
+            if let Some(link) = &mut session.link {
+                link.inbound_open += 1;
+            }
+        }
+        self.write_ack(key, AckKind::PubRec, id, reason);
+    }
+
+    #[inline]
+    pub(crate) fn write_ack(&mut self, key: SessionKey, kind: AckKind, id: PacketId, reason: ReasonCode) {
+        self.reply(key, |out, version| encode::ack(out, version, kind, id, reason));
+    }
+
+    /// Brings a message to everyone who must have it: receivers here, other cores, the retained store. Returns whether
+    /// anyone had asked for it.
+    #[inline]
+    pub(crate) fn route_message(&mut self, now: Instant, route: usize, message: &Message<'_>) -> bool {
+        self.fan_out(now, route, message);
+        let route = self.table.route_at(route);
+        let (remote, groups) = (route.remote, route.groups.len());
+        let reached = !route.targets.is_empty() || !remote.is_empty() || groups > 0;
+        if groups > 0 {
+            let groups = route.groups.clone();
+            for group in groups {
+                self.give_to_group(now, group, message, 0);
+            }
+        }
+        if message.retain {
+            self.retain_everywhere(message, remote);
+        } else {
+            for core in remote.iter() {
+                self.outgoing.to(core).publish(message, Shipping { deliver: true, ..Shipping::default() });
+            }
+        }
+        reached
+    }
+
+    /// Delivers to the receivers of this core.
+    #[inline]
+    pub(crate) fn fan_out(&mut self, now: Instant, route: usize, message: &Message<'_>) {
+        let policy = self.policy.clone();
+        let (sessions, table, mut delivery) = self.delivery(now);
+        let route = table.route_at(route);
+        delivery.templates.reset(route.targets.len() > 1);
+        for target in &route.targets {
+            let granted = match &target.no_local {
+                NoLocal::On if message.publisher == Some(target.session) => continue,
+                NoLocal::Rest(rest) if message.publisher == Some(target.session) => rest,
+                NoLocal::Off | NoLocal::On | NoLocal::Rest(_) => target,
+            };
+            let session = &mut sessions[target.session.index()];
+            if !may_receive(policy.as_deref(), session, message) {
+                continue;
+            }
+            let grant = Grant {
+                qos: Session::qos_of(message.qos, granted.qos),
+                retain: message.retain && granted.keeps_retain,
+                ids: &granted.ids,
+            };
+            delivery.deliver(target.session, session, message, grant);
+        }
+    }
+
+    /// Delivers to one member of a shared group, wherever it is.
+    pub(crate) fn give_to_group(&mut self, now: Instant, group: u32, message: &Message<'_>, hops: u8) {
+        let (sessions, table, mut delivery) = self.delivery(now);
+        let is_online = |key: SessionKey| sessions.get(key.index()).is_some_and(|session| session.link.is_some());
+        match table.pick(group, hops > 0, is_online) {
+            Pick::Local(member) => {
+                let grant = Grant {
+                    qos: Session::qos_of(message.qos, member.qos),
+                    retain: message.retain && member.keeps_retain,
+                    ids: &member.ids,
+                };
+                delivery.templates.reset(false);
+                delivery.deliver(member.session, &mut sessions[member.session.index()], message, grant);
+            }
+            Pick::Remote(core) if hops < HOPS_MAX => self.ship_to_group(core, group, message, hops),
+            Pick::Remote(_) | Pick::Nobody => {}
+        }
+    }
+
+    fn ship_to_group(&mut self, core: CoreId, group: u32, message: &Message<'_>, hops: u8) {
+        let shipping = Shipping {
+            deliver: true,
+            store: None,
+            group: Some(self.table.group_name(group)),
+            hops: hops + 1,
+        };
+        self.outgoing.to(core).publish(message, shipping);
+    }
+}
+
+fn may_receive(policy: Option<&dyn crate::policy::Policy>, session: &Session, message: &Message<'_>) -> bool {
+    policy.is_none_or(|policy| policy.may_receive(&session.client_id, message.topic))
+}
+
+/// Whether `topic` is `root` or lies below it.
+fn is_under(topic: &[u8], root: &[u8]) -> bool {
+    topic.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+/// The properties that travel on, collected in `scratch` where the received bytes cannot be used as they are.
+fn forwardable(publish: &Publish<'_>, mut scratch: Vec<u8>) -> Vec<u8> {
+    scratch.clear();
+    if !publish.raw_is_forwardable {
+        properties::forwardable(publish.raw, &mut scratch);
+    }
+    scratch
+}

@@ -1,0 +1,140 @@
+//! Retained messages: set and cleared on every core, replayed to new subscriptions.
+//!
+//! Why a replica per core: a replay then sees the store at the same point of the stream at which live messages arrive,
+//! so it needs no question to other cores and never shows an older value after a newer live one. The price is one
+//! parcel per core for each retained PUBLISH.
+//!
+//! Invariants:
+//! - All replicas agree once all batches have arrived: the highest version of a topic wins everywhere.
+//! - A retained message that another core took before it answered a subscriber's barrier is in the replica before that
+//!   subscriber's replay begins.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use stdx::Instant;
+
+use crate::core_id::CoreSet;
+use crate::deliver::Grant;
+use crate::exchange::Exchange;
+use crate::message::{Message, StoredMessage};
+use crate::parcel::Shipping;
+use crate::retained::{RetainedVersion, Scan, SetOutcome};
+use crate::session::{Session, SessionKey};
+
+/// When a retained message must be removed; the earliest first in a max-heap.
+#[derive(Debug)]
+pub(crate) struct Expiry {
+    at: Instant,
+    message: Arc<StoredMessage>,
+}
+
+impl Exchange {
+    /// Whether one more retained message of this size would exceed the limits.
+    pub(crate) fn retained_is_full(&self, topic: &[u8], payload_bytes: usize) -> bool {
+        let Ok(topic) = std::str::from_utf8(topic) else { return true };
+        !self.retained.has_room(topic, size_of::<StoredMessage>() + topic.len() + payload_bytes)
+    }
+
+    /// Keeps (or clears) a retained message here and on all other cores; cores in `remote` also deliver it.
+    pub(crate) fn retain_everywhere(&mut self, message: &Message<'_>, remote: CoreSet) {
+        self.retained_counter += 1;
+        let version = RetainedVersion { counter: self.retained_counter, core: self.core.get() };
+        for core in self.outgoing.others() {
+            let deliver = remote.iter().any(|wanted| wanted == core);
+            let shipping = Shipping { deliver, store: Some(version), ..Shipping::default() };
+            self.outgoing.to(core).publish(message, shipping);
+        }
+        self.retain(message, version);
+    }
+
+    /// Keeps (or clears) a retained message in this replica.
+    pub(crate) fn retain(&mut self, message: &Message<'_>, version: RetainedVersion) {
+        // Lamport's rule: whoever has seen a version makes later ones.
+        self.retained_counter = self.retained_counter.max(version.counter);
+        if message.payload.is_empty() {
+            self.retained.clear(message.topic, version);
+        } else {
+            let stored = Arc::clone(message.stored());
+            let expires_at = stored.expires_at();
+            if self.retained.replicate(Arc::clone(&stored), version) != SetOutcome::Older && expires_at != Instant::NEVER {
+                self.retained_expiries.push(Expiry { at: expires_at, message: stored });
+                self.timers.insert(expires_at, crate::timers::Timer::RetainedExpiry);
+            }
+        }
+        self.count_retained();
+    }
+
+    fn count_retained(&mut self) {
+        self.counters.retained_messages = u64::from(stdx::narrow(self.retained.len()));
+        self.counters.retained_bytes = self.retained.bytes().try_into().unwrap_or(u64::MAX);
+    }
+
+    /// Removes the retained messages that have expired. Source: section 3.3.2.3.3.
+    pub(crate) fn expire_retained(&mut self, now: Instant) {
+        while self.retained_expiries.peek().is_some_and(|expiry| expiry.at <= now) {
+            let expiry = self.retained_expiries.pop().expect("peeked one line above");
+            let topic = expiry.message.topic();
+            let is_current = self.retained.get(topic).is_some_and(|message| Arc::ptr_eq(message, &expiry.message));
+            if is_current {
+                // Every replica removes it by itself, under the same version: above its own, below every later one.
+                let counter = self.retained.version_of(topic).map_or(0, |version| version.counter);
+                self.retained.clear(topic, RetainedVersion { counter, core: u16::MAX });
+                self.counters.dropped_expired += 1;
+            }
+        }
+        self.count_retained();
+    }
+
+    /// Goes one step on in a session's oldest replay; false if it has none or its next message must wait.
+    pub(crate) fn replay_step(&mut self, now: Instant, key: SessionKey) -> bool {
+        let session = &mut self.sessions[key.index()];
+        let Some(replay) = session.waiting.as_mut().and_then(|waiting| waiting.replays.front_mut()) else {
+            return false;
+        };
+        self.found.clear();
+        let found = &mut self.found;
+        let scan = self.retained.scan(&replay.filter, &mut replay.cursor, 1, |message| found.push(Arc::clone(message)));
+        let (qos, no_local, ids) = (replay.qos, replay.no_local, replay.ids.clone());
+        if scan == Scan::Done
+            && let Some(waiting) = &mut session.waiting
+        {
+            waiting.replays.pop_front();
+        }
+        let Some(stored) = self.found.pop() else { return true };
+        let is_own = no_local && stored.origin() == session.origin;
+        if is_own || stored.is_expired(now) || !self.policy_lets_receive(key, stored.topic()) {
+            return true;
+        }
+        let (sessions, _, mut delivery) = self.delivery(now);
+        let grant = Grant { qos: Session::qos_of(stored.qos(), qos), retain: true, ids: &ids };
+        delivery.templates.reset(false);
+        delivery.deliver_now(key, &mut sessions[key.index()], &stored.message(now), grant);
+        true
+    }
+
+    fn policy_lets_receive(&self, key: SessionKey, topic: &str) -> bool {
+        let client_id = &self.sessions[key.index()].client_id;
+        self.policy.as_ref().is_none_or(|policy| policy.may_receive(client_id, topic))
+    }
+}
+
+impl PartialEq for Expiry {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Expiry {}
+
+impl PartialOrd for Expiry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Expiry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.at.cmp(&self.at)
+    }
+}

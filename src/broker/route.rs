@@ -1,0 +1,210 @@
+//! Routes: for one topic, everything that a delivery needs, prepared once and kept until a subscription changes.
+//!
+//! Why: on the warm path a message costs one hash of its topic; checks of the topic, the match of all filters and the
+//! merging of overlapping subscriptions happen only when the topic is new or stale.
+//!
+//! Invariants:
+//! - A route in the cache belongs to a valid topic name.
+//! - A client stands in a route once, however many of its filters match: highest QoS, all identifiers. Source:
+//!   [MQTT-3.3.4-2], [MQTT-3.3.4-3].
+//! - A route is used only if its epoch is the cache's.
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+use mqtt::QoS;
+
+use crate::core_id::CoreSet;
+use crate::session::SessionKey;
+
+/// Subscription Identifiers of the matching subscriptions; most have none.
+pub(crate) type SubscriptionIds = Option<Arc<[u32]>>;
+
+/// Topics that a cache holds at most; it starts afresh when full.
+const ROUTES_MAX: usize = 65_536;
+
+/// One receiver of a topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub session: SessionKey,
+    pub qos: QoS,
+    /// Forward RETAIN as published.
+    pub keeps_retain: bool,
+    pub no_local: NoLocal,
+    pub ids: SubscriptionIds,
+}
+
+/// What a receiver gets of its own messages.
+#[derive(Clone, Debug)]
+pub(crate) enum NoLocal {
+    /// The same as of others' messages.
+    Off,
+    /// Nothing.
+    On,
+    /// Some of the matching subscriptions have no-local: this is what the rest grants.
+    Rest(Box<Target>),
+}
+
+/// One matching subscription, before merging.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscriber {
+    pub session: SessionKey,
+    pub qos: QoS,
+    pub keeps_retain: bool,
+    pub no_local: bool,
+    /// Subscription Identifier; 0 is none.
+    pub id: u32,
+}
+
+/// Where messages of one topic go.
+#[derive(Debug, Default)]
+pub(crate) struct Route {
+    epoch: u64,
+    pub targets: Vec<Target>,
+    pub remote: CoreSet,
+    /// Shared groups, by their number in the table.
+    pub groups: Vec<u32>,
+}
+
+/// The routes of one core.
+#[derive(Debug)]
+pub(crate) struct RouteCache {
+    by_topic: HashMap<Box<[u8]>, u32, RandomState>,
+    routes: Vec<Route>,
+    epoch: u64,
+}
+
+/// What the cache knows of a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lookup {
+    /// A fresh route.
+    Fresh(usize),
+    /// The topic is valid, its route is not.
+    Stale(usize),
+    /// Never seen.
+    Unknown,
+}
+
+impl RouteCache {
+    pub fn new(hasher: RandomState) -> Self {
+        Self { by_topic: HashMap::with_hasher(hasher), routes: Vec::new(), epoch: 1 }
+    }
+
+    #[inline]
+    pub fn lookup(&self, topic: &[u8]) -> Lookup {
+        match self.by_topic.get(topic) {
+            Some(index) => {
+                let index = stdx::widen(*index);
+                if self.routes[index].epoch == self.epoch { Lookup::Fresh(index) } else { Lookup::Stale(index) }
+            }
+            None => Lookup::Unknown,
+        }
+    }
+
+    #[inline]
+    pub fn get(&self, index: usize) -> &Route {
+        &self.routes[index]
+    }
+
+    /// Makes room for a valid topic; returns where its route belongs.
+    pub fn reserve(&mut self, topic: &[u8]) -> usize {
+        if self.routes.len() >= ROUTES_MAX {
+            self.by_topic.clear();
+            self.routes.clear();
+        }
+        let index = self.routes.len();
+        self.routes.push(Route::default());
+        self.by_topic.insert(topic.into(), u32::try_from(index).expect("at most 65,536 routes"));
+        index
+    }
+
+    /// Fills the place with a route, fresh from now on.
+    pub fn fill(&mut self, index: usize, mut route: Route) {
+        route.epoch = self.epoch;
+        self.routes[index] = route;
+    }
+
+    /// A subscription with this filter changed: an exact filter touches one route, a wildcard may touch all.
+    pub fn invalidate(&mut self, filter: &str) {
+        if filter.bytes().any(|byte| byte == b'+' || byte == b'#') {
+            self.epoch += 1;
+        } else if let Some(index) = self.by_topic.get(filter.as_bytes()) {
+            self.routes[stdx::widen(*index)].epoch = 0;
+        }
+    }
+}
+
+/// Merges the matching subscriptions into one target per client. Sorts `found`.
+pub(crate) fn merge(found: &mut Vec<Subscriber>) -> Vec<Target> {
+    found.sort_unstable_by_key(|subscriber| (subscriber.session, subscriber.id));
+    found.chunk_by(|a, b| a.session == b.session).map(merge_client).collect()
+}
+
+fn merge_client(subscribers: &[Subscriber]) -> Target {
+    let blocked = subscribers.iter().filter(|subscriber| subscriber.no_local).count();
+    let mut target = grant(subscribers.iter());
+    target.no_local = match blocked {
+        0 => NoLocal::Off,
+        all if all == subscribers.len() => NoLocal::On,
+        _ => NoLocal::Rest(Box::new(grant(subscribers.iter().filter(|subscriber| !subscriber.no_local)))),
+    };
+    target
+}
+
+fn grant<'a>(subscribers: impl Iterator<Item = &'a Subscriber> + Clone) -> Target {
+    let first = subscribers.clone().next().expect("a client stands here because a filter matched");
+    let ids: Vec<u32> = subscribers.clone().map(|subscriber| subscriber.id).filter(|id| *id != 0).collect();
+    Target {
+        session: first.session,
+        qos: subscribers.clone().map(|subscriber| subscriber.qos).max().unwrap_or(QoS::AtMostOnce),
+        keeps_retain: subscribers.clone().any(|subscriber| subscriber.keeps_retain),
+        no_local: NoLocal::Off,
+        ids: (!ids.is_empty()).then(|| ids.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscriber(session: usize, qos: QoS, no_local: bool, id: u32) -> Subscriber {
+        Subscriber { session: SessionKey::new(session), qos, keeps_retain: id == 2, no_local, id }
+    }
+
+    #[test]
+    fn overlapping_subscriptions_become_one_target_with_the_highest_qos_and_all_ids() {
+        let mut found = vec![
+            subscriber(2, QoS::AtMostOnce, false, 0),
+            subscriber(1, QoS::AtMostOnce, false, 2),
+            subscriber(1, QoS::ExactlyOnce, false, 1),
+        ];
+        let targets = merge(&mut found);
+        assert_eq!(targets.len(), 2);
+        assert_eq!((targets[0].qos, targets[0].ids.as_deref()), (QoS::ExactlyOnce, Some(&[1u32, 2][..])));
+        assert!(targets[0].keeps_retain && !targets[1].keeps_retain);
+        assert!(matches!(targets[1].no_local, NoLocal::Off) && targets[1].ids.is_none());
+    }
+
+    #[test]
+    fn no_local_on_some_filters_leaves_what_the_others_grant() {
+        let mut all = vec![subscriber(1, QoS::ExactlyOnce, true, 7)];
+        assert!(matches!(merge(&mut all)[0].no_local, NoLocal::On));
+        let mut some = vec![subscriber(1, QoS::ExactlyOnce, true, 7), subscriber(1, QoS::AtMostOnce, false, 8)];
+        let NoLocal::Rest(rest) = &merge(&mut some)[0].no_local else { panic!("the rest must be kept") };
+        assert_eq!((rest.qos, rest.ids.as_deref()), (QoS::AtMostOnce, Some(&[8u32][..])));
+    }
+
+    #[test]
+    fn an_exact_filter_touches_one_route_and_a_wildcard_all() {
+        let mut cache = RouteCache::new(RandomState::with_seeds(1, 2, 3, 4));
+        for topic in [&b"a"[..], b"b"] {
+            let index = cache.reserve(topic);
+            cache.fill(index, Route::default());
+        }
+        cache.invalidate("a");
+        assert_eq!((cache.lookup(b"a"), cache.lookup(b"b")), (Lookup::Stale(0), Lookup::Fresh(1)));
+        cache.invalidate("x/#");
+        assert_eq!((cache.lookup(b"b"), cache.lookup(b"c")), (Lookup::Stale(1), Lookup::Unknown));
+    }
+}

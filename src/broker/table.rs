@@ -1,0 +1,319 @@
+//! The subscription table of one core: who here wants which topics, which other cores do, and the shared groups.
+//!
+//! Why one tree for all three: a topic is matched once, and what it finds says everything about where messages go.
+//!
+//! Invariants:
+//! - A node exists as long as a local subscriber, a waiting SUBSCRIBE, another core or a group needs it.
+//! - Every change invalidates the routes that it may touch.
+
+use ahash::RandomState;
+use mqtt::{QoS, Violation, topic};
+use slab::Slab;
+
+use crate::core_id::{CoreId, CoreSet};
+use crate::filter_tree::FilterTree;
+use crate::route::{Lookup, Route, RouteCache, Subscriber, SubscriptionIds, merge};
+use crate::session::SessionKey;
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    tree: FilterTree<Node>,
+    groups: Slab<Group>,
+    routes: RouteCache,
+    found: Vec<Subscriber>,
+    /// Whether control characters and non-characters are refused in topic names.
+    is_strict: bool,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    subscribers: Vec<Subscriber>,
+    /// SUBSCRIBEs that wait for the other cores.
+    pending: u32,
+    remote: CoreSet,
+    groups: Vec<u32>,
+}
+
+/// A shared subscription group over all cores. Source: section 4.8.2.
+#[derive(Debug)]
+pub(crate) struct Group {
+    name: Box<str>,
+    filter: Box<str>,
+    pub members: Vec<Member>,
+    /// SUBSCRIBEs that wait for the other cores.
+    pub pending: u32,
+    remote: Vec<RemoteMembers>,
+    turn: usize,
+    /// What the other cores were told: members connected and away.
+    announced: (u32, u32),
+}
+
+/// A member of a group on this core.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub session: SessionKey,
+    pub qos: QoS,
+    pub keeps_retain: bool,
+    pub ids: SubscriptionIds,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RemoteMembers {
+    core: CoreId,
+    online: u32,
+    offline: u32,
+}
+
+/// Who of a group gets a message.
+#[derive(Debug)]
+pub(crate) enum Pick {
+    Local(Member),
+    Remote(CoreId),
+    Nobody,
+}
+
+impl Table {
+    pub fn new(seed: u64, hasher: RandomState, is_strict: bool) -> Self {
+        Self {
+            is_strict,
+            tree: FilterTree::new(seed),
+            groups: Slab::new(),
+            routes: RouteCache::new(hasher),
+            found: Vec::new(),
+        }
+    }
+
+    /// The route of a topic; `true` if it was in the cache. A topic seen for the first time is checked.
+    #[inline]
+    pub fn route(&mut self, name: &[u8], levels_max: usize) -> Result<(usize, bool), Violation> {
+        match self.routes.lookup(name) {
+            Lookup::Fresh(index) => Ok((index, true)),
+            Lookup::Stale(index) => {
+                let name = std::str::from_utf8(name).expect("the cache holds valid topic names only");
+                self.build(index, name);
+                Ok((index, false))
+            }
+            Lookup::Unknown => {
+                let valid = topic::check_name(name, levels_max)?;
+                if self.is_strict && !mqtt::is_plain(valid) {
+                    return Err(Violation::ControlCharacter);
+                }
+                let index = self.routes.reserve(name);
+                self.build(index, valid);
+                Ok((index, false))
+            }
+        }
+    }
+
+    #[inline]
+    pub fn route_at(&self, index: usize) -> &Route {
+        self.routes.get(index)
+    }
+
+    fn build(&mut self, index: usize, name: &str) {
+        let mut route = Route::default();
+        let found = &mut self.found;
+        found.clear();
+        self.tree.matches(name, |node| {
+            found.extend_from_slice(&node.subscribers);
+            route.remote.merge(node.remote);
+            route.groups.extend_from_slice(&node.groups);
+        });
+        route.targets = merge(found);
+        route.groups.sort_unstable();
+        self.routes.fill(index, route);
+    }
+
+    /// Adds a subscriber; returns its slot.
+    pub fn add(&mut self, filter: &str, subscriber: Subscriber) -> u32 {
+        self.routes.invalidate(filter);
+        let node = self.tree.entry(filter);
+        node.subscribers.push(subscriber);
+        stdx::narrow(node.subscribers.len() - 1)
+    }
+
+    /// Changes the options of a subscriber.
+    pub fn replace(&mut self, filter: &str, slot: u32, subscriber: Subscriber) {
+        self.routes.invalidate(filter);
+        let node = self.tree.get_mut(filter).expect("a subscription has a node");
+        node.subscribers[stdx::widen(slot)] = subscriber;
+    }
+
+    /// Takes a subscriber out; returns the session whose subscriber moved into its slot.
+    pub fn remove(&mut self, filter: &str, slot: u32) -> Option<SessionKey> {
+        self.routes.invalidate(filter);
+        let node = self.tree.get_mut(filter).expect("a subscription has a node");
+        node.subscribers.swap_remove(stdx::widen(slot));
+        let moved = node.subscribers.get(stdx::widen(slot)).map(|subscriber| subscriber.session);
+        self.drop_if_empty(filter);
+        moved
+    }
+
+    /// A SUBSCRIBE that waits counts as interest from now on; returns whether it is the first.
+    pub fn add_pending(&mut self, filter: &str) -> bool {
+        let node = self.tree.entry(filter);
+        node.pending += 1;
+        node.pending == 1 && node.subscribers.is_empty()
+    }
+
+    pub fn remove_pending(&mut self, filter: &str) {
+        self.tree.get_mut(filter).expect("it was counted").pending -= 1;
+        self.drop_if_empty(filter);
+    }
+
+    /// Whether a client of this core has, or waits for, a subscription with this filter.
+    pub fn wants(&self, filter: &str) -> bool {
+        self.tree.get(filter).is_some_and(|node| node.pending > 0 || !node.subscribers.is_empty())
+    }
+
+    /// Another core wants, or wants no more, messages that match `filter`.
+    pub fn set_remote(&mut self, filter: &str, core: CoreId, wanted: bool) {
+        self.routes.invalidate(filter);
+        let node = self.tree.entry(filter);
+        if wanted {
+            node.remote.insert(core);
+        } else {
+            node.remote.remove(core);
+            self.drop_if_empty(filter);
+        }
+    }
+
+    fn drop_if_empty(&mut self, filter: &str) {
+        let is_empty = |node: &Node| {
+            node.subscribers.is_empty() && node.pending == 0 && node.remote.is_empty() && node.groups.is_empty()
+        };
+        if self.tree.get(filter).is_some_and(is_empty) {
+            self.tree.remove(filter);
+        }
+    }
+
+    /// Filters in the tree, for leak checks.
+    pub fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    fn group_index(&self, name: &str, filter: &str) -> Option<u32> {
+        let node = self.tree.get(filter)?;
+        node.groups.iter().copied().find(|index| *self.groups[stdx::widen(*index)].name == *name)
+    }
+
+    fn group_or_new(&mut self, name: &str, filter: &str) -> &mut Group {
+        if let Some(index) = self.group_index(name, filter) {
+            return &mut self.groups[stdx::widen(index)];
+        }
+        self.routes.invalidate(filter);
+        let index = self.groups.insert(Group {
+            name: name.into(),
+            filter: filter.into(),
+            members: Vec::new(),
+            pending: 0,
+            remote: Vec::new(),
+            turn: 0,
+            announced: (0, 0),
+        });
+        self.tree.entry(filter).groups.push(stdx::narrow(index));
+        &mut self.groups[index]
+    }
+
+    /// The group's name and filter.
+    pub fn group_name(&self, index: u32) -> (&str, &str) {
+        let group = &self.groups[stdx::widen(index)];
+        (&group.name, &group.filter)
+    }
+
+    pub fn group_mut(&mut self, name: &str, filter: &str) -> Option<&mut Group> {
+        let index = self.group_index(name, filter)?;
+        self.groups.get_mut(stdx::widen(index))
+    }
+
+    /// Adds a member, or changes the options of one.
+    pub fn group_add(&mut self, name: &str, filter: &str, member: Member) {
+        let group = self.group_or_new(name, filter);
+        match group.members.iter_mut().find(|known| known.session == member.session) {
+            Some(known) => *known = member,
+            None => group.members.push(member),
+        }
+    }
+
+    pub fn group_add_pending(&mut self, name: &str, filter: &str) {
+        self.group_or_new(name, filter).pending += 1;
+    }
+
+    /// Another core has so many members of a group.
+    pub fn group_set_remote(&mut self, name: &str, filter: &str, core: CoreId, online: u32, offline: u32) {
+        let group = self.group_or_new(name, filter);
+        group.remote.retain(|remote| remote.core != core);
+        if online + offline > 0 {
+            group.remote.push(RemoteMembers { core, online, offline });
+            group.remote.sort_unstable_by_key(|remote| remote.core);
+        }
+        self.drop_group_if_empty(name, filter);
+    }
+
+    /// Forgets a group that nobody needs any more.
+    pub fn drop_group_if_empty(&mut self, name: &str, filter: &str) {
+        let Some(index) = self.group_index(name, filter) else { return };
+        let group = &self.groups[stdx::widen(index)];
+        if !group.members.is_empty() || group.pending > 0 || !group.remote.is_empty() {
+            return;
+        }
+        self.routes.invalidate(filter);
+        self.groups.remove(stdx::widen(index));
+        self.tree.get_mut(filter).expect("the group was found there").groups.retain(|known| *known != index);
+        self.drop_if_empty(filter);
+    }
+
+    /// Chooses who of a group gets the next message: by turn among connected members, on whatever core; if none is
+    /// connected, by turn among those that are away. `here_only` asks for a member of this core if there is one.
+    pub fn pick(&mut self, index: u32, here_only: bool, is_online: impl Fn(SessionKey) -> bool) -> Pick {
+        let Some(group) = self.groups.get_mut(stdx::widen(index)) else { return Pick::Nobody };
+        let here = group.members.iter().filter(|member| is_online(member.session)).count();
+        let away = group.members.len() - here;
+        let elsewhere = |count: fn(&RemoteMembers) -> u32, group: &Group| -> usize {
+            group.remote.iter().map(|remote| stdx::widen(count(remote))).sum()
+        };
+        let remote_online = elsewhere(|remote| remote.online, group);
+        let remote_offline = elsewhere(|remote| remote.offline, group);
+        let (wanted, local, remote) = match (here_only && !group.members.is_empty(), here + remote_online) {
+            (true, _) => (here > 0, if here > 0 { here } else { away }, 0),
+            (false, 0) => (false, away, remote_offline),
+            (false, _) => (true, here, remote_online),
+        };
+        if local + remote == 0 {
+            return Pick::Nobody;
+        }
+        group.turn = group.turn.wrapping_add(1);
+        let mut turn = group.turn % (local + remote);
+        if turn < local {
+            let mut fitting = group.members.iter().filter(|member| is_online(member.session) == wanted);
+            return fitting.nth(turn).map_or(Pick::Nobody, |member| Pick::Local(member.clone()));
+        }
+        turn -= local;
+        for remote in &group.remote {
+            let count = stdx::widen(if wanted { remote.online } else { remote.offline });
+            if turn < count {
+                return Pick::Remote(remote.core);
+            }
+            turn -= count;
+        }
+        Pick::Nobody
+    }
+
+    /// The group that `$share/name/filter` means, for a message that another core sent to it.
+    pub fn group_of(&self, name: &str, filter: &str) -> Option<u32> {
+        self.group_index(name, filter)
+    }
+}
+
+impl Group {
+    /// Members connected and away on this core, if the other cores were told something else; they count as told now. A
+    /// SUBSCRIBE that waits counts as a connected member.
+    pub fn news(&mut self, is_online: impl Fn(SessionKey) -> bool) -> Option<(u32, u32)> {
+        let online = self.members.iter().filter(|member| is_online(member.session)).count();
+        let now = (stdx::narrow(online) + self.pending, stdx::narrow(self.members.len() - online));
+        (now != self.announced).then(|| {
+            self.announced = now;
+            now
+        })
+    }
+}

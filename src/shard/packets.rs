@@ -1,0 +1,128 @@
+//! Packets of admitted clients: from bytes to the verbs of the exchange.
+//!
+//! Invariants:
+//! - A violation ends this connection and no other.
+//! - Nothing behind a DISCONNECT, or behind the end of a connection, is processed. Source: [MQTT-3.14.4-2].
+
+use broker::{Exchange, SessionKey};
+use mqtt::{Frame, Packet, ReasonCode, Version, Violation, decode};
+use stdx::Instant;
+use wire::Flow;
+
+use crate::connections::{State, conn_of};
+use crate::effects::ConnId;
+use crate::shard::Shard;
+
+impl Shard {
+    /// Any part of the byte stream of a connection, cut anywhere.
+    #[inline]
+    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        self.exchange.counters_mut().bytes_received += u64::from(stdx::narrow(bytes.len()));
+        match connection.state {
+            State::Lobby { .. } => self.lobby_bytes(now, conn, bytes),
+            State::Home { key, version } => self.home_bytes(now, conn, key, version, bytes),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn home_bytes(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        key: SessionKey,
+        version: Version,
+        bytes: &[u8],
+    ) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if self.exchange.is_held(key) {
+            connection.inlet.keep(bytes);
+            if connection.inlet.len() > stdx::widen(self.settings.limits.held_bytes_max) {
+                let why = "sent too much behind a SUBSCRIBE";
+                self.exchange.evict(now, key, ReasonCode::QuotaExceeded, why);
+            }
+            return;
+        }
+        let mut reader = Reader { exchange: &mut self.exchange, now, key, version, packets: 0 };
+        let packet_bytes_max = self.settings.limits.packet_bytes_max;
+        let result = connection.inlet.feed(bytes, packet_bytes_max, |frame| reader.read(frame));
+        let packets = reader.packets;
+        self.after_reading(now, key, packets, result);
+    }
+
+    /// Goes on with a connection whose SUBSCRIBE need not wait any longer.
+    pub(crate) fn resume(&mut self, now: Instant, link: broker::LinkId) {
+        let Some(connection) = self.connections.get_mut(conn_of(link)) else { return };
+        let State::Home { key, version } = connection.state else { return };
+        let mut reader = Reader { exchange: &mut self.exchange, now, key, version, packets: 0 };
+        let packet_bytes_max = self.settings.limits.packet_bytes_max;
+        let result = connection.inlet.resume(packet_bytes_max, |frame| reader.read(frame));
+        let packets = reader.packets;
+        self.after_reading(now, key, packets, result);
+    }
+
+    #[inline]
+    fn after_reading(&mut self, now: Instant, key: SessionKey, packets: u64, result: Result<(), Violation>) {
+        if packets > 0 {
+            self.exchange.counters_mut().packets_received += packets;
+            self.exchange.seen(key, now);
+        }
+        if let Err(violation) = result {
+            self.exchange.violated(now, key, violation);
+        } else if self.exchange.backlog(key) > stdx::widen(self.settings.limits.out_bytes_max) {
+            let why = "does not read what it is sent";
+            self.exchange.evict(now, key, ReasonCode::QuotaExceeded, why);
+        }
+    }
+}
+
+/// Reads the packets of one client.
+struct Reader<'a> {
+    exchange: &'a mut Exchange,
+    now: Instant,
+    key: SessionKey,
+    version: Version,
+    packets: u64,
+}
+
+impl Reader<'_> {
+    #[inline]
+    fn read(&mut self, frame: Frame<'_>) -> Flow {
+        self.packets += 1;
+        match self.packet(frame) {
+            Ok(flow) => flow,
+            Err(violation) => {
+                self.exchange.violated(self.now, self.key, violation);
+                Flow::End
+            }
+        }
+    }
+
+    #[inline]
+    fn packet(&mut self, frame: Frame<'_>) -> Result<Flow, Violation> {
+        let (now, key) = (self.now, self.key);
+        match decode(frame, self.version)? {
+            Packet::Publish(publish) => self.exchange.publish(now, key, &publish)?,
+            Packet::PubAck(ack) => self.exchange.puback(now, key, ack)?,
+            Packet::PubRec(ack) => self.exchange.pubrec(now, key, ack)?,
+            Packet::PubRel(ack) => self.exchange.pubrel(key, ack),
+            Packet::PubComp(ack) => self.exchange.pubcomp(now, key, ack)?,
+            Packet::Subscribe(subscribe) => {
+                self.exchange.subscribe(now, key, &subscribe)?;
+                if self.exchange.is_held(key) {
+                    return Ok(Flow::Wait);
+                }
+            }
+            Packet::Unsubscribe(unsubscribe) => self.exchange.unsubscribe(key, &unsubscribe),
+            Packet::PingReq => self.exchange.ping(key),
+            Packet::Disconnect(disconnect) => {
+                self.exchange.disconnect(now, key, &disconnect)?;
+                return Ok(Flow::End);
+            }
+            // No method is offered at CONNECT, so no exchange can be under way.
+            Packet::Auth(_) => return Err(Violation::AuthUnexpected),
+            Packet::Connect => return Err(Violation::SecondConnect),
+        }
+        Ok(Flow::More)
+    }
+}

@@ -1,0 +1,55 @@
+//! What a shard is set up with.
+//!
+//! Invariants:
+//! - All shards of a broker share one [`Settings`].
+
+use std::sync::Arc;
+
+use broker::{CoreId, Level, Limits, Policy};
+use device::Dialect;
+use stdx::WallMs;
+
+/// What all shards of a broker have in common.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The limits.
+    pub limits: Limits,
+    /// The dialect of each listener, by [`crate::ListenerId`].
+    pub dialects: Vec<&'static dyn Dialect>,
+    /// Seconds between `$SYS` publications; 0 is never.
+    pub sys_interval_s: u32,
+    /// What `$SYS/broker/version` says.
+    pub version: String,
+    /// Who may do what; none allows everything.
+    pub policy: Option<Arc<dyn Policy>>,
+    /// Notices below this level are not made.
+    pub notice_level: Level,
+}
+
+/// What one shard is set up with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// This core.
+    pub core: CoreId,
+    /// How many cores there are.
+    pub cores: u16,
+    /// Seeds map hashes and generated client ids; secret and different per process outside tests.
+    pub seed: u64,
+    /// What all shards share.
+    pub settings: Arc<Settings>,
+    /// The wall clock at the shard's birth.
+    pub wall: WallMs,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            dialects: Vec::new(),
+            sys_interval_s: 10,
+            version: env!("CARGO_PKG_VERSION").into(),
+            policy: None,
+            notice_level: Level::Info,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The shard: what the world does goes in, effects come out, turn by turn.
+//!
+//! Invariants:
+//! - The exchange and the connection table agree: a session's link names a connection that lives here.
+
+use std::sync::Arc;
+
+use broker::{Batch, CoreId, Counters, Exchange, ExchangeSetup, LinkEnd, LinkId};
+use stdx::{Instant, Wheel};
+
+use crate::connections::{Connections, State, conn_of};
+use crate::effects::{ConnId, Effects};
+use crate::settings::{Settings, Setup};
+
+/// One core's whole mind.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) core: CoreId,
+    pub(crate) cores: u16,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) exchange: Exchange,
+    pub(crate) connections: Connections,
+    pub(crate) lobby_timers: Wheel<ConnId>,
+    pub(crate) effects: Effects,
+    pub(crate) is_closing: bool,
+    ended: Vec<LinkEnd>,
+    released: Vec<LinkId>,
+}
+
+impl Shard {
+    /// A shard without connections that begins at `now`.
+    #[must_use]
+    pub fn new(setup: Setup, now: Instant) -> Self {
+        let settings = setup.settings;
+        let mut exchange = Exchange::new(ExchangeSetup {
+            core: setup.core,
+            cores: setup.cores,
+            seed: setup.seed,
+            limits: settings.limits.clone(),
+            policy: settings.policy.clone(),
+            version: settings.version.clone(),
+            sys_interval_s: settings.sys_interval_s,
+            notice_level: settings.notice_level,
+            now,
+            wall: setup.wall,
+        });
+        exchange.start_sys(now);
+        Self {
+            core: setup.core,
+            cores: setup.cores,
+            exchange,
+            connections: Connections::default(),
+            lobby_timers: Wheel::new(now),
+            effects: Effects::default(),
+            is_closing: false,
+            ended: Vec::new(),
+            released: Vec::new(),
+            settings,
+        }
+    }
+
+    /// The socket took `count` of the bytes fetched with [`Shard::take_out`].
+    #[inline]
+    pub fn handle_sent(&mut self, now: Instant, conn: ConnId, count: usize) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if let State::Home { key, .. } = connection.state {
+            self.exchange.sent(now, key, count);
+        }
+    }
+
+    /// The peer is gone without a word: end of stream, reset or error. The driver closes the socket itself.
+    pub fn handle_gone(&mut self, now: Instant, conn: ConnId) {
+        let Some(connection) = self.connections.remove(conn) else { return };
+        self.exchange.counters_mut().connections_open -= 1;
+        if let State::Home { key, .. } = connection.state {
+            self.exchange.gone(now, key);
+        }
+    }
+
+    /// A batch from another core; batches of one core must come in the order in which they left.
+    pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
+        self.exchange.handle_batch(now, from, batch);
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timers(&mut self, now: Instant) {
+        self.lobby_timeouts(now);
+        self.exchange.handle_timers(now);
+    }
+
+    /// Begins the graceful end: no new connections, DISCONNECT 0x8B to 5.0 clients, everything closed behind what was
+    /// written already.
+    pub fn handle_shutdown(&mut self, now: Instant) {
+        self.is_closing = true;
+        self.exchange.shut_down(now);
+        let lobby: Vec<ConnId> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| matches!(connection.state, State::Lobby { .. }))
+            .map(|(conn, _)| conn)
+            .collect();
+        for conn in lobby {
+            self.close(conn, Vec::new());
+        }
+    }
+
+    /// Closes the turn: completes [`Shard::effects`].
+    pub fn end_turn(&mut self, now: Instant) {
+        self.exchange.work(now);
+        self.settle_ends(now);
+        let (effects, exchange) = (&mut self.effects, &mut self.exchange);
+        exchange.drain_dirty(|link| effects.dirty.push(conn_of(link)));
+        exchange.end_turn(&mut effects.batches);
+    }
+
+    /// Closes what ended and goes on with what was held, until nothing more follows from it.
+    fn settle_ends(&mut self, now: Instant) {
+        loop {
+            let (mut ended, mut released) = (std::mem::take(&mut self.ended), std::mem::take(&mut self.released));
+            self.exchange.take_ends(&mut ended, &mut released, &mut self.effects.notices);
+            if ended.is_empty() && released.is_empty() {
+                (self.ended, self.released) = (ended, released);
+                return;
+            }
+            for end in ended.drain(..) {
+                self.close(conn_of(end.link), end.last);
+            }
+            for link in released.drain(..) {
+                self.resume(now, link);
+            }
+            (self.ended, self.released) = (ended, released);
+        }
+    }
+
+    /// What must be done now; drain it after [`Shard::end_turn`].
+    pub fn effects(&mut self) -> &mut Effects {
+        &mut self.effects
+    }
+
+    /// Swaps a connection's out buffer for `spare`, an empty buffer whose capacity is used again. The bytes count as
+    /// unsent until [`Shard::handle_sent`] accounts for them.
+    #[inline]
+    pub fn take_out(&mut self, conn: ConnId, spare: Vec<u8>) -> Vec<u8> {
+        debug_assert!(spare.is_empty());
+        match self.connections.get_mut(conn).map(|connection| connection.state) {
+            Some(State::Home { key, .. }) => self.exchange.take_out(key, spare),
+            Some(State::Lobby { .. }) | None => spare,
+        }
+    }
+
+    /// When [`Shard::handle_timers`] should be called at the latest; in the past if there is work left for another turn.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.exchange.has_work() {
+            return Some(Instant::START);
+        }
+        let deadlines = [self.lobby_timers.next_deadline(), self.exchange.next_deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Whether so much waits for other cores that received bytes should be left unread for now.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.exchange.is_congested()
+    }
+
+    /// Takes back a batch that could not be handed over; it leads the next one for that core.
+    pub fn return_batch(&mut self, to: CoreId, batch: Batch) {
+        self.exchange.give_back(to, batch);
+    }
+
+    /// Connections that live here, in the lobby or at home.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The counters of this core.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        self.exchange.counters()
+    }
+
+    /// The exchange, for checks.
+    #[must_use]
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+}

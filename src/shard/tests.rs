@@ -1,0 +1,93 @@
+//! A shard by itself: the façade as its drivers see it. Protocol rules are shown by talk files.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use broker::{CoreId, Limits};
+use stdx::{Instant, Span, WallMs};
+
+use crate::{Accepted, Arrival, ConnId, ListenerId, Settings, Setup, Shard};
+
+const CONNECT_A: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a";
+const CONNECT_B: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01b";
+const CONNACK: &[u8] = b"\x20\x02\x00\x00";
+const SUBSCRIBE_T: &[u8] = b"\x82\x06\x00\x01\x00\x01t\x00";
+const SUBACK: &[u8] = b"\x90\x03\x00\x01\x00";
+const PUBLISH_T: &[u8] = b"\x30\x05\x00\x01thi";
+
+fn shard(core: u16, cores: u16, limits: Limits) -> Shard {
+    let settings = Arc::new(Settings { limits, sys_interval_s: 0, ..Settings::default() });
+    let setup = Setup { core: CoreId::new(core), cores, seed: 1, settings, wall: WallMs(0) };
+    Shard::new(setup, Instant::START)
+}
+
+fn accept(shard: &mut Shard) -> ConnId {
+    let peer = SocketAddr::from(([127, 0, 0, 1], 9));
+    shard.handle_accepted(Instant::START, Accepted { listener: ListenerId(0), peer }).unwrap()
+}
+
+fn out(shard: &mut Shard, conn: ConnId) -> Vec<u8> {
+    shard.end_turn(Instant::START);
+    let is_dirty = shard.effects().dirty.contains(&conn);
+    shard.effects().dirty.retain(|other| *other != conn);
+    let out = shard.take_out(conn, Vec::new());
+    assert_eq!(is_dirty, !out.is_empty(), "dirty says whether there are bytes");
+    shard.handle_sent(Instant::START, conn, out.len());
+    out
+}
+
+#[test]
+fn a_message_reaches_a_subscriber_of_the_same_core() {
+    let mut shard = shard(0, 1, Limits::default());
+    let (a, b) = (accept(&mut shard), accept(&mut shard));
+    shard.handle_bytes(Instant::START, a, &[CONNECT_A, SUBSCRIBE_T].concat());
+    assert_eq!(out(&mut shard, a), [CONNACK, SUBACK].concat());
+    assert_eq!(shard.effects().adopted, [a]);
+    for byte in [CONNECT_B, PUBLISH_T].concat() {
+        shard.handle_bytes(Instant::START, b, &[byte]);
+    }
+    assert_eq!(out(&mut shard, b), CONNACK);
+    assert_eq!(out(&mut shard, a), PUBLISH_T);
+}
+
+#[test]
+fn a_connection_moves_home_with_its_unread_bytes_and_its_suback_waits_for_the_other_core() {
+    let mut shards = [shard(0, 2, Limits::default()), shard(1, 2, Limits::default())];
+    let home = CoreId::home_of(b"a", 2).index();
+    let away = 1 - home;
+    let conn = accept(&mut shards[away]);
+    shards[away].handle_bytes(Instant::START, conn, &[CONNECT_A, SUBSCRIBE_T, PUBLISH_T].concat());
+    shards[away].end_turn(Instant::START);
+    let moved = shards[away].effects().moved.pop().expect("the client belongs to the other core");
+    assert_eq!((moved.conn, moved.to.index(), shards[away].connections()), (conn, home, 0));
+
+    let Arrival { .. } = *moved.arrival;
+    let conn = shards[home].handle_arrival(Instant::START, *moved.arrival).unwrap();
+    assert_eq!(out(&mut shards[home], conn), CONNACK, "the SUBACK waits, and the PUBLISH behind it too");
+    let (to, batch) = shards[home].effects().batches.pop().expect("the other core must be told");
+    assert_eq!(to.index(), away);
+    shards[away].handle_batch(Instant::START, CoreId::new(home as u16), batch);
+    shards[away].end_turn(Instant::START);
+    let (_, batch) = shards[away].effects().batches.pop().expect("the other core must confirm");
+    shards[home].handle_batch(Instant::START, CoreId::new(away as u16), batch);
+    assert_eq!(out(&mut shards[home], conn), [SUBACK, PUBLISH_T].concat());
+}
+
+#[test]
+fn a_connection_that_sends_no_connect_is_closed_without_a_byte() {
+    let mut shard = shard(0, 1, Limits { connect_timeout_s: 3, ..Limits::default() });
+    let conn = accept(&mut shard);
+    let deadline = shard.next_deadline().expect("the lobby has a deadline");
+    shard.handle_timers(deadline.max(Instant::START + Span::from_ms(3_020)));
+    shard.end_turn(deadline);
+    let closing = shard.effects().closing.pop().expect("the time is up");
+    assert_eq!((closing.conn, closing.last.len(), shard.counters().connect_timeouts), (conn, 0, 1));
+}
+
+#[test]
+fn a_connection_above_the_limit_is_refused() {
+    let mut shard = shard(0, 1, Limits { connections_max: 1, ..Limits::default() });
+    accept(&mut shard);
+    let peer = SocketAddr::from(([127, 0, 0, 1], 9));
+    assert!(shard.handle_accepted(Instant::START, Accepted { listener: ListenerId(0), peer }).is_err());
+}
