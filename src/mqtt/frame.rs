@@ -72,3 +72,86 @@ fn long_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Violation> {
     }
     if bytes.len() < 4 { Ok(None) } else { Err(Violation::RemainingLengthTooLong) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: u32 = 1 << 20;
+
+    fn whole(bytes: &[u8]) -> Frame<'_> {
+        match frame(bytes, MAX) {
+            Ok(Framing::Whole(frame)) => frame,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_packet_is_cut_off_and_the_rest_is_left_alone() {
+        let frame = whole(&[0xc0, 0, 0xe0, 0]);
+        assert_eq!((frame.first, frame.body, frame.bytes), (0xc0, &[][..], &[0xc0, 0][..]));
+        let frame = whole(&[0x40, 2, 0, 7, 0xe0]);
+        assert_eq!((frame.first, frame.body, frame.bytes), (0x40, &[0, 7][..], &[0x40, 2, 0, 7][..]));
+    }
+
+    #[test]
+    fn every_size_of_remaining_length_is_read_at_its_borders() {
+        // Source: section 1.5.5, table 1-1.
+        let borders: [(usize, &[u8]); 6] = [
+            (127, &[0x7f]),
+            (128, &[0x80, 0x01]),
+            (16_383, &[0xff, 0x7f]),
+            (16_384, &[0x80, 0x80, 0x01]),
+            (2_097_151, &[0xff, 0xff, 0x7f]),
+            (2_097_152, &[0x80, 0x80, 0x80, 0x01]),
+        ];
+        for (length, encoded) in borders {
+            let mut bytes = vec![0x30];
+            bytes.extend_from_slice(encoded);
+            bytes.resize(bytes.len() + length, 0x61);
+            let cut = frame(&bytes[..bytes.len() - 1], u32::MAX);
+            assert_eq!(cut, Ok(Framing::Partial), "{length}");
+            match frame(&bytes, u32::MAX) {
+                Ok(Framing::Whole(frame)) => {
+                    assert_eq!((frame.body.len(), frame.bytes.len()), (length, bytes.len()))
+                }
+                other => panic!("{other:?} for {length}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_of_five_bytes_is_refused_at_its_fourth() {
+        // FR-04 [MQTT-1.5.5-1].
+        for bytes in [[0x30, 0x80, 0x80, 0x80, 0x80], [0x10, 0xff, 0xff, 0xff, 0xff]] {
+            assert_eq!(frame(&bytes[..4], u32::MAX), Ok(Framing::Partial));
+            assert_eq!(frame(&bytes, u32::MAX), Err(Violation::RemainingLengthTooLong));
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_not_minimal_is_refused_as_soon_as_it_shows() {
+        // FR-05 [MQTT-1.5.5-1].
+        for bytes in [&[0xc0, 0x80, 0x00][..], &[0xc0, 0x81, 0x80, 0x00], &[0xc0, 0x80, 0x80, 0x80, 0x00]] {
+            assert_eq!(frame(&bytes[..bytes.len() - 1], MAX), Ok(Framing::Partial));
+            assert_eq!(frame(bytes, MAX), Err(Violation::RemainingLengthNotMinimal));
+        }
+    }
+
+    #[test]
+    fn a_packet_above_the_maximum_is_refused_from_its_header_alone() {
+        // FR-12, PS-03, PS-05 [MQTT-3.2.2-15]: the maximum counts the fixed header too.
+        assert_eq!(frame(&[0x10, 0xff, 0xff, 0xff, 0x7f], MAX), Err(Violation::PacketTooLarge));
+        assert_eq!(frame(&[0x30, 98], 100), Ok(Framing::Partial));
+        assert_eq!(frame(&[0x30, 99], 100), Err(Violation::PacketTooLarge));
+        let exact = [&[0x30, 98][..], &[0; 98]].concat();
+        assert!(matches!(frame(&exact, 100), Ok(Framing::Whole(_))));
+    }
+
+    #[test]
+    fn the_beginning_of_a_header_is_partial() {
+        assert_eq!(frame(&[], MAX), Ok(Framing::Partial));
+        assert_eq!(frame(&[0x30], MAX), Ok(Framing::Partial));
+        assert_eq!(frame(&[0x30, 0x80], MAX), Ok(Framing::Partial));
+    }
+}

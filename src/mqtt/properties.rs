@@ -280,3 +280,41 @@ pub fn forwardable(raw: &[u8], out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_properties_keep_their_order_and_their_duplicates() {
+        // FR-22 [MQTT-3.3.2-17], [MQTT-3.3.2-18].
+        let raw = b"\x26\0\x01a\0\x011\x01\x01\x26\0\x01b\0\x012\x02\0\0\0\x05\x0b\x80\x01\x26\0\x01a\0\0";
+        assert_eq!(user(raw).collect::<Vec<_>>(), [("a", "1"), ("b", "2"), ("a", "")]);
+        assert_eq!(user(b"").count(), 0);
+    }
+
+    #[test]
+    fn bytes_that_no_decoder_has_seen_end_the_readers_early() {
+        assert_eq!(user(b"\x26\0\x01a\0\x011\x26\0\x09a").collect::<Vec<_>>(), [("a", "1")]);
+        assert_eq!(user(b"\x7f\x26\0\x01a\0\x011").count(), 0);
+        let mut out = Vec::new();
+        forwardable(b"\x01\x01\x03\0\x09ab", &mut out);
+        assert_eq!(out, b"\x01\x01");
+    }
+
+    #[test]
+    fn what_belongs_to_one_hop_is_not_forwarded_and_the_rest_keeps_its_order() {
+        // TA-08, EX-02, WL-13 [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-20].
+        let raw = b"\x26\0\x01z\0\x01y\x23\0\x05\x09\0\x02\0\xff\x02\0\0\0\x07\x08\0\x01r\x18\0\0\0\x09\x03\0\0\x0b\x07\x01\0\x26\0\0\0\0";
+        let mut out = b"before".to_vec();
+        forwardable(raw, &mut out);
+        assert_eq!(out, b"before\x26\0\x01z\0\x01y\x09\0\x02\0\xff\x08\0\x01r\x03\0\0\x01\0\x26\0\0\0\0");
+    }
+
+    #[test]
+    fn the_table_has_all_27_properties_each_at_its_identifier() {
+        let rows: Vec<_> = ROWS.iter().enumerate().filter_map(|(id, row)| row.map(|row| (id, row))).collect();
+        assert_eq!(rows.len(), 27);
+        assert!(rows.iter().all(|(id, row)| usize::from(row.property.byte()) == *id));
+    }
+}

@@ -165,3 +165,38 @@ impl ReasonCode {
         matches!(self.byte(), 0x00 | 0x80..=0x83 | 0x87 | 0x89 | 0x8b | 0x8d..=0x90 | 0x93..=0xa2)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_read_back_and_undefined_numbers_are_nothing() {
+        let defined = (0..=u8::MAX).filter_map(ReasonCode::from_byte).collect::<Vec<_>>();
+        // Section 2.4 lists 43 numbers.
+        assert_eq!(defined.len(), 43);
+        assert!((0..=u8::MAX).all(|byte| ReasonCode::from_byte(byte).is_none_or(|code| code.byte() == byte)));
+        assert_eq!(ReasonCode::from_byte(0x03), None);
+        assert_eq!(ReasonCode::from_byte(0xff), None);
+    }
+
+    #[test]
+    fn below_5_0_only_six_return_codes_exist() {
+        // CA-08 [MQTT-3.2.2-6]: 0x89 and 0x9F read as server unavailable.
+        let rows = [
+            (ReasonCode::Success, Some(0)),
+            (ReasonCode::UnsupportedProtocolVersion, Some(1)),
+            (ReasonCode::ClientIdNotValid, Some(2)),
+            (ReasonCode::ServerBusy, Some(3)),
+            (ReasonCode::ConnectionRateExceeded, Some(3)),
+            (ReasonCode::BadUserNameOrPassword, Some(4)),
+            (ReasonCode::NotAuthorized, Some(5)),
+            (ReasonCode::MalformedPacket, None),
+            (ReasonCode::ProtocolError, None),
+            (ReasonCode::PacketTooLarge, None),
+        ];
+        for (reason, code) in rows {
+            assert_eq!(reason.connack_return_code(), code, "{reason:?}");
+        }
+    }
+}

@@ -48,3 +48,66 @@ pub fn is_plain(text: &str) -> bool {
         character.is_control() || code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_well_formed_utf8_without_nul() {
+        // FR-13 [MQTT-1.5.4-1]; each also behind enough ASCII to leave the short path.
+        let ill: [&[u8]; 8] = [
+            b"\x80",
+            b"\xc0\xaf",
+            b"\xe0\x80\xaf",
+            b"\xf0\x80\x80\x80",
+            b"\xf5\x80\x80\x80",
+            b"\xe2\x82",
+            b"\xed\xa0\x80",
+            b"\xed\xbf\xbf",
+        ];
+        for bytes in ill {
+            for padding in [0, 1, 7, 8, 63, 64, 200] {
+                let padded = [&vec![b'a'; padding][..], bytes].concat();
+                assert_eq!(check(&padded), Err(Violation::Utf8Invalid), "{padded:?}");
+                assert_eq!(validate(&padded), Err(Violation::Utf8Invalid), "{padded:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nul_is_found_at_every_place() {
+        // FR-14 [MQTT-1.5.4-2].
+        for length in 1..80 {
+            for place in 0..length {
+                let mut bytes = vec![b'a'; length];
+                bytes[place] = 0;
+                assert_eq!(check(&bytes), Err(Violation::NulCharacter));
+                assert_eq!(validate(&bytes), Err(Violation::NulCharacter));
+            }
+        }
+    }
+
+    #[test]
+    fn everything_else_is_an_ordinary_character() {
+        // FR-15 [MQTT-1.5.4-3], FR-18.
+        for text in
+            ["", "a", "\u{feff}", "\u{1}\u{7f}\u{80}", "\u{ffff}", "\u{10ffff}", "\u{e9}", "12345678\u{20ac}"]
+        {
+            assert_eq!(check(text.as_bytes()), Ok(text));
+            assert_eq!(validate(text.as_bytes()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn plain_means_free_of_controls_and_non_characters() {
+        for text in ["", "a b", "\u{feff}", "\u{a0}", "\u{fffd}", "\u{fdcf}\u{fdf0}", "\u{10fffd}"] {
+            assert!(is_plain(text), "{text:?}");
+        }
+        for text in
+            ["\u{1}", "a\n", "\u{1f}", "\u{7f}", "\u{9f}", "\u{fdd0}", "\u{fdef}", "\u{fffe}", "\u{1ffff}"]
+        {
+            assert!(!is_plain(text), "{text:?}");
+        }
+    }
+}

@@ -121,3 +121,132 @@ pub fn levels(topic: &str) -> impl DoubleEndedIterator<Item = &str> + Clone {
 pub(crate) fn has_wildcard(text: &[u8]) -> bool {
     text.iter().any(|&byte| byte == b'#' || byte == b'+')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_name_is_text_without_wildcards() {
+        let rows: [(&[u8], usize, Result<&str, Violation>); 14] = [
+            (b"a", 128, Ok("a")),
+            (b"/", 128, Ok("/")),
+            (b"$SYS/x", 128, Ok("$SYS/x")),
+            ("\u{feff}a".as_bytes(), 128, Ok("\u{feff}a")),
+            (b" ", 128, Ok(" ")),
+            (b"a/b/c", 3, Ok("a/b/c")),
+            (b"a/b/c/", 3, Err(Violation::TopicTooDeep)),
+            // TN-03 [MQTT-4.7.3-1].
+            (b"", 128, Err(Violation::TopicEmpty)),
+            // PB-05 [MQTT-3.3.2-2].
+            (b"a/+", 128, Err(Violation::TopicHasWildcard)),
+            (b"#", 128, Err(Violation::TopicHasWildcard)),
+            (b"a+b", 128, Err(Violation::TopicHasWildcard)),
+            // FR-14 [MQTT-1.5.4-2].
+            (b"a\0b", 128, Err(Violation::NulCharacter)),
+            // FR-13 [MQTT-1.5.4-1]: a surrogate, an overlong NUL.
+            (b"\xed\xa0\x80", 128, Err(Violation::Utf8Invalid)),
+            (b"\xc0\x80", 128, Err(Violation::Utf8Invalid)),
+        ];
+        for (bytes, levels_max, expected) in rows {
+            assert_eq!(check_name(bytes, levels_max), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_has_wildcards_only_as_whole_levels_and_hash_only_last() {
+        for filter in ["a", "/", "+", "#", "+/a", "a/+/b", "+/#", "/+", "a//+", "a/#", "$share/g/a", " "] {
+            assert_eq!(check_filter(filter, 128), Ok(()), "{filter}");
+        }
+        // TN-01 [MQTT-4.7.1-1].
+        for filter in ["a#", "a/#/b", "#/a", "a/b#", "##", "#/", "#/#"] {
+            assert_eq!(check_filter(filter, 128), Err(Violation::FilterHashMisplaced), "{filter}");
+        }
+        // TN-02 [MQTT-4.7.1-2].
+        for filter in ["a+", "+a/b", "a/+b", "++", "a/++/b"] {
+            assert_eq!(check_filter(filter, 128), Err(Violation::FilterPlusMisplaced), "{filter}");
+        }
+        // TN-03 [MQTT-4.7.3-1].
+        assert_eq!(check_filter("", 128), Err(Violation::FilterEmpty));
+        assert_eq!(check_filter("a/b/c", 3), Ok(()));
+        assert_eq!(check_filter("a/b/c/", 3), Err(Violation::FilterTooDeep));
+    }
+
+    #[test]
+    fn a_share_names_a_group_and_a_filter() {
+        let rows = [
+            ("a/b", Ok(None)),
+            ("$shared/g/a", Ok(None)),
+            ("$SHARE/g/a", Ok(None)),
+            ("/$share/g/a", Ok(None)),
+            ("$share/g/a/+/#", Ok(Some(("g", "a/+/#")))),
+            // SH-03: an empty first level is a level.
+            ("$share/g//x", Ok(Some(("g", "/x")))),
+            ("$share/g//", Ok(Some(("g", "/")))),
+            // SH-01 [MQTT-4.8.2-1].
+            ("$share//a", Err(Violation::ShareNameEmpty)),
+            ("$share/", Err(Violation::ShareNameEmpty)),
+            // SH-02 [MQTT-4.8.2-2].
+            ("$share", Err(Violation::ShareNameInvalid)),
+            ("$share/g", Err(Violation::ShareNameInvalid)),
+            ("$share/g/", Err(Violation::ShareNameInvalid)),
+            ("$share/+/a", Err(Violation::ShareNameInvalid)),
+            ("$share/g#/a", Err(Violation::ShareNameInvalid)),
+            ("$share/g+x/a", Err(Violation::ShareNameInvalid)),
+        ];
+        for (filter, expected) in rows {
+            assert_eq!(parse_share(filter), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn filters_match_as_the_examples_of_the_standard_say() {
+        // Section 4.7, TN-06, TN-07, TN-08, DL-01, DL-02.
+        let rows: [(&str, &[&str], &[&str]); 16] = [
+            (
+                "sport/tennis/player1/#",
+                &["sport/tennis/player1", "sport/tennis/player1/score/wimbledon"],
+                &["sport"],
+            ),
+            ("sport/#", &["sport", "sport/", "sport/a/b"], &["sports", "Sport"]),
+            ("#", &["a", "/", "a/b", "a/$b", "/$SYS"], &["$SYS/x", "$"]),
+            ("+", &["finance", "a"], &["/finance", "a/", "$SYS"]),
+            ("+/+", &["/finance", "a/b", "/"], &["finance", "a/b/c", "$SYS/x"]),
+            ("/+", &["/finance", "/"], &["finance", "//"]),
+            ("sport/+", &["sport/", "sport/a"], &["sport", "sport/a/b"]),
+            ("a/+/b", &["a//b", "a/x/b"], &["a/b", "a/x/y/b"]),
+            ("+/x", &["/x", "a/x"], &["$SYS/x", "x"]),
+            ("+/#", &["a", "a/b", "/"], &["$SYS", "$SYS/x"]),
+            ("$SYS/#", &["$SYS", "$SYS/x"], &["$SYSX", "SYS/x"]),
+            ("$SYS/+", &["$SYS/x", "$SYS/"], &["$SYS", "$SYS/x/y"]),
+            ("a/+", &["a/$b"], &["a"]),
+            ("a", &["a"], &["A", "a/", "/a", "a ", "aa"]),
+            ("/#", &["/", "/foo"], &["foo"]),
+            ("\u{e9}", &["\u{e9}"], &["e\u{301}"]),
+        ];
+        for (filter, matching, others) in rows {
+            for topic in matching {
+                assert!(matches(filter, topic), "{filter} should match {topic}");
+            }
+            for topic in others {
+                assert!(!matches(filter, topic), "{filter} should not match {topic}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_topic_of_the_greatest_length_and_depth_is_only_a_matter_of_the_limit() {
+        // TN-05 [MQTT-4.7.3-3].
+        let long = "/".repeat(65_535);
+        assert_eq!(check_name(long.as_bytes(), 65_536), Ok(&*long));
+        assert_eq!(check_name(long.as_bytes(), 128), Err(Violation::TopicTooDeep));
+        assert_eq!(check_filter(&long, 65_536), Ok(()));
+        assert_eq!(check_filter(&long, 128), Err(Violation::FilterTooDeep));
+        assert!(matches("#", &long) && matches(&long, &long));
+    }
+
+    #[test]
+    fn empty_levels_are_levels() {
+        assert_eq!(levels("/a//").collect::<Vec<_>>(), ["", "a", "", ""]);
+    }
+}

@@ -165,3 +165,28 @@ impl fmt::Display for Violation {
 }
 
 impl std::error::Error for Violation {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_one_that_a_server_may_send() {
+        // DC-03 [MQTT-3.14.2-1], CA-08 [MQTT-3.2.2-8].
+        for violation in Violation::ALL {
+            let reason = violation.facts().reason;
+            assert!(reason.is_failure(), "{violation:?}");
+            assert!(reason.is_in_server_disconnect() || reason.is_in_connack(), "{violation:?}");
+        }
+    }
+
+    #[test]
+    fn every_violation_cites_a_statement_or_a_section() {
+        for violation in Violation::ALL {
+            let id = violation.facts().id.trim_start_matches("3.1.1 ");
+            assert!(id.starts_with("MQTT-") || id.starts_with("section "), "{violation:?}");
+        }
+        let line = Violation::TopicHasWildcard.to_string();
+        assert_eq!(line, "sent a topic name with a wildcard [MQTT-3.3.2-2]");
+    }
+}

@@ -113,3 +113,38 @@ pub(super) fn cut(text: &str) -> &str {
 pub(super) fn fits(length: usize, packet_bytes_max: u32) -> bool {
     u32::try_from(length).is_ok_and(|length| length <= packet_bytes_max)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_byte_integer_takes_as_few_bytes_as_it_needs() {
+        // Section 1.5.5, table 1-1.
+        let rows: [(usize, &[u8]); 9] = [
+            (0, &[0x00]),
+            (127, &[0x7f]),
+            (128, &[0x80, 0x01]),
+            (321, &[0xc1, 0x02]),
+            (16_383, &[0xff, 0x7f]),
+            (16_384, &[0x80, 0x80, 0x01]),
+            (2_097_151, &[0xff, 0xff, 0x7f]),
+            (2_097_152, &[0x80, 0x80, 0x80, 0x01]),
+            (268_435_455, &[0xff, 0xff, 0xff, 0x7f]),
+        ];
+        for (value, expected) in rows {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!(out, expected);
+            assert_eq!(varint_len(value), expected.len());
+        }
+    }
+
+    #[test]
+    fn a_text_for_people_is_cut_between_characters() {
+        // PS-06.
+        let text = format!("{}\u{20ac}", "a".repeat(FIELD_BYTES_MAX - 2));
+        assert_eq!(cut(&text), "a".repeat(FIELD_BYTES_MAX - 2));
+        assert_eq!(cut("short"), "short");
+    }
+}
