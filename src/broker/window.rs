@@ -185,7 +185,8 @@ impl Window {
         for id in ids {
             let id = PacketId::new(id).expect("ids run from 1 to 65,535");
             let on_link_now = self.on_link;
-            match self.slot(id).expect("the id was listed above") {
+            let Some(slot) = self.slot(id) else { continue };
+            match slot {
                 Slot::Published { sent, on_link } if !*on_link && on_link_now < maximum => {
                     *on_link = true;
                     out.push(Resend::Publish(id, sent.clone()));
