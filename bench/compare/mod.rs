@@ -1,0 +1,3 @@
+//! x
+use crate::{failure::Failure, options::CompareOptions};
+pub(crate) fn compare(_: &CompareOptions) -> Result<(), Failure> { Ok(()) }

@@ -1,0 +1,207 @@
+//! What threads of one run share: the phase, each publisher's progress, counters, doorbells, and troubles.
+//!
+//! Why atomics and not messages: progress is read many times a second and only the newest value matters.
+//!
+//! Invariants:
+//! - A cell has one writer: `sent` its publisher's thread, `done` its subscribers' thread, counters their own thread.
+//! - `sent` is raised before the bytes leave, so nobody receives a number that is not yet on the board.
+
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::topology::Topology;
+use crate::failure::Failure;
+use crate::number::{place, wide};
+
+const TROUBLES_MAX: usize = 8;
+
+/// What a run is doing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
+pub(crate) enum Phase {
+    /// Clients connect and subscribe.
+    Connect,
+    /// Traffic flows, nothing counts yet.
+    Warmup,
+    /// Traffic flows and counts.
+    Measure,
+    /// Publishers are silent, the last messages arrive.
+    Drain,
+    /// Say goodbye.
+    Stop,
+}
+
+/// One thread's counters, written once a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// The kernel's id of the thread.
+    pub(crate) thread_id: AtomicU32,
+    /// Clients whose CONNACK or SUBACK has come.
+    pub(crate) ready: AtomicU64,
+    /// Connections lost.
+    pub(crate) departed: AtomicU64,
+    /// Messages handed to sockets.
+    pub(crate) sent: AtomicU64,
+    /// Messages received for the first time.
+    pub(crate) received: AtomicU64,
+}
+
+/// The shared board.
+#[derive(Debug)]
+pub(crate) struct Board {
+    /// Clients and threads.
+    pub(crate) topology: Topology,
+    /// One per thread.
+    pub(crate) counters: Box<[Counters]>,
+    phase: AtomicU8,
+    /// Thousandths of each thread's connections that may be dialled.
+    dial_permille: AtomicU64,
+    start_ns: AtomicU64,
+    sent: Box<[AtomicU64]>,
+    done: Box<[AtomicU64]>,
+    bells: Box<[OwnedFd]>,
+    troubles: Mutex<Vec<(String, String)>>,
+}
+
+impl Board {
+    /// An empty board for `topology`.
+    pub(crate) fn new(topology: Topology) -> Result<Self, Failure> {
+        let bell = |_| eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let bells: Result<Box<[OwnedFd]>, _> = (0..topology.threads).map(bell).collect();
+        let publishers = 0..topology.publishers;
+        let done = publishers.clone().flat_map(|publisher| {
+            (0..topology.threads).map(move |thread| match topology.audience(publisher, thread) {
+                0 => AtomicU64::new(u64::MAX), // Nobody there can hold the publisher back.
+                _ => AtomicU64::new(0),
+            })
+        });
+        Ok(Self {
+            topology,
+            counters: (0..topology.threads).map(|_| Counters::default()).collect(),
+            phase: AtomicU8::new(0),
+            dial_permille: AtomicU64::new(1_000),
+            start_ns: AtomicU64::new(0),
+            sent: publishers.map(|_| AtomicU64::new(0)).collect(),
+            done: done.collect(),
+            bells: bells.map_err(|source| Failure::os("making a doorbell", source))?,
+            troubles: Mutex::new(vec![]),
+        })
+    }
+
+    /// What the run is doing.
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Connect,
+            1 => Phase::Warmup,
+            2 => Phase::Measure,
+            3 => Phase::Drain,
+            _ => Phase::Stop, // Only five values are ever stored.
+        }
+    }
+
+    /// Opens a phase and wakes everybody.
+    pub(crate) fn enter(&self, phase: Phase) {
+        let code = match phase {
+            Phase::Connect => 0,
+            Phase::Warmup => 1,
+            Phase::Measure => 2,
+            Phase::Drain => 3,
+            Phase::Stop => 4,
+        };
+        self.phase.store(code, Ordering::Release);
+        self.ring_all();
+    }
+
+    /// Begins the traffic; open-loop schedules count from `start_ns`.
+    pub(crate) fn start(&self, start_ns: u64) {
+        self.start_ns.store(start_ns, Ordering::Release);
+        self.enter(Phase::Warmup);
+    }
+
+    /// When the traffic began.
+    pub(crate) fn start_ns(&self) -> u64 {
+        self.start_ns.load(Ordering::Acquire)
+    }
+
+    /// Lets each thread dial this share of its connections.
+    pub(crate) fn allow_dialling(&self, permille: u64) {
+        self.dial_permille.store(permille, Ordering::Release);
+        self.ring_all();
+    }
+
+    /// How many of `all` connections a thread may dial now.
+    pub(crate) fn dial_allowance(&self, all: usize) -> usize {
+        place((wide(all) * self.dial_permille.load(Ordering::Acquire)).div_ceil(1_000))
+    }
+
+    /// What `publisher` has sent.
+    #[inline]
+    pub(crate) fn sent(&self, publisher: u32) -> u64 {
+        self.sent[place(u64::from(publisher))].load(Ordering::Acquire)
+    }
+
+    /// Raises what `publisher` has sent.
+    #[inline]
+    pub(crate) fn set_sent(&self, publisher: u32, sent: u64) {
+        self.sent[place(u64::from(publisher))].store(sent, Ordering::Release);
+    }
+
+    /// Raises what all of `thread`'s subscribers have received from `publisher`.
+    #[inline]
+    pub(crate) fn set_done(&self, publisher: u32, thread: u32, done: u64) {
+        self.done[self.cell(publisher, thread)].store(done, Ordering::Release);
+    }
+
+    /// What all subscribers of `publisher` have received.
+    #[inline]
+    pub(crate) fn done(&self, publisher: u32) -> u64 {
+        let start = self.cell(publisher, 0);
+        let cells = &self.done[start..start + place(u64::from(self.topology.threads))];
+        cells.iter().map(|cell| cell.load(Ordering::Acquire)).min().unwrap_or(u64::MAX)
+    }
+
+    /// Wakes `thread`.
+    pub(crate) fn ring(&self, thread: u32) {
+        // A full counter means that the thread has been rung and has not looked yet.
+        let _rung = rustix::io::write(self.bell(thread), &1_u64.to_le_bytes());
+    }
+
+    /// The doorbell that `thread` listens to.
+    pub(crate) fn bell(&self, thread: u32) -> &OwnedFd {
+        &self.bells[place(u64::from(thread))]
+    }
+
+    /// Remembers why a client is in trouble; only the first few are kept.
+    pub(crate) fn report_trouble(&self, client: String, cause: String) {
+        let mut troubles = self.troubles.lock().expect("nobody panics while holding this lock");
+        if troubles.len() < TROUBLES_MAX {
+            troubles.push((client, cause));
+        }
+    }
+
+    /// The first troubles, as client id and cause.
+    pub(crate) fn troubles(&self) -> Vec<(String, String)> {
+        self.troubles.lock().expect("nobody panics while holding this lock").clone()
+    }
+
+    /// The sum of one counter over all threads.
+    pub(crate) fn total(&self, counter: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+        self.counters.iter().map(|of_thread| counter(of_thread).load(Ordering::Relaxed)).sum()
+    }
+
+    /// Deliveries that everything sent so far should lead to.
+    pub(crate) fn expected(&self) -> u64 {
+        let sent: u64 = self.sent.iter().map(|sent| sent.load(Ordering::Acquire)).sum();
+        sent * u64::from(self.topology.deliveries_per_message())
+    }
+
+    fn ring_all(&self) {
+        (0..self.topology.threads).for_each(|thread| self.ring(thread));
+    }
+
+    fn cell(&self, publisher: u32, thread: u32) -> usize {
+        place(u64::from(publisher) * u64::from(self.topology.threads) + u64::from(thread))
+    }
+}

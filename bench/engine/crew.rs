@@ -1,0 +1,307 @@
+//! All clients of one thread and what arriving packets do to them.
+//!
+//! Why apart from the event loop: this half touches no socket, so the ledger can be tested with bytes.
+//!
+//! Invariants:
+//! - Answers go to the connection's outbox and leave with the turn's flush.
+//! - A publisher is in `ready` at most once.
+
+use std::sync::Arc;
+
+use hdrhistogram::Histogram;
+
+use super::board::Board;
+use super::connection::{Connection, Departure, Stage};
+use super::plan::{Pace, Plan};
+use super::publisher::Publisher;
+use super::subscriber::{self, Subscriber};
+use crate::codec::{self, Connack, Frame, PacketType, Qos};
+use crate::flow::{Unexpected, Window};
+use crate::ledger::{Arrival, Tally};
+use crate::number::{id, place};
+use crate::stamp::Stamp;
+
+/// The longest latency that is told apart from longer ones: one minute.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+
+/// Clients and books of one thread.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    /// Publishers, in the order of their numbers.
+    pub(crate) publishers: Vec<Publisher>,
+    /// Subscribers, in the order of their numbers.
+    pub(crate) subscribers: Vec<Subscriber>,
+    /// Closed-loop windows by publisher number; `None` for publishers that nobody here hears.
+    pub(crate) windows: Vec<Option<Window>>,
+    /// Publishers that may be able to send.
+    pub(crate) ready: Vec<usize>,
+    /// Other threads whose publishers made progress here this turn.
+    pub(crate) to_ring: Vec<bool>,
+    /// What was counted.
+    pub(crate) tally: Tally,
+    /// From intended send time to arrival, in nanoseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// Acknowledgements that refused a message.
+    pub(crate) refused: u64,
+    /// Acknowledgements of nothing.
+    pub(crate) unexpected: u64,
+    plan: Arc<Plan>,
+    board: Arc<Board>,
+    thread: u32,
+}
+
+impl Crew {
+    /// A thread without clients, but with the closed-loop windows that its subscribers will move.
+    pub(crate) fn new(plan: Arc<Plan>, board: Arc<Board>, thread: u32) -> Self {
+        Self {
+            publishers: vec![],
+            subscribers: vec![],
+            windows: windows(&plan, thread),
+            ready: vec![],
+            to_ring: vec![false; board.counters.len()],
+            tally: Tally::default(),
+            latency: histogram(),
+            refused: 0,
+            unexpected: 0,
+            plan,
+            board,
+            thread,
+        }
+    }
+
+    /// Takes one packet that arrived on `connection`.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        connection: &mut Connection,
+        frame: &Frame<'_>,
+        now_ns: u64,
+    ) -> Result<(), Departure> {
+        match frame.packet_type() {
+            PacketType::Publish => self.take_publish(connection, frame, now_ns),
+            PacketType::Puback | PacketType::Pubrec | PacketType::Pubrel | PacketType::Pubcomp => {
+                self.take_acknowledgement(connection, frame)
+            }
+            PacketType::Connack => self.take_connack(connection, frame),
+            PacketType::Suback => self.take_suback(connection, frame),
+            PacketType::Pingresp => Ok(()),
+            PacketType::Disconnect => Err(Departure::Disconnected(codec::disconnect_reason(frame))),
+            PacketType::Connect | PacketType::Subscribe | PacketType::Pingreq | PacketType::Other => {
+                Err(Departure::Malformed)
+            }
+        }
+    }
+
+    /// Puts a publisher on the ready list.
+    #[inline]
+    pub(crate) fn wake(&mut self, local: usize) {
+        let publisher = &mut self.publishers[local];
+        if !publisher.queued {
+            publisher.queued = true;
+            self.ready.push(local);
+        }
+    }
+
+    /// Puts all publishers on the ready list.
+    pub(crate) fn wake_all(&mut self) {
+        (0..self.publishers.len()).for_each(|local| self.wake(local));
+    }
+
+    /// Counts as lost what a window has been waiting for since the last call with the same `marks`.
+    pub(crate) fn forgive_stalled(&mut self, marks: &mut Vec<(u64, u64)>) -> u64 {
+        marks.resize(self.windows.len(), (0, 0));
+        let mut forgiven = 0;
+        for (publisher, mark) in marks.iter_mut().enumerate() {
+            let number = id(publisher);
+            let Some(window) = &mut self.windows[publisher] else { continue };
+            let (done, sent) = (window.done(), self.board.sent(number));
+            if *mark == (done, sent) && done < sent {
+                window.forgive(sent);
+                forgiven += 1;
+                self.announce(number, sent);
+            }
+            *mark = (done, sent);
+        }
+        forgiven
+    }
+
+    #[inline]
+    fn take_publish(
+        &mut self,
+        connection: &mut Connection,
+        frame: &Frame<'_>,
+        now_ns: u64,
+    ) -> Result<(), Departure> {
+        let delivery = codec::delivery(frame, self.plan.ends.version).ok_or(Departure::Malformed)?;
+        match delivery.qos {
+            Qos::AtMostOnce => {}
+            Qos::AtLeastOnce => {
+                codec::acknowledge(PacketType::Puback, delivery.packet_id, &mut connection.outbox);
+            }
+            Qos::ExactlyOnce => {
+                codec::acknowledge(PacketType::Pubrec, delivery.packet_id, &mut connection.outbox);
+            }
+        }
+        match connection.duties.subscriber {
+            Some(subscriber) => self.enter(place(u64::from(subscriber)), delivery.payload, now_ns),
+            None => self.tally.foreign += 1,
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn enter(&mut self, local: usize, payload: &[u8], now_ns: u64) {
+        let subscriber = &mut self.subscribers[local];
+        let known = Stamp::read(payload).and_then(|stamp| {
+            let slot = self.board.topology.slot(subscriber.number, stamp.publisher)?;
+            Some((stamp, slot))
+        });
+        let Some((stamp, slot)) = known else {
+            self.tally.foreign += 1;
+            return;
+        };
+        let sent = self.board.sent(stamp.publisher);
+        match subscriber.tracks[place(u64::from(slot))].note(stamp.sequence, sent) {
+            Arrival::Newest { first, last } => {
+                self.tally.received += 1;
+                self.pass(stamp.publisher, first, last);
+            }
+            Arrival::Late => {
+                self.tally.received += 1;
+                self.tally.reordered += 1;
+            }
+            Arrival::Duplicate => {
+                self.tally.duplicated += 1;
+                return;
+            }
+            Arrival::Foreign => {
+                self.tally.foreign += 1;
+                return;
+            }
+        }
+        if let Some(intended_ns) = stamp.intended_ns {
+            self.latency.saturating_record(now_ns.saturating_sub(intended_ns));
+        }
+    }
+
+    #[inline]
+    fn pass(&mut self, publisher: u32, first: u64, last: u64) {
+        let Some(Some(window)) = self.windows.get_mut(place(u64::from(publisher))) else { return };
+        if window.pass(first, last) {
+            let done = window.done();
+            self.announce(publisher, done);
+        }
+    }
+
+    #[inline]
+    fn announce(&mut self, publisher: u32, done: u64) {
+        self.board.set_done(publisher, self.thread, done);
+        let topology = &self.board.topology;
+        let home = topology.thread_of(publisher);
+        if home == self.thread {
+            self.wake(place(u64::from(publisher / topology.threads)));
+        } else {
+            self.to_ring[place(u64::from(home))] = true;
+        }
+    }
+
+    #[inline]
+    fn take_acknowledgement(
+        &mut self,
+        connection: &mut Connection,
+        frame: &Frame<'_>,
+    ) -> Result<(), Departure> {
+        let answer = codec::acknowledgement(frame).ok_or(Departure::Malformed)?;
+        let kind = frame.packet_type();
+        if kind == PacketType::Pubrel {
+            codec::acknowledge(PacketType::Pubcomp, answer.packet_id, &mut connection.outbox);
+            return Ok(());
+        }
+        let Some(local) = connection.duties.publisher.map(|local| place(u64::from(local))) else {
+            self.unexpected += 1;
+            return Ok(());
+        };
+        let refused = answer.reason >= 0x80;
+        self.refused += u64::from(refused);
+        let Some(inflight) = &mut self.publishers[local].inflight else {
+            self.unexpected += 1;
+            return Ok(());
+        };
+        let step = match kind {
+            PacketType::Pubrec if !refused => inflight.release(answer.packet_id).map(|()| {
+                codec::acknowledge(PacketType::Pubrel, answer.packet_id, &mut connection.outbox);
+            }),
+            PacketType::Pubcomp => inflight.complete(answer.packet_id),
+            _ => inflight.finish(answer.packet_id), // PUBACK, or a PUBREC that refuses.
+        };
+        if step == Err(Unexpected) {
+            self.unexpected += 1;
+        }
+        self.wake(local);
+        Ok(())
+    }
+
+    fn take_connack(&mut self, connection: &mut Connection, frame: &Frame<'_>) -> Result<(), Departure> {
+        if connection.stage != Stage::Greeting {
+            return Err(Departure::Malformed);
+        }
+        let answer = codec::connack(frame, self.plan.ends.version).ok_or(Departure::Malformed)?;
+        if answer.code != 0 {
+            return Err(Departure::Refused(answer.code));
+        }
+        if let Some(local) = connection.duties.publisher {
+            self.obey(place(u64::from(local)), &answer)?;
+        }
+        match subscriber::filter(&self.plan, connection.number).filter(|_| connection.duties.subscriber.is_some()) {
+            Some(filter) => {
+                let Plan { ends, subscribe_qos, .. } = &*self.plan;
+                codec::subscribe(ends.version, &filter, *subscribe_qos, &mut connection.outbox);
+                connection.stage = Stage::Subscribing;
+            }
+            None => connection.stage = Stage::Ready,
+        }
+        Ok(())
+    }
+
+    /// Keeps a publisher within the limits that the broker announced.
+    fn obey(&mut self, local: usize, answer: &Connack) -> Result<(), Departure> {
+        let Some(inflight) = &mut self.publishers[local].inflight else { return Ok(()) };
+        if let Some(receive_maximum) = answer.asked.receive_maximum {
+            inflight.restrict(receive_maximum);
+        }
+        match answer.asked.qos_maximum {
+            Some(qos_maximum) if qos_maximum < self.plan.publish_qos.bits() => {
+                Err(Departure::QosTooHigh(qos_maximum))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn take_suback(&mut self, connection: &mut Connection, frame: &Frame<'_>) -> Result<(), Departure> {
+        if connection.stage != Stage::Subscribing {
+            return Err(Departure::Malformed);
+        }
+        match codec::suback_refusal(frame, self.plan.ends.version) {
+            None => Err(Departure::Malformed),
+            Some(Some(code)) => Err(Departure::SubscriptionRefused(code)),
+            Some(None) => {
+                connection.stage = Stage::Ready;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn windows(plan: &Plan, thread: u32) -> Vec<Option<Window>> {
+    let Pace::Closed { window } = plan.pace else { return vec![] };
+    let audience_of = |publisher| plan.topology.audience(publisher, thread);
+    (0..plan.topology.publishers)
+        .map(|publisher| Some(audience_of(publisher)).filter(|&audience| audience > 0))
+        .map(|audience| audience.map(|audience| Window::new(window, audience)))
+        .collect()
+}
+
+/// A histogram for times between a nanosecond and a minute, three digits each.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are lawful constants")
+}

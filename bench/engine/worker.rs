@@ -1,0 +1,475 @@
+//! The event loop of one thread.
+//!
+//! Why turns: one wait, every readable socket read once, then every publisher that may send, then one flush of what
+//! the turn left in the outboxes. The order keeps answers and new messages of one connection in one write.
+//!
+//! Invariants:
+//! - No allocation and no clock call per message; the clock is read once per read and once per write.
+//! - The loop ends when the board says stop, whatever the broker does.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use hdrhistogram::Histogram;
+use rustix::event::epoll::{self, Event, EventFlags};
+
+use super::board::{Board, Phase};
+use super::connection::{Connection, Departure, Duties, Stage};
+use super::crew::{Crew, histogram};
+use super::dialer::Dialer;
+use super::plan::{Pace, Plan};
+use super::publisher::{self, Publisher};
+use super::subscriber::Subscriber;
+use super::topology::Shape;
+use crate::clock::{now_ns, timespec};
+use crate::codec::{self, Login, Scan, scan};
+use crate::failure::Failure;
+use crate::flow::{Cursor, Schedule};
+use crate::ledger::{Tally, Track};
+use crate::number::{id, place, wide};
+
+const BELL: u64 = u64::MAX;
+const EVENTS_MAX: usize = 1_024;
+const INBOUND_BYTES: usize = 256 * 1_024;
+/// Room for topic, properties and header of one packet beside its payload.
+const HEAD_BYTES: usize = 70_000;
+
+/// What one thread brings home.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Counts.
+    pub(crate) tally: Tally,
+    /// From intended send time to arrival, in nanoseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// How late messages of an open loop left, in nanoseconds.
+    pub(crate) lag: Histogram<u64>,
+    /// From dialling to ready, in nanoseconds.
+    pub(crate) connect: Histogram<u64>,
+    /// What each publisher sent.
+    pub(crate) sent: Vec<(u32, u64)>,
+    /// What each subscriber saw, by publisher.
+    pub(crate) tracks: Vec<(u32, Track)>,
+    /// Acknowledgements that refused a message.
+    pub(crate) refused: u64,
+    /// Acknowledgements of nothing.
+    pub(crate) unexpected: u64,
+    /// Windows that were reopened because nothing moved.
+    pub(crate) stalls: u64,
+}
+
+/// One thread's loop.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    plan: Arc<Plan>,
+    board: Arc<Board>,
+    thread: u32,
+    phase: Phase,
+    poller: OwnedFd,
+    connections: Vec<Connection>,
+    crew: Crew,
+    dialer: Dialer,
+    cursor: Option<Cursor>,
+    inbound: Vec<u8>,
+    dirty: Vec<usize>,
+    lag: Histogram<u64>,
+    connect: Histogram<u64>,
+    ready: u64,
+    departed: u64,
+    sent: u64,
+    next_ping_ns: u64,
+    pings: u64,
+    stalls: u64,
+    stall_marks: Vec<(u64, u64)>,
+    next_stall_look_ns: u64,
+}
+
+impl Worker {
+    /// Seats the clients of `thread`; nobody is dialled yet.
+    pub(crate) fn new(plan: Arc<Plan>, board: Arc<Board>, thread: u32) -> Result<Self, Failure> {
+        let poller = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|source| Failure::os("making an epoll instance", source))?;
+        epoll::add(&poller, board.bell(thread), epoll::EventData::new_u64(BELL), EventFlags::IN)
+            .map_err(|source| Failure::os("watching a doorbell", source))?;
+        let start_ns = now_ns();
+        let gap_ns = plan.ends.connect_gap_ns;
+        let threads = u64::from(plan.topology.threads);
+        let mut worker = Self {
+            crew: Crew::new(Arc::clone(&plan), Arc::clone(&board), thread),
+            dialer: Dialer::new(gap_ns * threads, start_ns + gap_ns * u64::from(thread)),
+            thread,
+            phase: Phase::Connect,
+            poller,
+            connections: vec![],
+            cursor: None,
+            inbound: vec![0; INBOUND_BYTES.max(2 * (plan.payload_bytes + HEAD_BYTES))],
+            dirty: vec![],
+            lag: histogram(),
+            connect: histogram(),
+            ready: 0,
+            departed: 0,
+            sent: 0,
+            next_ping_ns: u64::MAX,
+            pings: 0,
+            stalls: 0,
+            stall_marks: vec![],
+            next_stall_look_ns: 0,
+            plan,
+            board,
+        };
+        worker.seat();
+        Ok(worker)
+    }
+
+    /// Works until the board says stop.
+    pub(crate) fn run(mut self) -> Result<Outcome, Failure> {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        self.board.counters[place(u64::from(self.thread))].thread_id.store(kernel_thread_id(), Relaxed);
+        loop {
+            let phase = self.board.phase();
+            if phase != self.phase {
+                self.enter(phase);
+            }
+            if phase == Phase::Stop {
+                return Ok(self.finish());
+            }
+            self.wait(&mut events)?;
+            for event in events.drain(..) {
+                self.take_event(event);
+            }
+            let now_ns = now_ns();
+            self.dial(now_ns);
+            self.wake_due(now_ns);
+            self.publish_ready();
+            self.ping(now_ns);
+            self.flush_dirty();
+            self.look_for_stalls(now_ns);
+            self.post();
+        }
+    }
+
+    fn seat(&mut self) {
+        let Plan { topology, .. } = &*Arc::clone(&self.plan);
+        if topology.shape != Shape::Echo {
+            for number in topology.local(topology.subscribers, self.thread) {
+                let duties = Duties { subscriber: Some(id(self.crew.subscribers.len())), publisher: None };
+                self.crew.subscribers.push(Subscriber::new(&self.plan, number));
+                self.connections.push(Connection::seated(number, duties));
+            }
+        }
+        for number in topology.local(topology.publishers, self.thread) {
+            let mut duties = Duties { publisher: Some(id(self.crew.publishers.len())), subscriber: None };
+            if topology.shape == Shape::Echo {
+                duties.subscriber = Some(id(self.crew.subscribers.len()));
+                self.crew.subscribers.push(Subscriber::new(&self.plan, number));
+            }
+            self.crew.publishers.push(Publisher::new(&self.plan, number, self.connections.len()));
+            self.connections.push(Connection::seated(number, duties));
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        match phase {
+            Phase::Connect | Phase::Drain | Phase::Stop => {}
+            Phase::Warmup => self.begin_traffic(),
+            Phase::Measure => {
+                if self.phase == Phase::Connect {
+                    self.begin_traffic();
+                }
+                self.crew.latency.reset();
+                self.lag.reset();
+            }
+        }
+        self.phase = phase;
+    }
+
+    fn begin_traffic(&mut self) {
+        let start_ns = self.board.start_ns();
+        self.next_stall_look_ns = start_ns + self.plan.stall_ns;
+        match self.plan.pace {
+            Pace::Closed { .. } => self.crew.wake_all(),
+            Pace::Open { interval_ns } => {
+                let publishers = self.plan.topology.publishers;
+                let schedule = Schedule { start_ns, interval_ns, publishers };
+                self.cursor = Some(Cursor::new(schedule, publisher::numbers(&self.crew.publishers)));
+            }
+        }
+    }
+
+    fn wait(&self, events: &mut Vec<Event>) -> Result<(), Failure> {
+        let deadline_ns = self.next_deadline_ns();
+        let timeout = deadline_ns.map(|deadline_ns| timespec(deadline_ns.saturating_sub(now_ns())));
+        match epoll::wait(&self.poller, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(errno) => Err(Failure::os("waiting for sockets", errno)),
+        }
+    }
+
+    fn next_deadline_ns(&self) -> Option<u64> {
+        let publishing = self.is_publishing();
+        let allowed = self.board.dial_allowance(self.connections.len());
+        let due = self.cursor.as_ref().filter(|_| publishing).and_then(Cursor::next_due_ns);
+        let stall = (publishing && !self.crew.windows.is_empty()).then_some(self.next_stall_look_ns);
+        [self.dialer.next_due_ns(allowed), due, stall, Some(self.next_ping_ns)]
+            .into_iter()
+            .flatten()
+            .min()
+            .filter(|&deadline_ns| deadline_ns != u64::MAX)
+    }
+
+    fn is_publishing(&self) -> bool {
+        matches!(self.phase, Phase::Warmup | Phase::Measure)
+    }
+
+    fn take_event(&mut self, event: Event) {
+        let token = event.data.u64();
+        if token == BELL {
+            let mut count = [0; 8];
+            // Nothing to read means that somebody else's ring was already taken.
+            let _read = rustix::io::read(self.board.bell(self.thread), &mut count);
+            if self.is_publishing() {
+                self.crew.wake_all();
+            }
+            return;
+        }
+        let at = place(token);
+        let flags = event.flags;
+        if flags.contains(EventFlags::OUT)
+            && let Err(departure) = self.take_writable(at)
+        {
+            self.part(at, departure);
+            return;
+        }
+        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR)
+            && let Err(departure) = self.take_readable(at)
+        {
+            self.part(at, departure);
+        }
+    }
+
+    fn take_writable(&mut self, at: usize) -> Result<(), Departure> {
+        let connection = &mut self.connections[at];
+        if connection.stage == Stage::Dialling {
+            connection.finish_dial()?;
+            if self.plan.topology.shape == Shape::Echo {
+                connection.stage = Stage::Ready;
+                self.note_ready(at);
+            } else {
+                self.greet(at);
+            }
+        }
+        let connection = &mut self.connections[at];
+        connection.unblock(&self.poller, wide(at))?;
+        if let Some(local) = connection.duties.publisher.filter(|_| connection.is_writable()) {
+            self.crew.wake(place(u64::from(local)));
+        }
+        Ok(())
+    }
+
+    fn greet(&mut self, at: usize) {
+        let connection = &mut self.connections[at];
+        let ends = &self.plan.ends;
+        let client_id = client_id(&self.plan, connection);
+        let login = Login {
+            version: ends.version,
+            client_id: &client_id,
+            credentials: &ends.credentials,
+            keep_alive_s: ends.keep_alive_s,
+        };
+        codec::connect(&login, &mut connection.outbox);
+        connection.stage = Stage::Greeting;
+    }
+
+    fn take_readable(&mut self, at: usize) -> Result<(), Departure> {
+        let connection = &mut self.connections[at];
+        let Some(count) = connection.receive(&mut self.inbound)? else { return Ok(()) };
+        let now_ns = now_ns();
+        let before = connection.stage;
+        let mut rest = &self.inbound[..count];
+        loop {
+            match scan(rest) {
+                Scan::Whole(frame) => {
+                    self.crew.take(connection, &frame, now_ns)?;
+                    rest = &rest[frame.length..];
+                }
+                Scan::Partial => break,
+                Scan::Broken => return Err(Departure::Malformed),
+            }
+        }
+        connection.carry_over(rest);
+        if !connection.outbox.is_empty() && !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(at);
+        }
+        if before != Stage::Ready && connection.stage == Stage::Ready {
+            self.note_ready(at);
+        }
+        Ok(())
+    }
+
+    fn note_ready(&mut self, at: usize) {
+        let connection = &mut self.connections[at];
+        connection.shed();
+        self.connect.saturating_record(now_ns().saturating_sub(connection.dialled_ns));
+        self.dialer.settle();
+        self.ready += 1;
+        if self.ready == wide(self.connections.len()) && self.plan.ends.keep_alive_s > 0 {
+            self.next_ping_ns = now_ns() + self.ping_gap_ns();
+        }
+    }
+
+    /// Every connection pings once in three quarters of its keep-alive; their turns are evenly spread.
+    fn ping_gap_ns(&self) -> u64 {
+        u64::from(self.plan.ends.keep_alive_s) * 750_000_000 / wide(self.connections.len().max(1))
+    }
+
+    fn part(&mut self, at: usize, departure: Departure) {
+        let connection = &mut self.connections[at];
+        if !matches!(connection.stage, Stage::Ready | Stage::Gone) {
+            self.dialer.settle();
+        }
+        if connection.stage != Stage::Gone {
+            self.departed += 1;
+            self.board.report_trouble(client_id(&self.plan, connection), departure.to_string());
+        }
+        connection.close(&[]);
+    }
+
+    fn dial(&mut self, now_ns: u64) {
+        let allowed = self.board.dial_allowance(self.connections.len());
+        while let Some(at) = self.dialer.next(allowed, now_ns) {
+            let ends = &self.plan.ends;
+            let source = match ends.sources.len() {
+                0 => None,
+                sources => Some(ends.sources[at % sources]),
+            };
+            self.connections[at].dialled_ns = now_ns;
+            if let Err(departure) = self.connections[at].dial(ends.broker, source, &self.poller, wide(at)) {
+                self.part(at, departure);
+            }
+        }
+    }
+
+    fn wake_due(&mut self, now_ns: u64) {
+        if !self.is_publishing() {
+            return;
+        }
+        let Some(cursor) = &mut self.cursor else { return };
+        while let Some(local) = cursor.next_due(now_ns) {
+            self.crew.wake(local);
+        }
+    }
+
+    fn publish_ready(&mut self) {
+        let mut ready = std::mem::take(&mut self.crew.ready);
+        for local in ready.drain(..) {
+            self.crew.publishers[local].queued = false;
+            if self.is_publishing()
+                && let Err(departure) = self.publish(local)
+            {
+                self.part(self.crew.publishers[local].connection, departure);
+            }
+        }
+        self.crew.ready = ready;
+        for thread in 0..self.crew.to_ring.len() {
+            if std::mem::take(&mut self.crew.to_ring[thread]) {
+                self.board.ring(id(thread));
+            }
+        }
+    }
+
+    #[inline]
+    fn publish(&mut self, local: usize) -> Result<(), Departure> {
+        let publisher = &mut self.crew.publishers[local];
+        let at = publisher.connection;
+        let connection = &mut self.connections[at];
+        let schedule = self.cursor.as_ref().map(Cursor::schedule);
+        while connection.is_writable() {
+            let now_ns = now_ns();
+            let count = publisher.next_write(&self.board, schedule, now_ns);
+            if count == 0 {
+                break;
+            }
+            publisher.append(count, schedule, now_ns, &mut self.lag, &mut connection.outbox);
+            self.board.set_sent(publisher.number, publisher.sent());
+            self.sent += count;
+            connection.flush(&self.poller, wide(at))?;
+        }
+        Ok(())
+    }
+
+    fn ping(&mut self, now_ns: u64) {
+        while self.next_ping_ns <= now_ns {
+            self.next_ping_ns += self.ping_gap_ns().max(1);
+            let at = place(self.pings % wide(self.connections.len()));
+            self.pings += 1;
+            let connection = &mut self.connections[at];
+            if connection.stage == Stage::Ready && self.plan.topology.shape != Shape::Echo {
+                connection.outbox.extend_from_slice(&codec::PINGREQ);
+                if !connection.dirty {
+                    connection.dirty = true;
+                    self.dirty.push(at);
+                }
+            }
+        }
+    }
+
+    fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for at in dirty.drain(..) {
+            self.connections[at].dirty = false;
+            if let Err(departure) = self.connections[at].flush(&self.poller, wide(at)) {
+                self.part(at, departure);
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    fn look_for_stalls(&mut self, now_ns: u64) {
+        if self.is_publishing() && now_ns >= self.next_stall_look_ns {
+            self.stalls += self.crew.forgive_stalled(&mut self.stall_marks);
+            self.next_stall_look_ns = now_ns + self.plan.stall_ns;
+        }
+    }
+
+    fn post(&self) {
+        let counters = &self.board.counters[place(u64::from(self.thread))];
+        counters.ready.store(self.ready, Relaxed);
+        counters.departed.store(self.departed, Relaxed);
+        counters.sent.store(self.sent, Relaxed);
+        counters.received.store(self.crew.tally.received, Relaxed);
+    }
+
+    fn finish(mut self) -> Outcome {
+        let goodbye: &[u8] = if self.plan.topology.shape == Shape::Echo { &[] } else { &codec::DISCONNECT };
+        self.connections.iter_mut().for_each(|connection| connection.close(goodbye));
+        let topology = self.plan.topology;
+        let tracks = self.crew.subscribers.into_iter().flat_map(|subscriber| {
+            let number = subscriber.number;
+            let named = move |(slot, track)| (topology.publisher_at(number, id(slot)), track);
+            subscriber.tracks.into_iter().enumerate().map(named)
+        });
+        Outcome {
+            tally: self.crew.tally,
+            latency: self.crew.latency,
+            lag: self.lag,
+            connect: self.connect,
+            sent: self.crew.publishers.iter().map(|publisher| (publisher.number, publisher.sent())).collect(),
+            tracks: tracks.collect(),
+            refused: self.crew.refused,
+            unexpected: self.crew.unexpected,
+            stalls: self.stalls,
+        }
+    }
+}
+
+fn client_id(plan: &Plan, connection: &Connection) -> String {
+    match connection.duties.publisher {
+        Some(_) => plan.ends.publisher_id(connection.number),
+        None => plan.ends.subscriber_id(connection.number),
+    }
+}
+
+fn kernel_thread_id() -> u32 {
+    u32::try_from(rustix::thread::gettid().as_raw_nonzero().get()).expect("thread ids are positive")
+}

@@ -1,0 +1,285 @@
+//! The command line.
+//!
+//! Why emqtt-bench's letters: every published benchmark command uses them, so `-c -R -i -I -t -s -q -F` mean here what
+//! they mean there. Three defaults differ, because theirs measure something else than people think: `-F` is 64 and not
+//! 1, connects are not slowed down, and without `-I` the load is a closed loop at saturation.
+//!
+//! Invariants:
+//! - `-h` is the host, so help is `--help` only.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Load for MQTT brokers, and a side-by-side comparison of them.
+#[derive(Parser, Debug)]
+#[command(name = "ringmq-bench", disable_help_flag = true, version, disable_version_flag = true)]
+pub(crate) struct Options {
+    /// Print help.
+    #[arg(long, global = true, action = ArgAction::HelpLong)]
+    help: Option<bool>,
+    /// Print the version.
+    #[arg(long, action = ArgAction::Version)]
+    version: Option<bool>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What the program can do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// N publishers and N subscribers, one topic per pair.
+    Pairs(PairsOptions),
+    /// N publishers to one subscriber, or to a few.
+    FanIn(FanInOptions),
+    /// One publisher, or a few, to N subscribers.
+    FanOut(FanOutOptions),
+    /// N connections that do nothing: memory and CPU of the broker.
+    Idle(IdleOptions),
+    /// A plain epoll echo server: what reading and writing one message costs on this machine.
+    EchoServer(ListenOptions),
+    /// A relay that only copies packets from publishers to subscribers: the ceiling for every broker.
+    NullRelay(ListenOptions),
+    /// Start brokers one after the other, load each, and print a table.
+    Compare(CompareOptions),
+}
+
+/// Options of `pairs`.
+#[derive(Args, Debug)]
+pub(crate) struct PairsOptions {
+    /// Pairs.
+    #[arg(short = 'c', long, default_value_t = 50, value_name = "N")]
+    pub(crate) count: u32,
+    /// Speak to an echo server instead: one connection per pair, without CONNECT, that sends the same bytes and
+    /// expects them back.
+    #[arg(long)]
+    pub(crate) raw_echo: bool,
+    #[command(flatten)]
+    pub(crate) link: LinkOptions,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficOptions,
+}
+
+/// Options of `fan-in`.
+#[derive(Args, Debug)]
+pub(crate) struct FanInOptions {
+    /// Publishers.
+    #[arg(short = 'c', long, default_value_t = 50, value_name = "N")]
+    pub(crate) count: u32,
+    /// Subscribers; publisher i reports to subscriber i modulo this (%g in the topic).
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) subscribers: u32,
+    #[command(flatten)]
+    pub(crate) link: LinkOptions,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficOptions,
+}
+
+/// Options of `fan-out`.
+#[derive(Args, Debug)]
+pub(crate) struct FanOutOptions {
+    /// Subscribers.
+    #[arg(short = 'c', long, default_value_t = 100, value_name = "N")]
+    pub(crate) count: u32,
+    /// Publishers, all on the same topic.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) publishers: u32,
+    #[command(flatten)]
+    pub(crate) link: LinkOptions,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficOptions,
+}
+
+/// Options of `idle`.
+#[derive(Args, Debug)]
+pub(crate) struct IdleOptions {
+    /// Connections.
+    #[arg(short = 'c', long, default_value_t = 1_000, value_name = "N")]
+    pub(crate) count: u32,
+    /// Subscribe each connection to this topic (%c %u %i as elsewhere); without it they only connect.
+    #[arg(short = 't', long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+    /// QoS of the subscriptions.
+    #[arg(short = 'q', long, default_value = "0", value_name = "QOS")]
+    pub(crate) qos: QosOption,
+    /// How long to hold them while watching the broker's CPU, in seconds.
+    #[arg(long, default_value_t = 10.0, value_name = "S")]
+    pub(crate) duration: f64,
+    /// How long the broker may settle before each look at its memory, in seconds.
+    #[arg(long, default_value_t = 2.0, value_name = "S")]
+    pub(crate) settle: f64,
+    #[command(flatten)]
+    pub(crate) link: LinkOptions,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+}
+
+/// Where the broker is and who connects.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LinkOptions {
+    /// Host name or address of the broker.
+    #[arg(short = 'h', long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// Port of the broker.
+    #[arg(short = 'p', long, default_value_t = 1883)]
+    pub(crate) port: u16,
+    /// MQTT version: 4 is 3.1.1, 5 is 5.0.
+    #[arg(short = 'V', long = "mqtt-version", default_value = "4", value_name = "4|5")]
+    pub(crate) version: VersionOption,
+    /// User name.
+    #[arg(short = 'u', long)]
+    pub(crate) user: Option<String>,
+    /// Password.
+    #[arg(short = 'P', long)]
+    pub(crate) password: Option<String>,
+    /// Keep-alive in seconds; 0 turns it off.
+    #[arg(short = 'k', long, default_value_t = 300, value_name = "S")]
+    pub(crate) keepalive: u16,
+    /// Source addresses, used in turn, for more connections than one address has ports.
+    #[arg(long, value_delimiter = ',', value_name = "ADDR,...")]
+    pub(crate) ifaddr: Vec<IpAddr>,
+    /// Connects per second; 0 is as fast as the broker answers.
+    #[arg(short = 'R', long, default_value_t = 0, value_name = "N", conflicts_with = "connect_interval")]
+    pub(crate) connect_rate: u32,
+    /// Milliseconds between two connects.
+    #[arg(short = 'i', long, default_value_t = 0.0, value_name = "MS")]
+    pub(crate) connect_interval: f64,
+    /// First part of the client ids [default: bench-<process id>].
+    #[arg(long)]
+    pub(crate) prefix: Option<String>,
+    /// How long all clients may take to get ready, in seconds.
+    #[arg(long, default_value_t = 60, value_name = "S")]
+    pub(crate) patience: u64,
+    /// Threads of the generator.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) threads: u32,
+    /// Processors to pin the threads to, in turn.
+    #[arg(long, value_delimiter = ',', value_name = "CPU,...")]
+    pub(crate) cpu: Vec<usize>,
+    /// Process id of a broker on this machine, to read its CPU and memory from /proc.
+    #[arg(long)]
+    pub(crate) pid: Option<u32>,
+}
+
+/// What is sent, and when.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TrafficOptions {
+    /// Topic; %i is the client's number, %c its id, %u the user name, %g the subscriber's number in a fan-in.
+    #[arg(short = 't', long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+    /// Payload bytes; 16 hold sequence, publisher and time, 8 (the least) leave out the time.
+    #[arg(short = 's', long, default_value_t = 16, value_name = "BYTES")]
+    pub(crate) size: usize,
+    /// QoS of publishers, and of subscribers unless --sub-qos says otherwise.
+    #[arg(short = 'q', long, default_value = "0", value_name = "QOS")]
+    pub(crate) qos: QosOption,
+    /// QoS that subscribers ask for.
+    #[arg(long, value_name = "QOS")]
+    pub(crate) sub_qos: Option<QosOption>,
+    /// Unacknowledged QoS 1 and 2 messages per publisher.
+    #[arg(short = 'F', long, default_value_t = 64, value_name = "N")]
+    pub(crate) inflight: u16,
+    /// Milliseconds between two messages of one publisher: an open loop, whose latencies count from the intended time.
+    #[arg(short = 'I', long, value_name = "MS", conflicts_with = "window")]
+    pub(crate) interval: Option<f64>,
+    /// Messages per publisher that its subscribers have not received yet: a closed loop [default: 64].
+    #[arg(long, value_name = "N")]
+    pub(crate) window: Option<u64>,
+    /// Messages per write.
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) batch: u64,
+    /// Seconds of traffic before counting.
+    #[arg(long, default_value_t = 1.0, value_name = "S")]
+    pub(crate) warmup: f64,
+    /// Seconds of counted traffic; 0 goes on until -L is reached.
+    #[arg(long, default_value_t = 5.0, value_name = "S")]
+    pub(crate) duration: f64,
+    /// Messages in all, shared evenly by the publishers; 0 is no limit.
+    #[arg(short = 'L', long, default_value_t = 0, value_name = "N")]
+    pub(crate) limit: u64,
+    /// Seconds without progress after which a closed loop counts what is missing as lost.
+    #[arg(long, default_value_t = 1.0, value_name = "S")]
+    pub(crate) stall: f64,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+}
+
+/// How the report looks.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct OutputOptions {
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where a server of ours listens.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ListenOptions {
+    /// Address and port.
+    #[arg(long, default_value = "127.0.0.1:7007", value_name = "ADDR:PORT")]
+    pub(crate) listen: std::net::SocketAddr,
+}
+
+/// Options of `compare`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CompareOptions {
+    /// Loads: A, B, C, D, E, G, S; what they are stands in perf/README.md.
+    #[arg(long, value_delimiter = ',', default_value = "B,D,E,S", value_name = "LOAD,...")]
+    pub(crate) load: Vec<String>,
+    /// Targets: ringmq, nats, mosquitto, null-relay, echo; or name=host:port[:pid] of a running broker.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "ringmq,nats,mosquitto,null-relay,echo",
+        value_name = "TARGET,..."
+    )]
+    pub(crate) target: Vec<String>,
+    /// Rounds; targets take turns within each.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub(crate) rounds: u32,
+    /// Counted seconds of each run.
+    #[arg(long, default_value_t = 5.0, value_name = "S")]
+    pub(crate) duration: f64,
+    /// Seconds of traffic before counting.
+    #[arg(long, default_value_t = 1.0, value_name = "S")]
+    pub(crate) warmup: f64,
+    /// Processors for the broker.
+    #[arg(long, value_delimiter = ',', default_value = "0", value_name = "CPU,...")]
+    pub(crate) broker_cpu: Vec<usize>,
+    /// Processor for the generator.
+    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "CPU,...")]
+    pub(crate) load_cpu: Vec<usize>,
+    /// The broker under test [default: the program `ringmq` beside this one].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ringmq: Option<PathBuf>,
+    /// Directory for the table and the figures [default: perf/runs/<date>].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// A QoS as people type it.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum QosOption {
+    /// At most once.
+    #[value(name = "0")]
+    Zero,
+    /// At least once.
+    #[value(name = "1")]
+    One,
+    /// Exactly once.
+    #[value(name = "2")]
+    Two,
+}
+
+/// A protocol version as people type it.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum VersionOption {
+    /// 3.1.1.
+    #[value(name = "4", alias = "3.1.1", alias = "mqttv311")]
+    Four,
+    /// 5.0.
+    #[value(name = "5", alias = "5.0", alias = "mqttv5")]
+    Five,
+}
