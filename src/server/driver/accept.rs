@@ -1,0 +1,123 @@
+//! Doors: the listening sockets of one core, and the connections that come through them.
+//!
+//! Why every core has its own: SO_REUSEPORT spreads connections over the cores before any of them has to do anything,
+//! and a storm of reconnects fills one queue per core rather than one for all.
+//!
+//! Invariants:
+//! - A door that fails for want of descriptors or memory rests for [`REST_SPAN`]; otherwise it would fail again at once.
+//! - A connection that the mind refuses is closed in the same turn.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use shard::{Accepted, Arrival, ListenerId};
+use stdx::{Instant, Span};
+
+use super::turn::Driver;
+use crate::mind::Mind;
+
+/// How long doors stay closed after a failure.
+const REST_SPAN: Span = Span::from_ms(100);
+
+/// The doors of one core.
+#[derive(Default)]
+pub(crate) struct Doors {
+    listeners: Vec<OwnedFd>,
+    resting: Vec<u32>,
+    reopen_at: Option<Instant>,
+    closed: bool,
+}
+
+impl Doors {
+    /// One door per listener of the configuration, in its order.
+    pub(crate) fn new(listeners: Vec<OwnedFd>) -> Self {
+        Self { listeners, ..Self::default() }
+    }
+
+    /// When resting doors open again.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.reopen_at
+    }
+}
+
+impl<M: Mind> Driver<M> {
+    pub(super) fn open_doors(&mut self) {
+        for (door, listener) in (0u32..).zip(&self.doors.listeners) {
+            self.ring.accept(door, listener.as_fd());
+        }
+    }
+
+    pub(super) fn reopen_doors(&mut self, now: Instant) {
+        if self.doors.reopen_at.is_none_or(|reopen_at| now < reopen_at) {
+            return;
+        }
+        self.doors.reopen_at = None;
+        for door in std::mem::take(&mut self.doors.resting) {
+            self.open_door(door);
+        }
+    }
+
+    /// Accepts no more. Connections that nobody has accepted yet are reset by the kernel when the process ends.
+    pub(super) fn close_doors(&mut self) {
+        self.doors.closed = true;
+        self.doors.reopen_at = None;
+        for (door, _) in (0u32..).zip(&self.doors.listeners) {
+            self.ring.cancel_accept(door);
+        }
+    }
+
+    pub(super) fn on_accepted(&mut self, now: Instant, door: u32, outcome: io::Result<OwnedFd>, armed: bool) {
+        match outcome {
+            Ok(fd) => {
+                self.admit(now, door, fd);
+                if !armed {
+                    self.open_door(door);
+                }
+            }
+            Err(failure) if !self.doors.closed => self.rest(now, door, &failure, armed),
+            Err(_) => {}
+        }
+    }
+
+    /// A connection came from another core.
+    pub(super) fn on_arrival(&mut self, now: Instant, fd: OwnedFd, arrival: Arrival) {
+        if let Some(conn) = self.mind.handle_arrival(now, arrival) {
+            self.sockets.insert(fd, conn);
+        }
+    }
+
+    fn admit(&mut self, now: Instant, door: u32, fd: OwnedFd) {
+        // A peer that is gone already has no name; there is nothing to say to it.
+        let Some(peer) = peer_of(&fd) else { return };
+        let listener = ListenerId(u16::try_from(door).expect("listeners are counted in 16 bits"));
+        let Some(conn) = self.mind.handle_accepted(now, Accepted { listener, peer }) else { return };
+        let slot = self.sockets.insert(fd, conn);
+        self.desk.listening.push(slot);
+    }
+
+    fn rest(&mut self, now: Instant, door: u32, failure: &io::Error, armed: bool) {
+        if armed {
+            return;
+        }
+        if failure.raw_os_error() == Some(libc::ECONNABORTED) {
+            return self.open_door(door);
+        }
+        self.notices.fault(now, format_args!("cannot accept connections: {failure}; trying again in {} ms", REST_SPAN.ms()));
+        self.doors.resting.push(door);
+        self.doors.reopen_at.get_or_insert(now + REST_SPAN);
+    }
+
+    fn open_door(&mut self, door: u32) {
+        if self.doors.closed {
+            return;
+        }
+        let listener = &self.doors.listeners[usize::try_from(door).expect("usize has 64 bits")];
+        self.ring.accept(door, listener.as_fd());
+    }
+}
+
+fn peer_of(fd: &OwnedFd) -> Option<SocketAddr> {
+    let address = rustix::net::getpeername(fd).ok()??;
+    SocketAddr::try_from(address).ok()
+}

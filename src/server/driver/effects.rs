@@ -1,0 +1,59 @@
+//! Carrying out what the mind has decided.
+//!
+//! Why in this order: a connection that leaves takes nothing of this core with it; sends come before closes, so that
+//! what was taken out goes first; batches come last, when all of this core's own work stands.
+//!
+//! Invariants:
+//! - All effects of a turn are carried out in it, or kept by somebody who will be asked again.
+
+use broker::{Batch, CoreId};
+use shard::{Closing, ConnId, Moved};
+use stdx::Instant;
+
+use super::sockets::Stage;
+use super::turn::Driver;
+use crate::mind::Mind;
+
+impl<M: Mind> Driver<M> {
+    pub(super) fn carry_out(&mut self, now: Instant) {
+        let mut effects = std::mem::take(&mut self.desk.effects);
+        std::mem::swap(&mut effects, self.mind.effects());
+        effects.adopted.drain(..).for_each(|conn| self.settle(conn));
+        effects.moved.drain(..).for_each(|moved| self.ship(moved));
+        self.send_unsent();
+        effects.dirty.drain(..).for_each(|conn| self.send_out(conn));
+        effects.closing.drain(..).for_each(|closing| self.say_goodbye(now, closing));
+        self.desk.owing = false;
+        effects.batches.drain(..).for_each(|(to, batch)| self.hand_over(to, batch));
+        effects.notices.drain(..).for_each(|notice| self.notices.report(now, &notice));
+        self.listen();
+        self.desk.effects = effects;
+    }
+
+    fn settle(&mut self, conn: ConnId) {
+        let Some(slot) = self.sockets.slot_of(conn) else { return };
+        let Some(socket) = self.sockets.find(slot) else { return };
+        socket.stage = Stage::Home;
+        self.desk.listening.push(slot);
+    }
+
+    fn ship(&mut self, moved: Moved) {
+        let Moved { conn, to, arrival } = moved;
+        let Some(slot) = self.sockets.slot_of(conn) else { return };
+        let socket = self.sockets.remove(slot);
+        assert!(socket.stage == Stage::Lobby);
+        self.mesh.send_arrival(to, socket.fd, arrival);
+    }
+
+    fn say_goodbye(&mut self, now: Instant, closing: Closing) {
+        let Some(slot) = self.sockets.slot_of(closing.conn) else { return };
+        self.part(now, slot, closing.last);
+    }
+
+    fn hand_over(&mut self, to: CoreId, batch: Batch) {
+        if let Err(batch) = self.mesh.send_batch(to, batch) {
+            self.mind.return_batch(to, batch);
+            self.desk.owing = true;
+        }
+    }
+}

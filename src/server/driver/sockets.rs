@@ -1,0 +1,201 @@
+//! The table of open sockets of one core.
+//!
+//! Why not the mind's own numbering: the mind forgets a connection when it says goodbye, but the socket behind it still
+//! has bytes to send, bytes to drain and completions to come. A place is used again only when all of that is over, so a
+//! completion can never be taken for one of another connection.
+//!
+//! Invariants:
+//! - A place is free only when nothing is in flight for it; its life number grows with each use.
+//! - A connection name finds its socket only while the mind knows it (stages `Lobby` and `Home`).
+
+use std::mem;
+use std::os::fd::OwnedFd;
+
+use shard::ConnId;
+
+use crate::ring::Slot;
+
+/// Where in its life a socket is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// Its home is not known yet: one receive at a time.
+    Lobby,
+    /// At home: receives continuously.
+    Home,
+    /// The mind has said goodbye: send the rest, then listen a moment longer.
+    Parting,
+    /// Waits only for its last completions.
+    Doomed,
+}
+
+/// One open socket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// The descriptor.
+    pub(crate) fd: OwnedFd,
+    /// The mind's name for the connection; dead from `Parting` on.
+    pub(crate) conn: ConnId,
+    /// Where in its life it is.
+    pub(crate) stage: Stage,
+    /// A receive is in flight.
+    pub(crate) receiving: bool,
+    /// A send is in flight.
+    pub(crate) sending: bool,
+    /// Nothing more can be read from the peer.
+    pub(crate) ended: bool,
+    /// Nothing more can be sent to the peer.
+    pub(crate) mute: bool,
+    /// The mind has bytes to fetch when the send in flight has ended.
+    pub(crate) more: bool,
+    /// Bytes of the buffer in flight that the socket has taken.
+    pub(crate) sent: usize,
+    /// What is left to do while parting.
+    pub(crate) farewell: Option<Box<Farewell>>,
+}
+
+/// What is left to do for a parting socket.
+#[derive(Debug, Default)]
+pub(crate) struct Farewell {
+    /// Bytes to send behind those in flight.
+    pub(crate) last: Vec<u8>,
+    /// Bytes read and thrown away so far.
+    pub(crate) drained_bytes: usize,
+    /// The write side is shut down.
+    pub(crate) shut: bool,
+}
+
+/// The table.
+#[derive(Default)]
+pub(crate) struct Sockets {
+    places: Vec<Place>,
+    free: Vec<u32>,
+    by_conn: Vec<u32>,
+    open: usize,
+}
+
+struct Place {
+    life: u32,
+    socket: Option<Socket>,
+}
+
+impl Sockets {
+    /// Adds a socket under the name `conn`.
+    pub(crate) fn insert(&mut self, fd: OwnedFd, conn: ConnId) -> Slot {
+        let index = self.free.pop().unwrap_or_else(|| self.add_place());
+        let place = &mut self.places[at(index)];
+        place.socket = Some(Socket::new(fd, conn));
+        let slot = Slot { index, life: place.life };
+        if self.by_conn.len() <= at(conn.index) {
+            self.by_conn.resize(at(conn.index) + 1, u32::MAX);
+        }
+        self.by_conn[at(conn.index)] = index;
+        self.open += 1;
+        slot
+    }
+
+    /// The socket in a slot, if it is still the same life.
+    pub(crate) fn find(&mut self, slot: Slot) -> Option<&mut Socket> {
+        let place = self.places.get_mut(at(slot.index))?;
+        place.socket.as_mut().filter(|_| place.life == slot.life)
+    }
+
+    /// The slot of a connection that the mind knows.
+    pub(crate) fn slot_of(&self, conn: ConnId) -> Option<Slot> {
+        let index = *self.by_conn.get(at(conn.index))?;
+        let place = self.places.get(at(index))?;
+        let socket = place.socket.as_ref()?;
+        let known = matches!(socket.stage, Stage::Lobby | Stage::Home) && socket.conn == conn;
+        known.then_some(Slot { index, life: place.life })
+    }
+
+    /// Takes a socket out. Nothing may be in flight for it.
+    pub(crate) fn remove(&mut self, slot: Slot) -> Socket {
+        let place = &mut self.places[at(slot.index)];
+        assert!(place.life == slot.life);
+        let socket = mem::take(&mut place.socket).expect("the caller has found it in this slot");
+        assert!(!socket.receiving);
+        assert!(!socket.sending);
+        place.life = slot.next_life().life;
+        self.free.push(slot.index);
+        self.open -= 1;
+        socket
+    }
+
+    /// How many sockets are open, parting and doomed ones included.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// All open sockets. Cost: the size of the table.
+    pub(crate) fn slots(&self) -> Vec<Slot> {
+        let places = self.places.iter().enumerate().filter(|(_, place)| place.socket.is_some());
+        places
+            .map(|(index, place)| Slot { index: u32::try_from(index).expect("places have 32-bit names"), life: place.life })
+            .collect()
+    }
+
+    fn add_place(&mut self) -> u32 {
+        let index = u32::try_from(self.places.len()).expect("a process has fewer than 2^32 descriptors");
+        self.places.push(Place { life: 0, socket: None });
+        index
+    }
+}
+
+impl Socket {
+    fn new(fd: OwnedFd, conn: ConnId) -> Self {
+        Self {
+            fd,
+            conn,
+            stage: Stage::Lobby,
+            receiving: false,
+            sending: false,
+            ended: false,
+            mute: false,
+            more: false,
+            sent: 0,
+            farewell: None,
+        }
+    }
+}
+
+fn at(index: u32) -> usize {
+    usize::try_from(index).expect("usize has 64 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    fn some_fd() -> OwnedFd {
+        rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap()
+    }
+
+    #[test]
+    fn a_slot_of_an_earlier_life_finds_nothing() {
+        let mut sockets = Sockets::default();
+        let conn = ConnId { index: 3, generation: 1 };
+        let first = sockets.insert(some_fd(), conn);
+        sockets.remove(first);
+        let second = sockets.insert(some_fd(), conn);
+        assert_eq!(first.index, second.index);
+        assert!(sockets.find(first).is_none());
+        assert!(sockets.find(second).is_some());
+    }
+
+    #[test]
+    fn a_parting_socket_does_not_answer_to_its_old_name_and_keeps_its_place() {
+        let mut sockets = Sockets::default();
+        let old = ConnId { index: 0, generation: 1 };
+        let new = ConnId { index: 0, generation: 2 };
+        let parting = sockets.insert(some_fd(), old);
+        sockets.find(parting).unwrap().stage = Stage::Parting;
+        assert_eq!(sockets.slot_of(old), None);
+        let fresh = sockets.insert(some_fd(), new);
+        assert_eq!(sockets.slot_of(new), Some(fresh));
+        assert_eq!(sockets.slot_of(old), None);
+        assert_ne!(fresh.index, parting.index);
+        assert_eq!(sockets.open(), 2);
+    }
+}

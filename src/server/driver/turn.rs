@@ -1,0 +1,236 @@
+//! The driver of one core and its turn.
+//!
+//! Why this order: what ended last turn is told first, because the bytes before the end have been answered by now;
+//! bytes held back come before new ones; timers come last, so that a deadline never beats a byte that had arrived.
+//!
+//! Invariants:
+//! - `now` is read once per turn.
+//! - The mind's turn is ended, and its effects are carried out, whenever it was told anything.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use broker::CoreId;
+use shard::Effects;
+use stdx::{Instant, Span};
+
+use super::accept::Doors;
+use super::parting::Partings;
+use super::sockets::Sockets;
+use super::spares::Spares;
+use crate::clock::Clock;
+use crate::control::Control;
+use crate::mesh::{Freight, MeshEnd};
+use crate::mind::Mind;
+use crate::notices::Notices;
+use crate::ring::{Chunk, Event, Ring, Slot, Urge};
+
+/// Completions read per turn.
+const EVENTS_MAX: usize = 512;
+/// Pieces of freight read per neighbour and turn.
+const FREIGHT_MAX: usize = 64;
+
+/// What the driver does of its own accord.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    /// Empty turns before the core goes to sleep.
+    pub(crate) spin_rounds: u32,
+    /// How long the graceful end may take.
+    pub(crate) shutdown_grace: Span,
+}
+
+/// What a core is given when it starts.
+pub(crate) struct Equipment {
+    pub(crate) ring: Ring,
+    pub(crate) mesh: MeshEnd,
+    pub(crate) doors: Doors,
+    pub(crate) control: Arc<Control>,
+    pub(crate) clock: Clock,
+    pub(crate) habits: Habits,
+}
+
+/// One core's driver.
+pub(crate) struct Driver<M: Mind> {
+    pub(super) mind: M,
+    pub(super) ring: Ring,
+    pub(super) sockets: Sockets,
+    pub(super) mesh: MeshEnd,
+    pub(super) doors: Doors,
+    pub(super) desk: Desk,
+    pub(super) partings: Partings,
+    pub(super) spares: Spares,
+    pub(super) notices: Notices,
+    pub(super) ending: Ending,
+    pub(super) clock: Clock,
+    pub(super) habits: Habits,
+}
+
+/// What lies about during a turn, and what is kept for the next one.
+#[derive(Default)]
+pub(super) struct Desk {
+    /// Completions of this turn.
+    pub(super) events: Vec<Event>,
+    /// Freight of this turn.
+    pub(super) freight: Vec<(CoreId, Freight)>,
+    /// Effects of this turn.
+    pub(super) effects: Effects,
+    /// Bytes that wait until the mind is no longer congested.
+    pub(super) held: VecDeque<(Slot, Chunk)>,
+    /// Sockets whose peers have ended, to be told next turn.
+    pub(super) ended: Vec<Slot>,
+    /// Sockets that need a new receive.
+    pub(super) listening: Vec<Slot>,
+    /// Sockets that need a new receive when there are buffers again.
+    pub(super) starved: Vec<Slot>,
+    /// Sockets whose send has ended while the mind had more.
+    pub(super) unsent: Vec<Slot>,
+    /// A neighbour had no room for a batch.
+    pub(super) owing: bool,
+}
+
+/// How far the graceful end has come.
+#[derive(Clone)]
+pub(super) struct Ending {
+    pub(super) control: Arc<Control>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) drained: bool,
+}
+
+/// Whether a turn found anything to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Found {
+    Nothing,
+    Something,
+}
+
+impl<M: Mind> Driver<M> {
+    /// Starts to accept on all doors.
+    pub(crate) fn new(mind: M, equipment: Equipment) -> Self {
+        let Equipment { ring, mesh, doors, control, clock, habits } = equipment;
+        let mut driver = Self {
+            mind,
+            ring,
+            sockets: Sockets::default(),
+            mesh,
+            doors,
+            desk: Desk::default(),
+            partings: Partings::default(),
+            spares: Spares::default(),
+            notices: Notices::default(),
+            ending: Ending { control, deadline: None, drained: false },
+            clock,
+            habits,
+        };
+        driver.open_doors();
+        driver
+    }
+
+    /// One turn. An error means that the kernel refuses the ring, and the core cannot go on.
+    pub(super) fn turn(&mut self, urge: Urge) -> io::Result<Found> {
+        self.ring.enter(urge)?;
+        let now = self.clock.now();
+        let told = self.take_in(now);
+        let waiting = self.mesh.send_all_waiting();
+        if told == Found::Nothing && !self.desk.owing {
+            return Ok(Found::Nothing);
+        }
+        self.mind.end_turn(now);
+        self.carry_out(now);
+        self.note_drained(waiting);
+        Ok(if self.has_leftovers() { Found::Something } else { told })
+    }
+
+    /// When the driver must take a turn although nothing has arrived.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [
+            self.mind.next_deadline(),
+            self.partings.next_deadline(),
+            self.doors.next_deadline(),
+            self.ending.deadline,
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Whether this core has nothing more to do, ever.
+    pub(super) fn is_finished(&self) -> bool {
+        let control = &self.ending.control;
+        let ended = |deadline| control.all_drained() || self.clock.now() >= deadline;
+        control.has_failed() || self.ending.deadline.is_some_and(ended)
+    }
+
+    fn take_in(&mut self, now: Instant) -> Found {
+        let mut told = self.heed_stop(now);
+        told |= self.tell_ended(now);
+        told |= self.read_held(now);
+        told |= self.read_events(now);
+        told |= self.read_freight(now);
+        told |= self.fire_timers(now);
+        if told { Found::Something } else { Found::Nothing }
+    }
+
+    fn heed_stop(&mut self, now: Instant) -> bool {
+        if self.ending.deadline.is_some() || !self.ending.control.must_stop() {
+            return false;
+        }
+        self.ending.deadline = Some(now + self.habits.shutdown_grace);
+        self.close_doors();
+        self.mind.handle_shutdown(now);
+        true
+    }
+
+    fn read_events(&mut self, now: Instant) -> bool {
+        let mut events = std::mem::take(&mut self.desk.events);
+        self.ring.collect(&mut events, EVENTS_MAX);
+        let any = !events.is_empty();
+        for event in events.drain(..) {
+            match event {
+                Event::Received { slot, inbound, armed } => self.on_received(now, slot, inbound, armed),
+                Event::Sent { slot, outcome } => self.on_sent(now, slot, outcome),
+                Event::Accepted { door, outcome, armed } => self.on_accepted(now, door, outcome, armed),
+            }
+        }
+        self.desk.events = events;
+        any
+    }
+
+    fn read_freight(&mut self, now: Instant) -> bool {
+        let mut freight = std::mem::take(&mut self.desk.freight);
+        let count = self.mesh.receive(FREIGHT_MAX, &mut freight);
+        for (from, piece) in freight.drain(..) {
+            match piece {
+                Freight::Batch(batch) => self.mind.handle_batch(now, from, batch),
+                Freight::Arrival { fd, arrival } => self.on_arrival(now, fd, *arrival),
+            }
+        }
+        self.desk.freight = freight;
+        count > 0
+    }
+
+    fn fire_timers(&mut self, now: Instant) -> bool {
+        self.expire_partings(now);
+        self.reopen_doors(now);
+        let due = self.mind.next_deadline().is_some_and(|deadline| deadline <= now);
+        if due {
+            self.mind.handle_timers(now);
+        }
+        due
+    }
+
+    /// Whether the next turn has work that needs no event to start it.
+    fn has_leftovers(&self) -> bool {
+        match self.desk.held.is_empty() {
+            true => !self.desk.ended.is_empty(),
+            false => !self.mind.is_congested(),
+        }
+    }
+
+    fn note_drained(&mut self, waiting: bool) {
+        let empty = self.mind.connections() == 0 && self.sockets.open() == 0 && !waiting;
+        if self.ending.deadline.is_some() && !self.ending.drained && empty {
+            self.ending.drained = true;
+            self.ending.control.note_drained();
+            self.mesh.ring_all();
+        }
+    }
+}

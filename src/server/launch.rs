@@ -1,0 +1,195 @@
+//! Starting and stopping the cores.
+//!
+//! Why glommio: it pins each executor to its processor, parks it, and will run what else a core must do beside its
+//! sockets. The driver is one task in it.
+//!
+//! Invariants:
+//! - `launch` returns when every core accepts connections, or with the first failure and no core left running.
+//! - Mind and ring are made on the thread that will use them.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use broker::CoreId;
+use flume::Sender;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use stdx::{Instant, Span};
+use thiserror::Error;
+
+use crate::bell::Bell;
+use crate::clock::Clock;
+use crate::control::Control;
+use crate::driver::{self, Doors, Driver, Equipment, Habits};
+use crate::mesh::{self, MeshEnd};
+use crate::mind::Mind;
+use crate::ring::{Depth, Ring};
+
+/// Bytes that glommio registers per executor for file I/O, of which there is none on a core.
+const GLOMMIO_MEMORY_BYTES: usize = 1 << 20;
+/// Entries of glommio's own rings.
+const GLOMMIO_RING_DEPTH: usize = 1024;
+
+/// What the cores are started with.
+#[derive(Debug)]
+pub struct Plan {
+    /// The processors, one core each.
+    pub cpus: Vec<u16>,
+    /// For each listener of the configuration one socket per core.
+    pub listeners: Vec<Vec<OwnedFd>>,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Empty turns before a core sleeps.
+    pub spin_rounds: u32,
+    /// How long the graceful end may take.
+    pub shutdown_grace: Span,
+}
+
+/// Why the cores do not run.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// The executor of a core could not be started.
+    #[error("cannot start a core on processor {cpu}: {reason}")]
+    Executor {
+        /// The processor.
+        cpu: u16,
+        /// What glommio says.
+        reason: String,
+    },
+    /// The kernel refused a ring.
+    #[error("cannot set up the io_uring of a core: {0}")]
+    Ring(#[from] io::Error),
+}
+
+/// Cores that run.
+pub struct Running {
+    handles: Vec<ExecutorJoinHandle<io::Result<()>>>,
+    stopper: Stopper,
+}
+
+/// Stops cores from another thread.
+#[derive(Clone)]
+pub struct Stopper {
+    control: Arc<Control>,
+    bells: Arc<[Bell]>,
+}
+
+impl Stopper {
+    /// Asks all cores for the graceful end. May be called again; it changes nothing then.
+    pub fn stop(&self) {
+        self.control.stop();
+        self.bells.iter().for_each(Bell::ring);
+    }
+}
+
+impl Running {
+    /// A handle to stop the cores with.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until all cores have ended. An error means that the kernel refused a ring in between.
+    pub fn join(self) -> Result<(), LaunchError> {
+        let outcomes: Vec<_> = self.handles.into_iter().map(ExecutorJoinHandle::join).collect();
+        for outcome in outcomes {
+            outcome.map_err(|failure| LaunchError::Ring(io::Error::other(failure.to_string())))??;
+        }
+        Ok(())
+    }
+}
+
+/// Starts one core per processor of the plan; `make_mind` makes the mind of each, on its own thread.
+pub fn launch<M, F>(plan: Plan, make_mind: F) -> Result<Running, LaunchError>
+where
+    M: Mind,
+    F: Fn(CoreId, Instant) -> M + Clone + Send + 'static,
+{
+    let bells = mesh::bells(plan.cpus.len())?;
+    let control = Arc::new(Control::new(plan.cpus.len()));
+    let stopper = Stopper { control, bells: bells.clone() };
+    let (ready, readiness) = flume::unbounded();
+    let mut running = Running { handles: Vec::new(), stopper: stopper.clone() };
+    let habits = Habits { spin_rounds: plan.spin_rounds, shutdown_grace: plan.shutdown_grace };
+    for (end, doors, cpu) in seats(&bells, plan.listeners, &plan.cpus) {
+        let seat = Seat { end, doors, stopper: stopper.clone(), clock: plan.clock, habits, ready: ready.clone() };
+        let make_mind = make_mind.clone();
+        let handle = executor(cpu).spawn(move || seat.run(make_mind));
+        match handle {
+            Ok(handle) => running.handles.push(handle),
+            Err(failure) => return Err(running.abandon(cpu, &failure.to_string())),
+        }
+    }
+    drop(ready);
+    let all_ready = readiness.iter().take(plan.cpus.len()).count() == plan.cpus.len();
+    if all_ready { Ok(running) } else { Err(running.abandon_failed()) }
+}
+
+impl Running {
+    fn abandon(self, cpu: u16, reason: &str) -> LaunchError {
+        self.stopper.stop();
+        let reason = reason.to_owned();
+        // The cores that had started end at once; the failure to start is the one to tell.
+        let _ = self.join();
+        LaunchError::Executor { cpu, reason }
+    }
+
+    fn abandon_failed(self) -> LaunchError {
+        self.stopper.stop();
+        match self.join() {
+            Err(failure) => failure,
+            Ok(()) => LaunchError::Ring(io::Error::other("a core ended before it was ready")),
+        }
+    }
+}
+
+/// Everything that goes to the thread of one core.
+struct Seat {
+    end: MeshEnd,
+    doors: Doors,
+    stopper: Stopper,
+    clock: Clock,
+    habits: Habits,
+    ready: Sender<()>,
+}
+
+impl Seat {
+    async fn run<M: Mind>(self, make_mind: impl FnOnce(CoreId, Instant) -> M) -> io::Result<()> {
+        let stopper = self.stopper.clone();
+        let outcome = self.drive(make_mind).await;
+        if outcome.is_err() {
+            stopper.control.fail();
+            stopper.stop();
+        }
+        outcome
+    }
+
+    async fn drive<M: Mind>(self, make_mind: impl FnOnce(CoreId, Instant) -> M) -> io::Result<()> {
+        let Seat { end, doors, stopper, clock, habits, ready } = self;
+        let ring = Ring::new(Depth::default(), end.bell().fd())?;
+        let mind = make_mind(end.core(), clock.now());
+        let driver = Driver::new(mind, Equipment { ring, mesh: end, doors, control: stopper.control, clock, habits });
+        // Nobody listens any more only if another core has failed, and then this one is stopped too.
+        let _ = ready.send(());
+        drop(ready);
+        driver::run(driver).await
+    }
+}
+
+/// One mesh end, one set of doors and one processor per core.
+fn seats(bells: &Arc<[Bell]>, listeners: Vec<Vec<OwnedFd>>, cpus: &[u16]) -> Vec<(MeshEnd, Doors, u16)> {
+    let mut listeners: Vec<_> = listeners.into_iter().map(Vec::into_iter).collect();
+    let ends = mesh::weave(bells).into_iter().zip(cpus);
+    ends.map(|(end, cpu)| {
+        let doors = listeners.iter_mut().map(|sockets| sockets.next().expect("one socket per core was bound"));
+        (end, Doors::new(doors.collect()), *cpu)
+    })
+    .collect()
+}
+
+fn executor(cpu: u16) -> LocalExecutorBuilder {
+    LocalExecutorBuilder::new(Placement::Fixed(usize::from(cpu)))
+        .name("core")
+        .io_memory(GLOMMIO_MEMORY_BYTES)
+        .ring_depth(GLOMMIO_RING_DEPTH)
+}

@@ -1,0 +1,107 @@
+//! What the driver asks of the thing that it drives.
+//!
+//! Why a trait: the driver moves bytes and must be testable, and its cost measurable, without a broker behind it. The
+//! release binary is monomorphic in [`shard::Shard`], so the trait costs nothing.
+//!
+//! Invariants:
+//! - Methods are called on one thread, and effects are carried out before the next event.
+
+use broker::{Batch, CoreId};
+use shard::{Accepted, Arrival, ConnId, Effects, Shard};
+use stdx::Instant;
+
+/// One core's mind: [`shard::Shard`], or a stand-in that echoes.
+pub trait Mind: 'static {
+    /// A connection was accepted here. `None` refuses it: its socket is closed at once.
+    fn handle_accepted(&mut self, now: Instant, accepted: Accepted) -> Option<ConnId>;
+    /// A connection came from another core. `None` refuses it.
+    fn handle_arrival(&mut self, now: Instant, arrival: Arrival) -> Option<ConnId>;
+    /// Bytes of the connection's stream, cut anywhere.
+    fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]);
+    /// The socket took `count` of the bytes fetched with `take_out`.
+    fn handle_sent(&mut self, now: Instant, conn: ConnId, count: usize);
+    /// The peer is gone.
+    fn handle_gone(&mut self, now: Instant, conn: ConnId);
+    /// A batch from another core.
+    fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch);
+    /// Fires the timers that are due.
+    fn handle_timers(&mut self, now: Instant);
+    /// Begins the graceful end.
+    fn handle_shutdown(&mut self, now: Instant);
+    /// Completes `effects`.
+    fn end_turn(&mut self, now: Instant);
+    /// What must be done after the turn.
+    fn effects(&mut self) -> &mut Effects;
+    /// Swaps the connection's out buffer for `spare`, which is empty.
+    fn take_out(&mut self, conn: ConnId, spare: Vec<u8>) -> Vec<u8>;
+    /// When `handle_timers` must be called at the latest.
+    fn next_deadline(&self) -> Option<Instant>;
+    /// Whether received bytes must wait.
+    fn is_congested(&self) -> bool;
+    /// A batch could not be handed over; it leads the next one for that core.
+    fn return_batch(&mut self, to: CoreId, batch: Batch);
+    /// Connections that are still open.
+    fn connections(&self) -> usize;
+}
+
+impl Mind for Shard {
+    fn handle_accepted(&mut self, now: Instant, accepted: Accepted) -> Option<ConnId> {
+        Shard::handle_accepted(self, now, accepted).ok()
+    }
+
+    fn handle_arrival(&mut self, now: Instant, arrival: Arrival) -> Option<ConnId> {
+        Shard::handle_arrival(self, now, arrival).ok()
+    }
+
+    fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        Shard::handle_bytes(self, now, conn, bytes);
+    }
+
+    fn handle_sent(&mut self, now: Instant, conn: ConnId, count: usize) {
+        Shard::handle_sent(self, now, conn, count);
+    }
+
+    fn handle_gone(&mut self, now: Instant, conn: ConnId) {
+        Shard::handle_gone(self, now, conn);
+    }
+
+    fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
+        Shard::handle_batch(self, now, from, batch);
+    }
+
+    fn handle_timers(&mut self, now: Instant) {
+        Shard::handle_timers(self, now);
+    }
+
+    fn handle_shutdown(&mut self, now: Instant) {
+        Shard::handle_shutdown(self, now);
+    }
+
+    fn end_turn(&mut self, now: Instant) {
+        Shard::end_turn(self, now);
+    }
+
+    fn effects(&mut self) -> &mut Effects {
+        Shard::effects(self)
+    }
+
+    fn take_out(&mut self, conn: ConnId, spare: Vec<u8>) -> Vec<u8> {
+        Shard::take_out(self, conn, spare)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        Shard::next_deadline(self)
+    }
+
+    fn is_congested(&self) -> bool {
+        Shard::is_congested(self)
+    }
+
+    fn return_batch(&mut self, to: CoreId, batch: Batch) {
+        Shard::return_batch(self, to, batch);
+    }
+
+    fn connections(&self) -> usize {
+        Shard::connections(self)
+    }
+}
