@@ -1,0 +1,3 @@
+//! Writes docs/CONFORMANCE.md.
+
+fn main() {}
