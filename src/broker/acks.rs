@@ -4,9 +4,10 @@
 //! - A stray acknowledgement changes nothing and ends nothing, except where its kind contradicts the message's QoS.
 //! - PUBREL is answered by PUBCOMP, known or not. Source: [MQTT-4.3.3-11], section 3.7.2.1.
 
-use mqtt::{Ack, AckKind, ReasonCode, Version, Violation};
+use mqtt::{Ack, AckKind, PacketId, ReasonCode, Version, Violation};
 use stdx::Instant;
 
+use crate::change::Change;
 use crate::exchange::Exchange;
 use crate::session::SessionKey;
 use crate::window::Settled;
@@ -20,7 +21,7 @@ impl Exchange {
     pub fn puback(&mut self, now: Instant, key: SessionKey, ack: Ack) -> Result<(), Violation> {
         let window = self.sessions.get_mut(key.index()).and_then(|session| session.window.as_mut());
         match window.map_or(Settled::Unknown, |window| window.puback(ack.packet_id)) {
-            Settled::Done => self.settled(now, key),
+            Settled::Done => self.settled(now, key, ack.packet_id),
             Settled::Mismatch => return Err(Violation::AckStateMismatch),
             Settled::Release | Settled::Unknown => {}
         }
@@ -35,8 +36,11 @@ impl Exchange {
         let window = self.sessions.get_mut(key.index()).and_then(|session| session.window.as_mut());
         let failed = ack.reason.is_failure();
         match window.map_or(Settled::Unknown, |window| window.pubrec(ack.packet_id, failed)) {
-            Settled::Release => self.write_ack(key, AckKind::PubRel, ack.packet_id, ReasonCode::Success),
-            Settled::Done => self.settled(now, key),
+            Settled::Release => {
+                self.note(key, |client_id| Change::Released { client_id, packet_id: ack.packet_id });
+                self.write_ack(key, AckKind::PubRel, ack.packet_id, ReasonCode::Success);
+            }
+            Settled::Done => self.settled(now, key, ack.packet_id),
             Settled::Unknown if failed => {}
             Settled::Unknown => self.write_ack(key, AckKind::PubRel, ack.packet_id, ReasonCode::PacketIdNotFound),
             Settled::Mismatch => return Err(Violation::AckStateMismatch),
@@ -51,7 +55,7 @@ impl Exchange {
     pub fn pubcomp(&mut self, now: Instant, key: SessionKey, ack: Ack) -> Result<(), Violation> {
         let window = self.sessions.get_mut(key.index()).and_then(|session| session.window.as_mut());
         match window.map_or(Settled::Unknown, |window| window.pubcomp(ack.packet_id)) {
-            Settled::Done => self.settled(now, key),
+            Settled::Done => self.settled(now, key, ack.packet_id),
             Settled::Mismatch => return Err(Violation::AckStateMismatch),
             Settled::Release | Settled::Unknown => {}
         }
@@ -71,12 +75,16 @@ impl Exchange {
                 reason = ReasonCode::PacketIdNotFound;
             }
         }
+        if was_open {
+            self.note(key, |client_id| Change::Completed { client_id, packet_id: ack.packet_id });
+        }
         self.write_ack(key, AckKind::PubComp, ack.packet_id, reason);
     }
 
     #[inline]
-    fn settled(&mut self, now: Instant, key: SessionKey) {
+    fn settled(&mut self, now: Instant, key: SessionKey, packet_id: PacketId) {
         self.counters.inflight_messages -= 1;
+        self.note(key, |client_id| Change::Settled { client_id, packet_id });
         let session = &self.sessions[key.index()];
         if session.waiting.is_some() || session.window.as_ref().is_some_and(|window| window.is_waiting()) {
             self.pump(now, key);

@@ -178,7 +178,7 @@ impl Exchange {
         Some(key)
     }
 
-    fn new_session(&mut self, client_id: &str) -> SessionKey {
+    pub(crate) fn new_session(&mut self, client_id: &str) -> SessionKey {
         let client_id: Arc<str> = client_id.into();
         let serial = self.serial_next;
         self.serial_next += 1;
@@ -240,6 +240,7 @@ impl Exchange {
         self.dirty.push(key);
         self.counters.packets_sent += 1;
         self.counters.clients_connected += 1;
+        self.note_session(key);
         self.announce_groups_of(key);
     }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use mqtt::{PacketId, PublishOut, QoS, Version, encode};
 use stdx::Instant;
 
+use crate::change::{Change, Journal, MessageCopy};
 use crate::counters::Counters;
 use crate::limits::Limits;
 use crate::link::{AliasUse, Link};
@@ -22,7 +23,7 @@ use crate::route::SubscriptionIds;
 use crate::session::{Session, SessionKey};
 use crate::template::Templates;
 use crate::waiting::Waiting;
-use crate::window::{Sent, Window};
+use crate::window::Window;
 
 /// What one receiver is granted of a message.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,7 @@ pub(crate) struct Delivery<'a> {
     pub limits: &'a Limits,
     pub counters: &'a mut Counters,
     pub dirty: &'a mut Vec<SessionKey>,
+    pub journal: &'a mut Journal,
     pub templates: &'a mut Templates,
 }
 
@@ -119,7 +121,8 @@ impl Delivery<'_> {
     }
 
     /// Opens a packet id and writes the PUBLISH; the caller has asked for room.
-    fn send(&mut self, key: SessionKey, session: &mut Session, sent: Sent, message: &Message<'_>) {
+    fn send(&mut self, key: SessionKey, session: &mut Session, sent: MessageCopy, message: &Message<'_>) {
+        let is_noted = self.journal.is_on && session.is_lasting();
         let link = session.link.as_mut().expect("there is room only with a link");
         let (qos, retain, ids) = (sent.qos, sent.retain, sent.ids.clone());
         let grant = Grant { qos, retain, ids: &ids };
@@ -128,7 +131,12 @@ impl Delivery<'_> {
             self.counters.dropped_too_large += 1;
             return;
         }
+        let copy = is_noted.then(|| sent.clone());
         let id = session.window.get_or_insert_with(|| Box::new(Window::new())).open_id(sent);
+        if let Some(copy) = copy {
+            let client_id = Arc::clone(&session.client_id);
+            self.journal.record(|| Change::Sent { client_id, packet_id: id, copy });
+        }
         self.counters.inflight_messages += 1;
         self.write(key, link, message, Outbound { grant, id: Some(id), dup: false });
     }
@@ -143,6 +151,7 @@ impl Delivery<'_> {
 
     fn queue(&mut self, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
         let inflight = session.window.as_ref().map_or(0, |window| window.bytes());
+        let is_lasting = session.is_lasting();
         let waiting = session.waiting.get_or_insert_default();
         let cost = message.stored().cost_bytes();
         let bytes_max = stdx::widen(self.limits.queue_bytes_max);
@@ -155,13 +164,19 @@ impl Delivery<'_> {
                 self.counters.dropped_slow_consumer += 1;
             } else if self.limits.queue_drops_oldest && waiting.pop().is_some() {
                 self.counters.dropped_queue_full += 1;
+                note_dequeued(self.journal, is_lasting, &session.client_id);
             } else {
                 self.counters.dropped_queue_full += 1;
                 return;
             }
             self.counters.queued_messages -= 1;
         }
-        waiting.push(sent(message, grant));
+        let copy = sent(message, grant);
+        if is_lasting {
+            let client_id = &session.client_id;
+            self.journal.record(|| Change::Queued { client_id: Arc::clone(client_id), copy: copy.clone() });
+        }
+        waiting.push(copy);
         self.counters.queued_messages += 1;
     }
 
@@ -188,6 +203,7 @@ impl Delivery<'_> {
         }
         let sent = session.waiting.as_mut().and_then(|waiting| waiting.pop()).expect("the queue is not empty");
         self.counters.queued_messages -= 1;
+        note_dequeued(self.journal, session.is_lasting(), &session.client_id);
         if sent.message.is_expired(self.now) {
             self.counters.dropped_expired += 1;
             return true;
@@ -218,6 +234,12 @@ impl Delivery<'_> {
             link.is_dirty = true;
             self.dirty.push(key);
         }
+    }
+}
+
+fn note_dequeued(journal: &mut Journal, is_lasting: bool, client_id: &Arc<str>) {
+    if is_lasting {
+        journal.record(|| Change::Dequeued { client_id: Arc::clone(client_id) });
     }
 }
 
@@ -283,8 +305,8 @@ fn write_single(link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) 
     true
 }
 
-fn sent(message: &Message<'_>, grant: Grant<'_>) -> Sent {
-    Sent {
+fn sent(message: &Message<'_>, grant: Grant<'_>) -> MessageCopy {
+    MessageCopy {
         message: Arc::clone(message.stored()),
         qos: grant.qos,
         retain: grant.retain,

@@ -9,6 +9,7 @@
 use mqtt::{Disconnect, ReasonCode, Version, Violation, encode};
 use stdx::{Instant, Span};
 
+use crate::change::Change;
 use crate::exchange::{Exchange, LinkEnd};
 use crate::notice::{Level, NoticeKind};
 use crate::session::{SessionKey, Will};
@@ -109,7 +110,24 @@ impl Exchange {
             self.timers.insert(session.ends_at, Timer::SessionEnd(key, serial));
         }
         self.schedule_will(now, key);
+        self.note_session(key);
         self.announce_groups_of(key);
+    }
+
+    /// Notes the terms of a session as they are now; of one that ends with its connection, that it is not to be kept.
+    pub(crate) fn note_session(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key.index()) else { return };
+        let client_id = || std::sync::Arc::clone(&session.client_id);
+        self.journal.record(|| match session.is_lasting() {
+            false => Change::SessionEnded { client_id: client_id() },
+            true => Change::Session {
+                client_id: client_id(),
+                expiry_s: session.expiry_s,
+                ends_at: session.ends_at,
+                is_connected: session.link.is_some(),
+                will: session.will.as_deref().map(Will::state),
+            },
+        });
     }
 
     /// Drops what waits only for a connection: replays, and QoS 0 messages unless they are to be kept.
@@ -126,7 +144,7 @@ impl Exchange {
         }
     }
 
-    fn schedule_will(&mut self, now: Instant, key: SessionKey) {
+    pub(crate) fn schedule_will(&mut self, now: Instant, key: SessionKey) {
         let session = &mut self.sessions[key.index()];
         let Some(will) = &mut session.will else { return };
         if will.delay_s == 0 {
@@ -145,6 +163,8 @@ impl Exchange {
         }
         let session = self.sessions.remove(key.index());
         debug_assert!(session.link.is_none());
+        let client_id = &session.client_id;
+        self.journal.record(|| Change::SessionEnded { client_id: std::sync::Arc::clone(client_id) });
         self.by_client.remove(&session.client_id);
         self.counters.sessions -= 1;
         if let Some(waiting) = &session.waiting {
@@ -167,6 +187,7 @@ impl Exchange {
         let client_id = std::sync::Arc::clone(&session.client_id);
         if let Some(will) = session.will.take() {
             self.send_will(now, &client_id, &will);
+            self.note_session(key);
         }
     }
 

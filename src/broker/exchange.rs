@@ -18,6 +18,7 @@ use mqtt::Version;
 use slab::Slab;
 use stdx::{Instant, Prng, WallMs, Wheel};
 
+use crate::change::{Change, Journal};
 use crate::core_id::CoreId;
 use crate::counters::Counters;
 use crate::deliver::Delivery;
@@ -52,6 +53,8 @@ pub struct ExchangeSetup {
     pub version: String,
     /// Seconds between `$SYS` publications; 0 is never.
     pub sys_interval_s: u32,
+    /// Whether changes of the durable state are written down; see [`Exchange::take_changes`].
+    pub journal_is_on: bool,
     /// Notices below this level are not made.
     pub notice_level: Level,
     /// Now, on the monotonic clock.
@@ -103,6 +106,7 @@ pub struct Exchange {
     pub(crate) notices: Vec<Notice>,
     pub(crate) notice_level: Level,
     pub(crate) counters: Counters,
+    pub(crate) journal: Journal,
     pub(crate) sys: SysState,
     pub(crate) is_closing: bool,
 }
@@ -146,6 +150,7 @@ impl Exchange {
             notices: Vec::new(),
             notice_level: setup.notice_level,
             counters: Counters::default(),
+            journal: Journal { is_on: setup.journal_is_on, changes: Vec::new() },
             sys: SysState::new(&setup.version, setup.sys_interval_s, setup.cores, setup.now),
             limits: setup.limits,
             hasher,
@@ -249,6 +254,7 @@ impl Exchange {
             limits: &self.limits,
             counters: &mut self.counters,
             dirty: &mut self.dirty,
+            journal: &mut self.journal,
             templates: &mut self.templates,
         };
         (&mut self.sessions, &mut self.table, delivery)
@@ -279,6 +285,23 @@ impl Exchange {
         ended.append(&mut self.ended);
         released.append(&mut self.released);
         notices.append(&mut self.notices);
+    }
+
+    /// Notes a change in the state of a lasting session.
+    #[inline]
+    pub(crate) fn note(&mut self, key: SessionKey, change: impl FnOnce(Arc<str>) -> Change) {
+        if !self.journal.is_on {
+            return;
+        }
+        if let Some(session) = self.sessions.get(key.index()).filter(|session| session.is_lasting()) {
+            let client_id = Arc::clone(&session.client_id);
+            self.journal.record(|| change(client_id));
+        }
+    }
+
+    /// Moves the changes since the last call to `out`, oldest first.
+    pub fn take_changes(&mut self, out: &mut Vec<Change>) {
+        out.append(&mut self.journal.changes);
     }
 
     /// Closes the turn towards the other cores and moves their batches to `out`.

@@ -11,6 +11,7 @@
 
 mod acks;
 mod arena;
+mod change;
 mod connect;
 mod core_id;
 mod counters;
@@ -29,6 +30,7 @@ mod policy;
 mod publish;
 mod pump;
 mod retain;
+mod restore;
 mod retained;
 mod seats;
 mod route;
@@ -41,6 +43,7 @@ mod timers;
 mod waiting;
 mod window;
 
+pub use change::{Change, MessageCopy, SubscriptionTerms, WillState};
 pub use connect::Admission;
 pub use core_id::{CORES_MAX, CoreId, CoreSet};
 pub use counters::{CounterKind, Counters};
@@ -52,4 +55,5 @@ pub use message::StoredMessage;
 pub use notice::{Level, Notice, NoticeKind};
 pub use parcel::Batch;
 pub use policy::Policy;
+pub use retained::RetainedVersion;
 pub use session::SessionKey;

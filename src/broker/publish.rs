@@ -10,6 +10,7 @@ use std::cell::OnceCell;
 use mqtt::{AckKind, PacketId, Publish, QoS, ReasonCode, Version, Violation, encode, properties};
 use stdx::Instant;
 
+use crate::change::Change;
 use crate::core_id::CoreId;
 use crate::deliver::Grant;
 use crate::exchange::Exchange;
@@ -189,6 +190,7 @@ impl Exchange {
             if let Some(link) = &mut session.link {
                 link.inbound_open += 1;
             }
+            self.note(key, |client_id| Change::Received { client_id, packet_id: id });
         }
         self.write_ack(key, AckKind::PubRec, id, reason);
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use stdx::Instant;
 
+use crate::change::Change;
 use crate::core_id::CoreSet;
 use crate::deliver::Grant;
 use crate::exchange::Exchange;
@@ -46,6 +47,13 @@ impl Exchange {
             self.outgoing.to(core).publish(message, shipping);
         }
         self.retain(message, version);
+        // The broker's own figures are as old as the process.
+        if !message.topic.starts_with("$SYS/") {
+            self.journal.record(|| match message.payload.is_empty() {
+                true => Change::RetainedCleared { topic: message.topic.into(), version },
+                false => Change::Retained { message: Arc::clone(message.stored()), version },
+            });
+        }
     }
 
     /// Keeps (or clears) a retained message in this replica.

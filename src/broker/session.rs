@@ -14,6 +14,7 @@ use std::sync::Arc;
 use mqtt::QoS;
 use stdx::Instant;
 
+use crate::change::WillState;
 use crate::link::Link;
 use crate::message::StoredMessage;
 use crate::waiting::Waiting;
@@ -63,6 +64,18 @@ pub(crate) struct Will {
     pub due_at: Instant,
 }
 
+impl Will {
+    /// As it is written down.
+    pub fn state(&self) -> WillState {
+        WillState {
+            message: Arc::clone(&self.message),
+            expiry_s: self.expiry_s,
+            delay_s: self.delay_s,
+            due_at: self.due_at,
+        }
+    }
+}
+
 impl SessionKey {
     pub(crate) fn new(index: usize) -> Self {
         Self(u32::try_from(index).expect("sessions are limited below four billion"))
@@ -90,6 +103,12 @@ impl Session {
     pub fn shared_filters(&self) -> impl Iterator<Item = &str> {
         let start = self.subscriptions.partition_point(|subscription| &*subscription.filter < "$share/");
         self.subscriptions[start..].iter().map(|subscription| &*subscription.filter).take_while(|f| f.starts_with("$share/"))
+    }
+
+    /// Whether the session may outlive its connection, so that its changes are worth writing down.
+    #[inline]
+    pub fn is_lasting(&self) -> bool {
+        self.expiry_s > 0
     }
 
     /// Whether the session ends when its connection does.

@@ -17,6 +17,7 @@ use mqtt::{
 };
 use stdx::Instant;
 
+use crate::change::{Change, SubscriptionTerms};
 use crate::core_id::CoreId;
 use crate::exchange::Exchange;
 use crate::link::LinkId;
@@ -139,7 +140,7 @@ impl Exchange {
         }
     }
 
-    fn tell_interest(&mut self, filter: &str, wanted: bool) {
+    pub(crate) fn tell_interest(&mut self, filter: &str, wanted: bool) {
         self.outgoing.tell_others(|| Parcel::Interest { filter: filter.into(), wanted });
     }
 
@@ -212,7 +213,9 @@ impl Exchange {
             (pending.subscription_id != 0).then(|| Arc::from([pending.subscription_id].as_slice()));
         let mut replays = Vec::new();
         for wish in pending.accepted() {
-            let is_new = self.apply(pending.key, wish, pending.subscription_id);
+            let terms = wish.terms(pending.subscription_id);
+            let is_new = self.apply(pending.key, &wish.filter, terms);
+            self.note(pending.key, |client_id| Change::Subscribed { client_id, filter: wish.filter.clone(), terms });
             if wish.wants_retained(is_new) {
                 replays.push(Replay {
                     filter: wish.filter.clone(),
@@ -233,33 +236,26 @@ impl Exchange {
     }
 
     /// Makes or replaces one subscription; returns whether it is new.
-    fn apply(&mut self, key: SessionKey, wish: &Wish, id: u32) -> bool {
-        let session = &mut self.sessions[key.index()];
-        let found = session.find(&wish.filter);
-        let subscriber = Subscriber {
-            session: key,
-            qos: wish.granted(),
-            keeps_retain: wish.options.retain_as_published,
-            no_local: wish.options.no_local,
-            id,
-        };
-        let slot = match (split_share(&wish.filter), found) {
+    pub(crate) fn apply(&mut self, key: SessionKey, full: &str, terms: SubscriptionTerms) -> bool {
+        let found = self.sessions[key.index()].find(full);
+        let SubscriptionTerms { qos, no_local, keeps_retain, id } = terms;
+        let subscriber = Subscriber { session: key, qos, keeps_retain, no_local, id };
+        let slot = match (split_share(full), found) {
             (Some((name, filter)), _) => {
                 let ids: SubscriptionIds = (id != 0).then(|| Arc::from([id].as_slice()));
-                let member = Member { session: key, qos: subscriber.qos, keeps_retain: subscriber.keeps_retain, ids };
-                self.table.group_add(name, filter, member);
+                self.table.group_add(name, filter, Member { session: key, qos, keeps_retain, ids });
                 self.counters.shared_subscriptions += u64::from(found.is_err());
                 self.announce_group(name, filter);
                 0
             }
             (None, Ok(index)) => {
                 let slot = self.sessions[key.index()].subscriptions[index].slot;
-                self.table.replace(&wish.filter, slot, subscriber);
+                self.table.replace(full, slot, subscriber);
                 slot
             }
-            (None, Err(_)) => self.table.add(&wish.filter, subscriber),
+            (None, Err(_)) => self.table.add(full, subscriber),
         };
-        let subscription = Subscription { filter: wish.filter.clone(), slot };
+        let subscription = Subscription { filter: full.into(), slot };
         let subscriptions = &mut self.sessions[key.index()].subscriptions;
         match found {
             Ok(index) => subscriptions[index] = subscription,
@@ -281,6 +277,7 @@ impl Exchange {
                 (true, Err(_)) => ReasonCode::NoSubscriptionExisted,
                 (true, Ok(index)) => {
                     let subscription = self.sessions[key.index()].subscriptions.remove(index);
+                    self.note(key, |client_id| Change::Unsubscribed { client_id, filter: filter.into() });
                     self.withdraw(key, &subscription);
                     ReasonCode::Success
                 }
@@ -319,6 +316,15 @@ impl PendingSubscribe {
 }
 
 impl Wish {
+    fn terms(&self, id: u32) -> SubscriptionTerms {
+        SubscriptionTerms {
+            qos: self.granted(),
+            no_local: self.options.no_local,
+            keeps_retain: self.options.retain_as_published,
+            id,
+        }
+    }
+
     fn granted(&self) -> QoS {
         QoS::from_bits(self.reason.byte()).expect("an accepted wish has QoS 0, 1 or 2 as its code")
     }

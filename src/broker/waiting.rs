@@ -10,14 +10,14 @@ use std::collections::VecDeque;
 
 use crate::retained::RetainedCursor;
 use crate::route::SubscriptionIds;
-use crate::window::Sent;
+use crate::change::MessageCopy;
 
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// QoS 1 and 2, oldest first.
-    pub queue: VecDeque<Sent>,
+    pub queue: VecDeque<MessageCopy>,
     /// QoS 0, oldest first.
-    pub queue_qos0: VecDeque<Sent>,
+    pub queue_qos0: VecDeque<MessageCopy>,
     /// Retained messages that a SUBSCRIBE asked for, in the order of the requests.
     pub replays: VecDeque<Replay>,
     bytes: usize,
@@ -51,23 +51,23 @@ impl Waiting {
         self.len() == 0 && self.replays.is_empty()
     }
 
-    pub fn push(&mut self, sent: Sent) {
+    pub fn push(&mut self, sent: MessageCopy) {
         self.bytes += sent.message.cost_bytes();
         self.queue.push_back(sent);
     }
 
-    pub fn push_qos0(&mut self, sent: Sent) {
+    pub fn push_qos0(&mut self, sent: MessageCopy) {
         self.bytes += sent.message.cost_bytes();
         self.queue_qos0.push_back(sent);
     }
 
-    pub fn pop(&mut self) -> Option<Sent> {
+    pub fn pop(&mut self) -> Option<MessageCopy> {
         let sent = self.queue.pop_front()?;
         self.bytes -= sent.message.cost_bytes();
         Some(sent)
     }
 
-    pub fn pop_qos0(&mut self) -> Option<Sent> {
+    pub fn pop_qos0(&mut self) -> Option<MessageCopy> {
         let sent = self.queue_qos0.pop_front()?;
         self.bytes -= sent.message.cost_bytes();
         Some(sent)

@@ -11,30 +11,19 @@
 //!   Maximum limits. Source: [MQTT-4.9.0-1].
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use mqtt::{PacketId, QoS};
 
-use crate::message::StoredMessage;
-use crate::route::SubscriptionIds;
+use crate::change::MessageCopy;
 
 /// Above this many slots, a sparse window moves its oldest open message aside.
 const SPARSE_LEN: usize = 1_024;
-
-/// What waits for an acknowledgement.
-#[derive(Clone, Debug)]
-pub(crate) struct Sent {
-    pub message: Arc<StoredMessage>,
-    pub qos: QoS,
-    pub retain: bool,
-    pub ids: SubscriptionIds,
-}
 
 #[derive(Debug)]
 enum Slot {
     Free,
     /// PUBLISH sent, no PUBACK or PUBREC yet.
-    Published { sent: Sent, on_link: bool },
+    Published { sent: MessageCopy, on_link: bool },
     /// PUBREC received, PUBREL sent, no PUBCOMP yet.
     Released { on_link: bool },
 }
@@ -55,7 +44,7 @@ pub(crate) enum Settled {
 /// What to send again when a session is resumed, oldest first.
 #[derive(Debug)]
 pub(crate) enum Resend {
-    Publish(PacketId, Sent),
+    Publish(PacketId, MessageCopy),
     Release(PacketId),
 }
 
@@ -104,7 +93,7 @@ impl Window {
     }
 
     /// Opens an id for a message; the caller has asked [`Window::has_room`].
-    pub fn open_id(&mut self, sent: Sent) -> PacketId {
+    pub fn open_id(&mut self, sent: MessageCopy) -> PacketId {
         self.thin_out();
         while self.aside.contains_key(&self.id_at(self.slots.len())) {
             self.slots.push_back(Slot::Free);
@@ -115,6 +104,21 @@ impl Window {
         self.bytes += sent.message.cost_bytes();
         self.slots.push_back(Slot::Published { sent, on_link: true });
         PacketId::new(id).expect("ids run from 1 to 65,535")
+    }
+
+    /// Opens the id under which a message was sent before a restart; ids come in the order in which they were opened.
+    pub fn restore(&mut self, id: PacketId, sent: MessageCopy) {
+        if self.slots.is_empty() {
+            self.first = id.get();
+        }
+        while self.id_at(self.slots.len()) != id.get() {
+            self.slots.push_back(Slot::Free);
+        }
+        self.open += 1;
+        self.waiting += 1;
+        self.bytes += sent.message.cost_bytes();
+        self.slots.push_back(Slot::Published { sent, on_link: false });
+        self.thin_out();
     }
 
     /// PUBACK.
@@ -199,6 +203,15 @@ impl Window {
         }
     }
 
+    /// Frees an id in whatever state it is, for a restart.
+    pub fn forget(&mut self, id: PacketId) -> bool {
+        let is_open = self.slot(id).is_some();
+        if is_open {
+            self.settle(id);
+        }
+        is_open
+    }
+
     fn settle(&mut self, id: PacketId) -> Settled {
         let slot = self.slot(id).expect("the caller found the slot");
         let (on_link, waiting, cost) = match std::mem::replace(slot, Slot::Free) {
@@ -264,13 +277,14 @@ fn add(id: u16, count: usize) -> u16 {
 #[cfg(test)]
 mod tests {
     use std::cell::OnceCell;
+    use std::sync::Arc;
 
     use stdx::{Instant, Prng};
 
     use super::*;
     use crate::message::Message;
 
-    fn sent(qos: QoS) -> Sent {
+    fn sent(qos: QoS) -> MessageCopy {
         let message = Message {
             topic: "t",
             forward: &[],
@@ -283,7 +297,7 @@ mod tests {
             origin: 0,
             stored: OnceCell::new(),
         };
-        Sent { message: Arc::clone(message.stored()), qos, retain: false, ids: None }
+        MessageCopy { message: Arc::clone(message.stored()), qos, retain: false, ids: None }
     }
 
     fn id(id: u16) -> PacketId {

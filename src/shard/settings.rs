@@ -22,6 +22,8 @@ pub struct Settings {
     pub version: String,
     /// Who may do what; none allows everything.
     pub policy: Option<Arc<dyn Policy>>,
+    /// Whether shards write down their changes for a store.
+    pub journal_is_on: bool,
     /// Notices below this level are not made.
     pub notice_level: Level,
 }
@@ -49,6 +51,7 @@ impl Default for Settings {
             sys_interval_s: 10,
             version: env!("CARGO_PKG_VERSION").into(),
             policy: None,
+            journal_is_on: false,
             notice_level: Level::Info,
         }
     }

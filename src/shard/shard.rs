@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use broker::{Batch, CoreId, Counters, Exchange, ExchangeSetup, LinkEnd, LinkId};
+use broker::{Batch, Change, CoreId, Counters, Exchange, ExchangeSetup, LinkEnd, LinkId};
 use stdx::{Instant, Wheel};
 
 use crate::connections::{Connections, State, conn_of};
@@ -40,6 +40,7 @@ impl Shard {
             policy: settings.policy.clone(),
             version: settings.version.clone(),
             sys_interval_s: settings.sys_interval_s,
+            journal_is_on: settings.journal_is_on,
             notice_level: settings.notice_level,
             now,
             wall: setup.wall,
@@ -179,6 +180,17 @@ impl Shard {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         self.exchange.counters()
+    }
+
+    /// Takes over what an earlier process wrote down: all changes in order, before the first event.
+    pub fn restore<'a>(&mut self, now: Instant, changes: impl IntoIterator<Item = &'a Change>) {
+        changes.into_iter().for_each(|change| self.exchange.restore(change));
+        self.exchange.finish_restore(now);
+    }
+
+    /// Moves the changes since the last call to `out`; there are some only if the settings ask for a journal.
+    pub fn take_changes(&mut self, out: &mut Vec<Change>) {
+        self.exchange.take_changes(out);
     }
 
     /// The exchange, for checks.

@@ -1,0 +1,174 @@
+//! Restoring: a new exchange takes over what an earlier process promised.
+//!
+//! Why through changes: the store keeps them in order, and the number of cores may differ from last time, so each core
+//! replays the changes of the clients that are at home here now, and every core those of retained messages.
+//!
+//! Invariants:
+//! - Restoring happens before the first connection.
+//! - A client that was connected when the process ended counts as gone from then on: its will and its expiry run.
+
+use std::sync::Arc;
+
+use mqtt::PacketId;
+use stdx::{Instant, Span};
+
+use crate::change::{Change, MessageCopy, WillState};
+use crate::core_id::CoreId;
+use crate::exchange::Exchange;
+use crate::session::{Session, SessionKey, Will};
+use crate::timers::Timer;
+use crate::window::Window;
+
+impl Exchange {
+    /// Takes over one change, if its client is at home here. Call in the order in which changes were taken, then
+    /// [`Exchange::finish_restore`]. `home_of` decides where a client is at home, as the connections will.
+    pub fn restore(&mut self, change: &Change) {
+        let Some(client_id) = change.client_id() else {
+            self.restore_retained(change);
+            return;
+        };
+        if CoreId::home_of(client_id.as_bytes(), self.cores) != self.core {
+            return;
+        }
+        match change {
+            Change::Session { expiry_s, ends_at, is_connected, will, .. } => {
+                let key = self.restored(client_id);
+                let session = &mut self.sessions[key.index()];
+                session.expiry_s = *expiry_s;
+                session.ends_at = if *is_connected { Instant::NEVER } else { *ends_at };
+                session.will = will.as_ref().map(|will| Box::new(restored_will(will)));
+            }
+            Change::SessionEnded { .. } => self.restore_end(client_id),
+            Change::Subscribed { filter, terms, .. } => {
+                let key = self.restored(client_id);
+                self.apply(key, filter, *terms);
+            }
+            Change::Unsubscribed { filter, .. } => {
+                let key = self.restored(client_id);
+                if let Ok(index) = self.sessions[key.index()].find(filter) {
+                    let subscription = self.sessions[key.index()].subscriptions.remove(index);
+                    self.withdraw(key, &subscription);
+                }
+            }
+            Change::Received { packet_id, .. } => {
+                self.restored_session(client_id).received.insert(packet_id.get());
+            }
+            Change::Completed { packet_id, .. } => {
+                self.restored_session(client_id).received.remove(&packet_id.get());
+            }
+            Change::Queued { copy, .. } => {
+                self.restored_session(client_id).waiting.get_or_insert_default().push(copy.clone());
+                self.counters.queued_messages += 1;
+            }
+            Change::Dequeued { .. } => self.restore_dequeued(client_id),
+            Change::Sent { packet_id, copy, .. } => self.restore_sent(client_id, *packet_id, copy),
+            Change::Released { packet_id, .. } => {
+                if let Some(window) = &mut self.restored_session(client_id).window {
+                    window.pubrec(*packet_id, false);
+                }
+            }
+            Change::Settled { packet_id, .. } => self.restore_settled(client_id, *packet_id),
+            Change::Retained { .. } | Change::RetainedCleared { .. } => unreachable!("they name no client"),
+        }
+    }
+
+    /// Starts the timers of what was restored and tells the other cores who is subscribed here.
+    pub fn finish_restore(&mut self, now: Instant) {
+        let keys: Vec<SessionKey> = self.sessions.iter().map(|(index, _)| SessionKey::new(index)).collect();
+        for key in keys {
+            let session = &mut self.sessions[key.index()];
+            if session.ends_at == Instant::NEVER && session.expiry_s != u32::MAX {
+                session.ends_at = now + Span::from_s(u64::from(session.expiry_s));
+            }
+            if session.expiry_s != u32::MAX {
+                self.timers.insert(session.ends_at, Timer::SessionEnd(key, session.serial));
+            }
+            let will_due_at = session.will.as_ref().map(|will| will.due_at);
+            match will_due_at {
+                Some(Instant::NEVER) => self.schedule_will(now, key),
+                Some(due_at) => self.timers.insert(due_at, Timer::Will(key, self.sessions[key.index()].serial)),
+                None => {}
+            }
+            self.announce_interest_of(key);
+            self.announce_groups_of(key);
+            self.note_session(key);
+        }
+        self.expire_retained(now);
+    }
+
+    fn announce_interest_of(&mut self, key: SessionKey) {
+        if self.cores == 1 {
+            return;
+        }
+        let filters: Vec<Box<str>> =
+            self.sessions[key.index()].subscriptions.iter().map(|subscription| subscription.filter.clone()).collect();
+        for filter in filters.iter().filter(|filter| !mqtt::topic::is_shared(filter)) {
+            self.tell_interest(filter, true);
+        }
+    }
+
+    fn restored(&mut self, client_id: &str) -> SessionKey {
+        match self.by_client.get(client_id) {
+            Some(key) => *key,
+            None => self.new_session(client_id),
+        }
+    }
+
+    fn restored_session(&mut self, client_id: &str) -> &mut Session {
+        let key = self.restored(client_id);
+        &mut self.sessions[key.index()]
+    }
+
+    fn restore_end(&mut self, client_id: &str) {
+        if let Some(key) = self.by_client.get(client_id).copied() {
+            self.sessions[key.index()].will = None;
+            self.end_session(Instant::START, key);
+        }
+    }
+
+    fn restore_dequeued(&mut self, client_id: &str) {
+        let session = self.restored_session(client_id);
+        let popped = session.waiting.as_mut().and_then(|waiting| waiting.pop()).is_some();
+        if session.waiting.as_ref().is_some_and(|waiting| waiting.is_empty()) {
+            session.waiting = None;
+        }
+        self.counters.queued_messages -= u64::from(popped);
+    }
+
+    fn restore_sent(&mut self, client_id: &str, packet_id: PacketId, copy: &MessageCopy) {
+        let window = self.restored_session(client_id).window.get_or_insert_with(|| Box::new(Window::new()));
+        window.restore(packet_id, copy.clone());
+        self.counters.inflight_messages += 1;
+    }
+
+    fn restore_settled(&mut self, client_id: &str, packet_id: PacketId) {
+        if let Some(window) = &mut self.restored_session(client_id).window
+            && window.forget(packet_id)
+        {
+            self.counters.inflight_messages -= 1;
+        }
+    }
+
+    fn restore_retained(&mut self, change: &Change) {
+        match change {
+            Change::Retained { message, version } => {
+                let message = Arc::clone(message);
+                self.retain(&message.message(Instant::START), *version);
+            }
+            Change::RetainedCleared { topic, version } => {
+                self.retained_counter = self.retained_counter.max(version.counter);
+                self.retained.clear(topic, *version);
+            }
+            _other_changes_name_a_client => {}
+        }
+    }
+}
+
+fn restored_will(will: &WillState) -> Will {
+    Will {
+        message: Arc::clone(&will.message),
+        expiry_s: will.expiry_s,
+        delay_s: will.delay_s,
+        due_at: will.due_at,
+    }
+}
