@@ -123,8 +123,9 @@ mod tests {
     #[test]
     fn a_length_of_five_bytes_is_refused_at_its_fourth() {
         // FR-04 [MQTT-1.5.5-1].
-        for bytes in [[0x30, 0x80, 0x80, 0x80, 0x80], [0x10, 0xff, 0xff, 0xff, 0xff]] {
+        for bytes in [[0x30, 0x80, 0x80, 0x80, 0x80, 0x01], [0x10, 0xff, 0xff, 0xff, 0xff, 0x7f]] {
             assert_eq!(frame(&bytes[..4], u32::MAX), Ok(Framing::Partial));
+            assert_eq!(frame(&bytes[..5], u32::MAX), Err(Violation::RemainingLengthTooLong));
             assert_eq!(frame(&bytes, u32::MAX), Err(Violation::RemainingLengthTooLong));
         }
     }

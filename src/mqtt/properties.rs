@@ -305,9 +305,13 @@ mod tests {
     #[test]
     fn what_belongs_to_one_hop_is_not_forwarded_and_the_rest_keeps_its_order() {
         // TA-08, EX-02, WL-13 [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-20].
-        let raw = b"\x26\0\x01z\0\x01y\x23\0\x05\x09\0\x02\0\xff\x02\0\0\0\x07\x08\0\x01r\x18\0\0\0\x09\x03\0\0\x0b\x07\x01\0\x26\0\0\0\0";
+        let raw = [
+            &b"\x26\0\x01z\0\x01y\x23\0\x05\x09\0\x02\0\xff\x02\0\0\0\x07\x08\0\x01r"[..],
+            b"\x18\0\0\0\x09\x03\0\0\x0b\x07\x01\0\x26\0\0\0\0",
+        ]
+        .concat();
         let mut out = b"before".to_vec();
-        forwardable(raw, &mut out);
+        forwardable(&raw, &mut out);
         assert_eq!(out, b"before\x26\0\x01z\0\x01y\x09\0\x02\0\xff\x08\0\x01r\x03\0\0\x01\0\x26\0\0\0\0");
     }
 

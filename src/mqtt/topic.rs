@@ -1,8 +1,8 @@
 //! Topic names and topic filters: their syntax, and which filter matches which name.
 //!
 //! Why plain strings: names are compared byte by byte and never normalized, so nothing is gained by parsing them into
-//! something else. The trie of the exchange is the fast matcher; [`matches()`] is the plain one, for single filters and as
-//! the truth that the trie is tested against.
+//! something else. The trie of the exchange is the fast matcher; [`matches()`] is the plain one, for single filters and
+//! as the truth that the trie is tested against.
 //!
 //! Invariants:
 //! - An empty level is a level: `/a` has two.
