@@ -268,7 +268,7 @@ fn stored_will(now: Instant, will: &mqtt::Will<'_>) -> Will {
     let mut forward = Vec::new();
     properties::forwardable(will.raw, &mut forward);
     let message = Message {
-        topic: will.topic,
+        topic: will.topic.as_bytes(),
         forward: &forward,
         payload: will.payload,
         qos: will.qos,

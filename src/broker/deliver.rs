@@ -257,7 +257,7 @@ pub(crate) fn publish_out<'a>(message: &Message<'a>, outbound: Outbound<'a>, ali
         dup: outbound.dup,
         qos: outbound.grant.qos,
         retain: outbound.grant.retain,
-        topic: message.topic.as_bytes(),
+        topic: message.topic,
         packet_id: outbound.id,
         topic_alias: alias,
         expiry_s: message.expiry_s,
@@ -273,7 +273,7 @@ fn write_single(link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) 
     let mut set = None;
     // A packet sent again carries its topic in full: the alias may belong to a connection that is gone.
     if let Some(aliases) = link.aliases_out.as_ref().filter(|_| !outbound.dup) {
-        match aliases.use_for(message.topic.as_bytes()) {
+        match aliases.use_for(message.topic) {
             AliasUse::None => {}
             AliasUse::Known(alias) => {
                 publish.topic = &[];
@@ -300,7 +300,7 @@ fn write_single(link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) 
     }
     encode::publish(&mut link.out, link.version, &publish);
     if let (Some(alias), Some(aliases)) = (set, &mut link.aliases_out) {
-        aliases.set(message.topic.as_bytes(), alias);
+        aliases.set(message.topic, alias);
     }
     true
 }

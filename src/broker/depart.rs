@@ -193,7 +193,7 @@ impl Exchange {
 
     fn send_will(&mut self, now: Instant, client_id: &str, will: &Will) {
         let mut message = will.message.message(now);
-        let topic = message.topic;
+        let topic = will.message.topic();
         let is_full = message.retain
             && !message.payload.is_empty()
             && self.retained_is_full(topic.as_bytes(), message.payload.len());

@@ -41,7 +41,7 @@ impl Exchange {
         }
         if parcel.deliver {
             // The sender has checked the topic under the same limits.
-            if let Ok((route, was_cached)) = self.table.route(message.topic.as_bytes(), usize::MAX) {
+            if let Ok((route, was_cached)) = self.table.route(message.topic, usize::MAX) {
                 self.counters.route_hits += u64::from(was_cached);
                 self.counters.route_misses += u64::from(!was_cached);
                 self.fan_out(now, route, message);

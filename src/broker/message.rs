@@ -18,7 +18,8 @@ use crate::session::SessionKey;
 /// A message on its way through one core.
 #[derive(Debug)]
 pub(crate) struct Message<'a> {
-    pub topic: &'a str,
+    /// UTF-8, as bytes, because the warm path only hashes and copies it.
+    pub topic: &'a [u8],
     pub forward: &'a [u8],
     pub payload: &'a [u8],
     pub qos: QoS,
@@ -49,6 +50,11 @@ pub struct StoredMessage {
 }
 
 impl Message<'_> {
+    /// The topic as text, for those who are off the warm path.
+    pub fn topic_text(&self) -> &str {
+        std::str::from_utf8(self.topic).expect("a topic name is UTF-8")
+    }
+
     /// The stored form; one allocation for all receivers.
     pub fn stored(&self) -> &Arc<StoredMessage> {
         self.stored.get_or_init(|| Arc::new(StoredMessage::new(self)))
@@ -57,7 +63,7 @@ impl Message<'_> {
 
 impl StoredMessage {
     fn new(message: &Message<'_>) -> Self {
-        let parts = [message.topic.as_bytes(), message.forward, message.payload];
+        let parts = [message.topic, message.forward, message.payload];
         Self {
             bytes: parts.concat().into_boxed_slice(),
             topic_len: u32::try_from(message.topic.len()).expect("a topic has at most 65,535 bytes"),
@@ -72,7 +78,7 @@ impl StoredMessage {
     /// The topic name.
     #[must_use]
     pub fn topic(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..widen(self.topic_len)]).expect("it was stored from a str")
+        std::str::from_utf8(&self.bytes[..widen(self.topic_len)]).expect("a topic name is UTF-8")
     }
 
     /// The topic name as bytes, without the check.
@@ -143,7 +149,7 @@ impl StoredMessage {
     /// The message as it travels, without a publisher.
     pub(crate) fn message(self: &Arc<Self>, now: Instant) -> Message<'_> {
         Message {
-            topic: self.topic(),
+            topic: self.topic_bytes(),
             forward: self.forward(),
             payload: self.payload(),
             qos: self.qos(),
@@ -178,7 +184,7 @@ mod tests {
 
     fn message(expiry_s: Option<u32>) -> Message<'static> {
         Message {
-            topic: "a/b",
+            topic: b"a/b",
             forward: &[1, 1],
             payload: b"xyz",
             qos: QoS::AtLeastOnce,

@@ -99,7 +99,7 @@ impl Batch {
             self.bytes.extend_from_slice(filter.as_bytes());
             (narrow(name.len()), narrow(filter.len()))
         });
-        self.bytes.extend_from_slice(message.topic.as_bytes());
+        self.bytes.extend_from_slice(message.topic);
         self.bytes.extend_from_slice(message.forward);
         self.bytes.extend_from_slice(message.payload);
         self.parcels.push(Parcel::Publish(PublishParcel {
@@ -138,7 +138,7 @@ impl PublishParcel {
         let group = self.group.map(|(name, filter)| (text(take(name)), text(take(filter))));
         let (topic, forward, payload) = (take(self.topic_len), take(self.forward_len), take(self.payload_len));
         let message = Message {
-            topic: text(topic),
+            topic,
             forward,
             payload,
             qos: self.qos,

@@ -90,9 +90,7 @@ impl Exchange {
         let forward = std::mem::take(&mut self.forward);
         let forward = forwardable(publish, forward);
         let message = Message {
-            // The route cache holds valid topic names only, so this cannot fail; the check costs less than a branch
-            // that could go wrong.
-            topic: std::str::from_utf8(topic).map_err(|_| Violation::Utf8Invalid)?,
+            topic,
             forward: if publish.raw_is_forwardable { publish.raw } else { &forward },
             payload: publish.payload,
             qos: publish.qos,
@@ -281,7 +279,7 @@ impl Exchange {
 }
 
 fn may_receive(policy: Option<&dyn crate::policy::Policy>, session: &Session, message: &Message<'_>) -> bool {
-    policy.is_none_or(|policy| policy.may_receive(&session.client_id, message.topic))
+    policy.is_none_or(|policy| policy.may_receive(&session.client_id, message.topic_text()))
 }
 
 /// Whether `topic` is `root` or lies below it.

@@ -48,9 +48,9 @@ impl Exchange {
         }
         self.retain(message, version);
         // The broker's own figures are as old as the process.
-        if !message.topic.starts_with("$SYS/") {
+        if !message.topic.starts_with(b"$SYS/") {
             self.journal.record(|| match message.payload.is_empty() {
-                true => Change::RetainedCleared { topic: message.topic.into(), version },
+                true => Change::RetainedCleared { topic: message.topic_text().into(), version },
                 false => Change::Retained { message: Arc::clone(message.stored()), version },
             });
         }
@@ -61,7 +61,7 @@ impl Exchange {
         // Lamport's rule: whoever has seen a version makes later ones.
         self.retained_counter = self.retained_counter.max(version.counter);
         if message.payload.is_empty() {
-            self.retained.clear(message.topic, version);
+            self.retained.clear(message.topic_text(), version);
         } else {
             let stored = Arc::clone(message.stored());
             let expires_at = stored.expires_at();

@@ -188,7 +188,7 @@ impl Exchange {
     /// Publishes a retained message in the broker's own name.
     fn publish_own(&mut self, now: Instant, topic: &str, payload: &[u8]) {
         let message = Message {
-            topic,
+            topic: topic.as_bytes(),
             forward: &[],
             payload,
             qos: QoS::AtMostOnce,

@@ -286,7 +286,7 @@ mod tests {
 
     fn sent(qos: QoS) -> MessageCopy {
         let message = Message {
-            topic: "t",
+            topic: b"t",
             forward: &[],
             payload: b"p",
             qos,
