@@ -36,9 +36,9 @@ def test_each_message_goes_to_one_member(clients, name, version, qos):
     sender.connect()
     members = members_of(clients, "g", GROUP_OF, inbox, version)
     for member in members:
-        assert member.subscribe(f"$share/{name}/{name}/work/#", qos) == qos
+        assert member.subscribe(f"$share/{name}/{name}/job/#", qos) == qos
         member.subscribe(f"{name}/end", qos)
-    sent = [sender.send(f"{name}/work/{number % 3}", f"{number}", qos) for number in range(400)]
+    sent = [sender.send(f"{name}/job/{number % 3}", f"{number}", qos) for number in range(400)]
     assert all(sender.published(mid) == 0 for mid in sent)
     heard = gather(inbox, 400)
     assert sorted(sum(heard.values(), []), key=int) == numbers(400)
