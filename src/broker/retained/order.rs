@@ -93,6 +93,10 @@ impl Order {
         let is_end = self.blocks[place.block].len() == place.index;
         let (block, index) = if is_end { (place.block + 1, 0) } else { (place.block, place.index) };
         self.blocks[block].remove(index);
+        if self.blocks[block].is_empty() {
+            self.blocks.remove(block);
+            return;
+        }
         self.join(block);
         if block > 0 {
             self.join(block - 1);
@@ -101,17 +105,12 @@ impl Order {
 
     /// Joins a block with the next one if both together are at most half full.
     fn join(&mut self, block: usize) {
-        let len_of = |block: usize| self.blocks.get(block).map_or(0, Vec::len);
-        if len_of(block) + len_of(block + 1) > BLOCK_IDS / 2 {
+        let Some(next) = self.blocks.get(block + 1) else { return };
+        if self.blocks[block].len() + next.len() > BLOCK_IDS / 2 {
             return;
         }
-        if block + 1 < self.blocks.len() {
-            let next = self.blocks.remove(block + 1);
-            self.blocks[block].extend(next);
-        }
-        if self.blocks[block].is_empty() {
-            self.blocks.remove(block);
-        }
+        let next = self.blocks.remove(block + 1);
+        self.blocks[block].extend(next);
     }
 }
 
@@ -133,6 +132,8 @@ const BLOCK_IDS: usize = 512;
 
 #[cfg(test)]
 mod tests {
+    use crate::arena::Arena;
+
     use super::*;
 
     #[test]
@@ -145,5 +146,40 @@ mod tests {
         let mut expected = sorted;
         expected.sort_by_key(by_levels);
         assert_eq!(topics, expected);
+    }
+
+    /// An order of as many ids, and the arena that gave them out; a lower id comes before a higher one.
+    fn filled(count: usize) -> (Order, Vec<Id>) {
+        let mut arena = Arena::new();
+        let mut order = Order::new();
+        let ids: Vec<Id> = (0..count).map(|_| arena.insert(())).collect();
+        for &id in &ids {
+            order.insert(order.seek(|other| other < id), id);
+        }
+        (order, ids)
+    }
+
+    #[test]
+    fn removing_a_whole_stretch_leaves_the_rest_in_order() {
+        let (mut order, mut ids) = filled(5_000);
+        for id in ids.drain(700..4_000) {
+            order.remove(order.seek(|other| other < id));
+        }
+        assert!(order.iter().eq(ids.iter().copied()));
+        assert!(ids.iter().all(|&id| order.get(order.seek(|other| other < id)) == Some(id)));
+    }
+
+    #[test]
+    fn blocks_that_become_small_are_joined() {
+        for is_upward in [true, false] {
+            let (mut order, ids) = filled(50_000);
+            let removed = (0..50_000).filter(|number| number % 100 != 0);
+            let removed: Vec<usize> = if is_upward { removed.collect() } else { removed.rev().collect() };
+            for number in removed {
+                order.remove(order.seek(|other| other < ids[number]));
+            }
+            assert!(order.iter().eq(ids.iter().copied().step_by(100)));
+            assert!(order.blocks.len() <= 4, "{} blocks for 500 ids", order.blocks.len());
+        }
     }
 }

@@ -67,18 +67,20 @@ impl RetainedCursor {
         let mut start = 0;
         let mut plus_end = None;
         for level in filter.split('/') {
-            let literals = || literal_run(&filter[filter_start..]).as_bytes();
             if level == "#" {
                 return self.move_to(Step::MATCH, &[topic, b"/"]);
             }
             if start > topic.len() {
-                return self.move_to(Step::MISS, &[topic, b"/", literals()]);
+                return self.move_to(Step::MISS, &[topic, b"/"]);
             }
             let found = level_at(topic, start);
             match (level, found.cmp(level.as_bytes())) {
                 ("+", _) => plus_end = Some(start + found.len()),
                 (_, Ordering::Equal) => {}
-                (_, Ordering::Less) => return self.move_to(Step::MISS, &[&topic[..start], literals()]),
+                (_, Ordering::Less) => {
+                    let literals = literal_run(&filter[filter_start..]);
+                    return self.move_to(Step::MISS, &[&topic[..start], literals.as_bytes()]);
+                }
                 (_, Ordering::Greater) => return self.leave(Step::MISS, topic, plus_end),
             }
             start += found.len() + 1;

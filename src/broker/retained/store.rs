@@ -211,8 +211,7 @@ impl<M: Retainable> Retained<M> {
     /// Source: [MQTT-3.3.2-5].
     pub fn expire(&mut self, topic: &str) -> bool {
         let Some(id) = self.entries.find(topic.as_bytes()) else { return false };
-        let entry = &self.entries[id];
-        entry.message().is_some() && self.bury(Some(id), topic, entry.version)
+        self.bury(Some(id), topic, self.entries[id].version)
     }
 
     /// Forgets the tombstones whose counter is below `counter`.
@@ -239,8 +238,8 @@ impl<M: Retainable> Retained<M> {
     /// `chunk`, at least 1, bounds the steps of this call. A step visits at most one message and costs at most one
     /// search, O(log n); often it costs one comparison. So no more than `chunk` messages are visited, and possibly none.
     ///
-    /// An exact filter is one look-up. `a/b/#` takes one step per message. With `+`, at most about two more steps are
-    /// needed per distinct beginning of a topic that matches the filter up to a `+`.
+    /// An exact filter is one look-up and `a/b/#` takes one step per message. A filter with `+` takes about two steps per
+    /// distinct beginning of a topic that matches the filter up to a `+`, however many topics lie below it.
     ///
     /// Source: [MQTT-3.3.1-9], [MQTT-4.7.2-1], section 4.7.1.
     pub fn scan(

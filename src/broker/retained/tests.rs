@@ -64,7 +64,7 @@ fn replay(retained: &Retained<Note>, filter: &str, chunk: usize) -> (Vec<String>
 }
 
 fn draw_topic(prng: &mut Prng) -> String {
-    let names = ["a", "b", "", "$x", "c", "a-", "a0", "é"];
+    let names = ["a", "b", "", "$x", "%", "0", "a-", "a0", "a\u{1}", "é"];
     let depth = 1 + prng.below(4);
     let level = |prng: &mut Prng| names[usize::try_from(prng.below(names.len() as u64)).unwrap()];
     let topic = (0..depth).map(|_| level(prng)).collect::<Vec<_>>().join("/");
@@ -179,13 +179,13 @@ fn a_replay_steps_over_what_cannot_match() {
     }
     let retained = holding(topics.iter().map(String::as_str));
     for (filter, matched, steps_max) in [
-        ("site/+/status", 50, 155),
-        ("site/+/nothing", 0, 155),
-        ("+/+/status", 50, 155),
-        ("+/+/meter/7", 50, 205),
+        ("site/+/status", 50, 105),
+        ("site/+/nothing", 0, 105),
+        ("+/+/status", 50, 105),
+        ("+/+/meter/7", 50, 105),
         ("site/7/meter/#", 200, 205),
         ("other/#", 0, 5),
-        ("site/+", 0, 105),
+        ("site/+", 0, 55),
         ("+", 0, 5),
         ("zzz/+", 0, 3),
         ("$SYS/+", 50, 55),
