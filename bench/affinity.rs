@@ -53,6 +53,8 @@ pub(crate) fn allow_files(files: u64) -> Result<(), Failure> {
         maximum => raised(maximum),
     }
     .map_err(|_| {
-        Failure::Usage(format!("{files} open files are needed: raise the limit with `ulimit -n {files}` first"))
+        Failure::Usage(format!(
+            "{files} open files are needed: raise the limit with `ulimit -n {files}` first"
+        ))
     })
 }

@@ -190,9 +190,9 @@ pub(crate) struct TrafficOptions {
     /// Messages per write.
     #[arg(long, default_value_t = 16, value_name = "N")]
     pub(crate) batch: u64,
-    /// Seconds of traffic before counting.
-    #[arg(long, default_value_t = 1.0, value_name = "S")]
-    pub(crate) warmup: f64,
+    /// Seconds of traffic before counting [default: 1, or 0 with -L].
+    #[arg(long, value_name = "S")]
+    pub(crate) warmup: Option<f64>,
     /// Seconds of counted traffic; 0 goes on until -L is reached.
     #[arg(long, default_value_t = 5.0, value_name = "S")]
     pub(crate) duration: f64,

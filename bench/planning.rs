@@ -12,7 +12,8 @@ use crate::codec::{Credentials, Qos, Version};
 use crate::engine::{Ends, IdlePlan, Pace, Plan, Shape, Topology};
 use crate::failure::Failure;
 use crate::options::{
-    FanInOptions, FanOutOptions, IdleOptions, LinkOptions, PairsOptions, QosOption, TrafficOptions, VersionOption,
+    FanInOptions, FanOutOptions, IdleOptions, LinkOptions, PairsOptions, QosOption, TrafficOptions,
+    VersionOption,
 };
 use crate::stamp::IDENTITY_BYTES;
 
@@ -101,7 +102,8 @@ fn plan(
         pace: pace(traffic)?,
         inflight: at_least_one(traffic.inflight, "-F")?,
         batch: at_least_one(traffic.batch, "--batch")?,
-        warmup_ns: seconds(traffic.warmup, "--warmup")?,
+        // With a number of messages the first one counts as much as the last.
+        warmup_ns: seconds(traffic.warmup.unwrap_or(if traffic.limit > 0 { 0.0 } else { 1.0 }), "--warmup")?,
         duration_ns,
         messages_per_publisher: match traffic.limit {
             0 => u64::MAX,
@@ -124,7 +126,11 @@ fn pace(traffic: &TrafficOptions) -> Result<Pace, Failure> {
     Ok(Pace::Open { interval_ns: at_least_one(milliseconds(interval_ms, "-I")?, "-I")? })
 }
 
-fn topology(link: &LinkOptions, shape: Shape, [publishers, subscribers]: [u32; 2]) -> Result<Topology, Failure> {
+fn topology(
+    link: &LinkOptions,
+    shape: Shape,
+    [publishers, subscribers]: [u32; 2],
+) -> Result<Topology, Failure> {
     if shape != Shape::Idle {
         at_least_one(publishers, "the number of publishers")?;
     }
@@ -182,7 +188,8 @@ fn seconds(value: f64, option: &str) -> Result<u64, Failure> {
     let duration = Duration::try_from_secs_f64(value).ok();
     let ns = duration.and_then(|duration| u64::try_from(duration.as_nanos()).ok());
     // A limit far below 2^64 leaves room for adding it to the clock.
-    ns.filter(|&ns| ns < 1 << 62).ok_or_else(|| Failure::Usage(format!("{option} is not a length of time: {value}")))
+    ns.filter(|&ns| ns < 1 << 62)
+        .ok_or_else(|| Failure::Usage(format!("{option} is not a length of time: {value}")))
 }
 
 fn milliseconds(value: f64, option: &str) -> Result<u64, Failure> {

@@ -177,7 +177,11 @@ impl fmt::Display for RunReport {
         writeln!(f, "received   {received_per_s:.0} messages/s ({received} in {elapsed_s:.2} s)")?;
         let Self { expected, lost, duplicated, reordered, .. } = self;
         writeln!(f, "ledger     {lost} lost, {duplicated} duplicated, {reordered} reordered, of {expected}")?;
-        let from = if self.open_loop { "open loop, from the intended send time" } else { "closed loop, from the write" };
+        let from = if self.open_loop {
+            "open loop, from the intended send time"
+        } else {
+            "closed loop, from the write"
+        };
         writeln!(f, "latency    {}\n           ({from})", self.latency)?;
         if self.open_loop {
             writeln!(f, "send lag   {}", self.lag)?;

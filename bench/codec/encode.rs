@@ -116,7 +116,8 @@ mod tests {
     #[test]
     fn a_plain_connect_has_the_bytes_of_the_standard() {
         let credentials = Credentials::default();
-        let login = Login { version: Version::V4, client_id: "ab", credentials: &credentials, keep_alive_s: 60 };
+        let login =
+            Login { version: Version::V4, client_id: "ab", credentials: &credentials, keep_alive_s: 60 };
         let mut out = vec![];
         connect(&login, &mut out);
         assert_eq!(out, b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02ab");

@@ -13,10 +13,10 @@ mod frame;
 mod properties;
 mod publish;
 
-pub(crate) use answers::{Acknowledgement, Connack, acknowledgement, connack, disconnect_reason, suback_refusal};
+pub(crate) use answers::{Connack, acknowledgement, connack, disconnect_reason, suback_refusal};
 pub(crate) use encode::{Credentials, DISCONNECT, Login, PINGREQ, acknowledge, connect, subscribe};
 pub(crate) use frame::{Frame, PacketType, Scan, scan};
-pub(crate) use publish::{Delivery, Template, delivery};
+pub(crate) use publish::{Template, delivery};
 
 /// The protocol a client speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +28,7 @@ pub(crate) enum Version {
 }
 
 /// How surely a message is delivered.
+#[expect(clippy::enum_variant_names, reason = "these are the standard's names")]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Qos {
     /// At most once.

@@ -29,7 +29,9 @@ pub(crate) fn asked(bytes: &[u8]) -> Option<(Asked, &[u8])> {
         let (value, next) = value.split_at_checked(size)?;
         match identifier {
             QOS_MAXIMUM => asked.qos_maximum = value.first().copied(),
-            RECEIVE_MAXIMUM => asked.receive_maximum = value.first_chunk().map(|two| u16::from_be_bytes(*two)),
+            RECEIVE_MAXIMUM => {
+                asked.receive_maximum = value.first_chunk().map(|two| u16::from_be_bytes(*two))
+            }
             _ => {} // Skipped by its length: no other property changes what a generator does.
         }
         list = next;

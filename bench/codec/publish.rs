@@ -64,8 +64,6 @@ pub(crate) struct Delivery<'a> {
     pub(crate) qos: Qos,
     /// Present when the QoS is above 0, otherwise zero.
     pub(crate) packet_id: u16,
-    /// Topic name.
-    pub(crate) topic: &'a [u8],
     /// Payload.
     pub(crate) payload: &'a [u8],
 }
@@ -74,7 +72,7 @@ pub(crate) struct Delivery<'a> {
 #[inline]
 pub(crate) fn delivery<'a>(frame: &Frame<'a>, version: Version) -> Option<Delivery<'a>> {
     let (prefix, rest) = frame.body.split_first_chunk::<2>()?;
-    let (topic, mut rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*prefix)))?;
+    let (_topic, mut rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*prefix)))?;
     let qos = Qos::from_bits((frame.first >> 1) & 3)?;
     let mut packet_id = 0;
     if qos > Qos::AtMostOnce {
@@ -86,7 +84,7 @@ pub(crate) fn delivery<'a>(frame: &Frame<'a>, version: Version) -> Option<Delive
         Version::V4 => rest,
         Version::V5 => properties::skip(rest)?,
     };
-    Some(Delivery { qos, packet_id, topic, payload })
+    Some(Delivery { qos, packet_id, payload })
 }
 
 #[cfg(test)]
@@ -115,7 +113,6 @@ mod tests {
                 let delivery = delivery(&frame, version).expect("a lawful PUBLISH");
                 assert_eq!(delivery.qos, qos);
                 assert_eq!(delivery.packet_id, packet_id.unwrap_or(0));
-                assert_eq!(delivery.topic, b"a/b");
                 assert_eq!(delivery.payload.len(), 300);
                 assert_eq!(Stamp::read(delivery.payload), Some(STAMP));
             }

@@ -8,7 +8,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -46,6 +46,8 @@ pub(crate) struct Counters {
     pub(crate) sent: AtomicU64,
     /// Messages received for the first time.
     pub(crate) received: AtomicU64,
+    /// The thread has ended a turn without publishing and will not publish again.
+    pub(crate) silent: AtomicBool,
 }
 
 /// The shared board.
@@ -195,6 +197,11 @@ impl Board {
     pub(crate) fn expected(&self) -> u64 {
         let sent: u64 = self.sent.iter().map(|sent| sent.load(Ordering::Acquire)).sum();
         sent * u64::from(self.topology.deliveries_per_message())
+    }
+
+    /// Whether every thread has stopped publishing for good.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.counters.iter().all(|of_thread| of_thread.silent.load(Ordering::Acquire))
     }
 
     fn ring_all(&self) {

@@ -55,7 +55,9 @@ impl fmt::Display for Departure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(code) => write!(f, "the broker refused the connection with code {code:#04x}"),
-            Self::SubscriptionRefused(code) => write!(f, "the broker refused the subscription with {code:#04x}"),
+            Self::SubscriptionRefused(code) => {
+                write!(f, "the broker refused the subscription with {code:#04x}")
+            }
             Self::QosTooHigh(qos) => write!(f, "the broker accepts only QoS {qos} and below"),
             Self::Disconnected(reason) => write!(f, "the broker disconnected the client with {reason:#04x}"),
             Self::Closed => write!(f, "the broker closed the connection"),

@@ -252,7 +252,9 @@ impl Crew {
         if let Some(local) = connection.duties.publisher {
             self.obey(place(u64::from(local)), &answer)?;
         }
-        match subscriber::filter(&self.plan, connection.number).filter(|_| connection.duties.subscriber.is_some()) {
+        match subscriber::filter(&self.plan, connection.number)
+            .filter(|_| connection.duties.subscriber.is_some())
+        {
             Some(filter) => {
                 let Plan { ends, subscribe_qos, .. } = &*self.plan;
                 codec::subscribe(ends.version, &filter, *subscribe_qos, &mut connection.outbox);

@@ -7,7 +7,8 @@
 //! - At most `HANDSHAKES_MAX` clients of one thread are between dialling and ready.
 
 /// Clients of one thread that may be between dialling and ready.
-const HANDSHAKES_MAX: usize = 128;
+/// Mosquitto's accept queue holds 100.
+const HANDSHAKES_MAX: usize = 64;
 /// How much lateness may be made up by dialling faster; after a longer pause the rate simply begins again.
 const CATCH_UP_NS: u64 = 100_000_000;
 

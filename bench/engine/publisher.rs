@@ -107,11 +107,6 @@ impl Publisher {
             self.sent += 1;
         }
     }
-
-    /// Length of one message on the wire, in bytes.
-    pub(crate) fn wire_bytes(&self) -> usize {
-        self.template.wire_bytes()
-    }
 }
 
 /// The numbers of `publishers`, in their local order.

@@ -72,9 +72,10 @@ fn all_delivered(plan: &Plan) -> impl Fn(&Board) -> bool + use<> {
 
 fn drain(fleet: &mut Fleet, progress: &Progress) -> Result<(), Failure> {
     let deadline_ns = now_ns() + DRAIN_NS_MAX;
+    let arrived =
+        |board: &Board| board.is_silent() && board.total(|counters| &counters.received) >= board.expected();
     loop {
         let before = fleet.board.total(|counters| &counters.received);
-        let arrived = |board: &Board| board.total(|counters| &counters.received) >= board.expected();
         fleet.pause(QUIET_NS, progress, arrived)?;
         let quiet = fleet.board.total(|counters| &counters.received) == before;
         if quiet || arrived(&fleet.board) || now_ns() > deadline_ns {
@@ -197,7 +198,10 @@ fn notes(report: &RunReport) -> Vec<String> {
             .into(),
     );
     let waited = report.generator.iter().map(|thread| thread.cores_waited_for).fold(0.0, f64::max);
-    note(waited > DISTURBED, format!("the generator waited for its core {:.0} % of the time", waited * 100.0));
+    note(
+        waited > DISTURBED,
+        format!("the generator waited for its core {:.0} % of the time", waited * 100.0),
+    );
     let waited = report.broker.as_ref().map_or(0.0, |broker| broker.cores_waited_for);
     note(waited > DISTURBED, format!("the broker's threads waited for a core {waited:.2} s per second"));
     let (lag, p99) = (report.lag.p99_us, report.latency.p99_us);

@@ -34,9 +34,8 @@ pub(crate) fn filter(plan: &Plan, number: u32) -> Option<String> {
     // A pair's topic is its publisher's, so the names are the publisher's too.
     let client_id = plan.ends.publisher_id(number);
     let user = plan.ends.credentials.user.as_deref().unwrap_or_default();
-    let named = |number| {
-        topic::topic(template, &topic::Names { number, client_id: &client_id, user, group: number })
-    };
+    let named =
+        |number| topic::topic(template, &topic::Names { number, client_id: &client_id, user, group: number });
     Some(match plan.topology.shape {
         Shape::FanIn => topic::filter(template, number),
         Shape::FanOut => named(0),

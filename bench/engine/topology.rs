@@ -126,7 +126,8 @@ mod tests {
     use super::*;
 
     fn all_shapes() -> [Topology; 4] {
-        let topology = |shape, publishers, subscribers| Topology { shape, publishers, subscribers, threads: 3 };
+        let topology =
+            |shape, publishers, subscribers| Topology { shape, publishers, subscribers, threads: 3 };
         [
             topology(Shape::Pairs, 7, 7),
             topology(Shape::FanIn, 10, 4),

@@ -9,7 +9,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use hdrhistogram::Histogram;
 use rustix::event::epoll::{self, Event, EventFlags};
@@ -438,6 +438,8 @@ impl Worker {
         counters.departed.store(self.departed, Relaxed);
         counters.sent.store(self.sent, Relaxed);
         counters.received.store(self.crew.tally.received, Relaxed);
+        // Last, so that whoever sees a silent thread sees its final counts too.
+        counters.silent.store(self.phase >= Phase::Drain, Release);
     }
 
     fn finish(mut self) -> Outcome {

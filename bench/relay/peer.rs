@@ -61,7 +61,9 @@ impl Door {
     /// Watches `listener`.
     pub(super) fn new(listener: TcpListener) -> Result<Self, Failure> {
         let failed = |source: Errno| Failure::os("watching the listening socket", source);
-        listener.set_nonblocking(true).map_err(|source| Failure::os("preparing the listening socket", source))?;
+        listener
+            .set_nonblocking(true)
+            .map_err(|source| Failure::os("preparing the listening socket", source))?;
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
         epoll::add(&poller, &listener, EventData::new_u64(DOOR), EventFlags::IN).map_err(failed)?;
         Ok(Self { poller, listener, free: vec![], freed: vec![], slots: 0 })

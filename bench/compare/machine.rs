@@ -1,0 +1,65 @@
+//! What a reader must know about the machine to judge figures made on it.
+//!
+//! Why gathered by the program: what people write down by hand is what they remember.
+//!
+//! Invariants:
+//! - A fact that the system does not tell is reported as unknown.
+
+use std::fs;
+
+use serde::Serialize;
+
+use crate::number::wide;
+
+/// The machine and its state before the first run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct Machine {
+    /// Kernel release.
+    pub(crate) kernel: String,
+    /// Processor model.
+    pub(crate) processor: String,
+    /// Processors this process may use.
+    pub(crate) processors: u64,
+    /// Frequency governor.
+    pub(crate) governor: String,
+    /// Clock source.
+    pub(crate) clock: String,
+    /// Memory.
+    pub(crate) memory: String,
+    /// Load averages over 1, 5 and 15 minutes: other work on the machine spoils figures.
+    pub(crate) load_average: String,
+    /// Date in UTC.
+    pub(crate) date: String,
+}
+
+impl Machine {
+    /// Reads the facts.
+    pub(crate) fn read() -> Self {
+        let processors = std::thread::available_parallelism().map_or(0, |count| wide(count.get()));
+        Self {
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            processor: value("/proc/cpuinfo", "model name"),
+            processors,
+            governor: line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            clock: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            memory: value("/proc/meminfo", "MemTotal"),
+            load_average: line("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" "),
+            date: date(),
+        }
+    }
+}
+
+/// Today's date in UTC, as year-month-day.
+pub(crate) fn date() -> String {
+    time::OffsetDateTime::now_utc().date().to_string()
+}
+
+fn line(path: &str) -> String {
+    fs::read_to_string(path).map_or_else(|_| "unknown".into(), |text| text.trim().to_owned())
+}
+
+fn value(path: &str, key: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let found = text.lines().find_map(|line| line.strip_prefix(key)?.split_once(':'));
+    found.map_or_else(|| "unknown".into(), |(_, value)| value.trim().to_owned())
+}
