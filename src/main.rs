@@ -1,1 +1,133 @@
-fn main() {}
+//! The front door: command line, configuration, start.
+//!
+//! Why so little: it is the only file that names the server and the dialects together, and nothing that can be tested
+//! elsewhere should stand where it can only be tried by starting a process.
+//!
+//! Invariants:
+//! - Exit codes: 0 done, 2 something that the user can set right, 3 the kernel lacks something.
+//! - Standard output gets the one line that says that the broker is ready, or what was asked for; all else goes to
+//!   standard error.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use dialect::DIALECTS;
+use server::{Complaint, Config, Cores, Sources};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Exit code for what the user can set right.
+const USER_ERROR: u8 = 2;
+
+/// A broker for MQTT 3.1, 3.1.1 and 5.0 on every core.
+#[derive(Parser)]
+#[command(name = "ringmq", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the broker. This is also what happens without a command.
+    Serve(Serve),
+    /// Tell what is wrong with a configuration file.
+    Check {
+        /// The file.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Print the version.
+    Version,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Args, Default)]
+struct Serve {
+    /// Configuration file; without one, the defaults hold: MQTT on 127.0.0.1:1883.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen here instead of on the listeners of the file. May be given several times.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Vec<SocketAddr>,
+    /// Processors to run on: a number of them, or a list such as 0,2-3 ("3," is processor 3 alone).
+    #[arg(long, value_name = "N|LIST")]
+    cores: Option<Cores>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        None => serve(cli.serve),
+        Some(Command::Serve(arguments)) => serve(arguments),
+        Some(Command::Check { config }) => check(config),
+        Some(Command::Version) => say(&format!("ringmq {VERSION}")),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "ringmq", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn serve(arguments: Serve) -> ExitCode {
+    let Serve { config, listen, cores } = arguments;
+    let config = match load(Sources { file: config, listen, cores, ..Sources::default() }) {
+        Ok(config) => config,
+        Err(complaints) => return complain(&complaints),
+    };
+    let log = server::open_log(&config.log);
+    let outcome = server::serve(&config, DIALECTS, VERSION, |line| {
+        say(line);
+    });
+    drop(log);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("ringmq: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn check(file: PathBuf) -> ExitCode {
+    let shown = file.display().to_string();
+    match load(Sources { file: Some(file), ..Sources::default() }) {
+        Ok(_) => say(&format!("{shown}: nothing to complain about")),
+        Err(complaints) => complain(&complaints),
+    }
+}
+
+fn load(sources: Sources) -> Result<Config, Vec<Complaint>> {
+    let dialects = DIALECTS.iter().map(|dialect| dialect.name()).collect();
+    // A variable that is not text cannot be one of ours.
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    server::load(&Sources { dialects, variables: variables.collect(), ..sources })
+}
+
+fn complain(complaints: &[Complaint]) -> ExitCode {
+    for complaint in complaints {
+        eprintln!("ringmq: {complaint}");
+    }
+    ExitCode::from(USER_ERROR)
+}
+
+/// Prints a line. Whoever has closed our standard output does not want to know.
+fn say(line: &str) -> ExitCode {
+    let mut output = std::io::stdout().lock();
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+    ExitCode::SUCCESS
+}

@@ -153,7 +153,8 @@ mod tests {
     #[test]
     fn only_a_sleeping_core_is_rung_and_only_once() {
         let readable = |bell: &Bell| {
-            let mut polled = [rustix::event::PollFd::new(&bell.fd(), rustix::event::PollFlags::IN)];
+            let fd = bell.fd();
+            let mut polled = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
             rustix::event::poll(&mut polled, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
         };
         let bell = Bell::new().unwrap();

@@ -39,6 +39,8 @@ pub struct Plan {
     pub listeners: Vec<Vec<OwnedFd>>,
     /// The process's clock.
     pub clock: Clock,
+    /// How large each core's ring is.
+    pub depth: Depth,
     /// Empty turns before a core sleeps.
     pub spin_rounds: u32,
     /// How long the graceful end may take.
@@ -112,7 +114,7 @@ where
     let mut running = Running { handles: Vec::new(), stopper: stopper.clone() };
     let habits = Habits { spin_rounds: plan.spin_rounds, shutdown_grace: plan.shutdown_grace };
     for (end, doors, cpu) in seats(&bells, plan.listeners, &plan.cpus) {
-        let seat = Seat { end, doors, stopper: stopper.clone(), clock: plan.clock, habits, ready: ready.clone() };
+        let seat = Seat { end, doors, stopper: stopper.clone(), clock: plan.clock, depth: plan.depth, habits, ready: ready.clone() };
         let make_mind = make_mind.clone();
         let handle = executor(cpu).spawn(move || seat.run(make_mind));
         match handle {
@@ -149,6 +151,7 @@ struct Seat {
     doors: Doors,
     stopper: Stopper,
     clock: Clock,
+    depth: Depth,
     habits: Habits,
     ready: Sender<()>,
 }
@@ -165,8 +168,8 @@ impl Seat {
     }
 
     async fn drive<M: Mind>(self, make_mind: impl FnOnce(CoreId, Instant) -> M) -> io::Result<()> {
-        let Seat { end, doors, stopper, clock, habits, ready } = self;
-        let ring = Ring::new(Depth::default(), end.bell().fd())?;
+        let Seat { end, doors, stopper, clock, depth, habits, ready } = self;
+        let ring = Ring::new(depth, end.bell().fd())?;
         let mind = make_mind(end.core(), clock.now());
         let driver = Driver::new(mind, Equipment { ring, mesh: end, doors, control: stopper.control, clock, habits });
         // Nobody listens any more only if another core has failed, and then this one is stopped too.

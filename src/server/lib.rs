@@ -11,18 +11,32 @@
 
 mod bell;
 mod clock;
+mod config;
 mod control;
 mod cores;
 mod driver;
+mod kernel;
 mod launch;
 mod listen;
+mod logging;
 mod mesh;
 mod mind;
 mod notices;
+mod rights;
 mod ring;
+mod service;
+mod signals;
 
 pub use clock::Clock;
+pub use config::{
+    Complaint, Config, Listener, Log, LogFormat, LogLevel, Place, Protocol, Server, Sources, Sys, default_file, load,
+};
 pub use cores::{Cores, CoresError, allowed_cpus};
+pub use kernel::KernelError;
 pub use launch::{LaunchError, Plan, Running, Stopper, launch};
 pub use listen::{ListenError, Listening, listen};
+pub use logging::{LogGuard, open_log};
 pub use mind::Mind;
+pub use rights::RightsError;
+pub use ring::Depth;
+pub use service::{Failure, serve};

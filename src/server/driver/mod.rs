@@ -17,8 +17,6 @@ mod sockets;
 mod spares;
 mod turn;
 
-#[cfg(test)]
-mod tests;
 
 pub(crate) use accept::Doors;
 pub(crate) use rest::run;

@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 
 use broker::{Batch, CoreId};
-use server::{Clock, Cores, Mind, Plan};
+use server::{Clock, Cores, Depth, Mind, Plan};
 use shard::{Accepted, Arrival, ConnId, Effects};
 use stdx::{Instant, Span};
 
@@ -136,6 +136,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         cpus,
         listeners: vec![listening.sockets],
         clock: Clock::start(),
+        depth: Depth::default(),
         spin_rounds,
         shutdown_grace: Span::from_s(5),
     };

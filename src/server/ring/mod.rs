@@ -13,4 +13,5 @@ mod uring;
 
 pub(crate) use buffers::Chunk;
 pub(crate) use handover::doorbell_file;
-pub(crate) use uring::{Depth, Event, Inbound, Ring, Slot, Urge};
+pub use uring::Depth;
+pub(crate) use uring::{Event, Inbound, Ring, Slot, Urge, missing_operations};

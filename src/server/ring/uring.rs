@@ -17,22 +17,22 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
 
 use super::buffers::{Buffers, Chunk, GROUP};
 use super::handover;
 
 /// How large a ring is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Depth {
+pub struct Depth {
     /// Submissions per turn before an extra system call is needed.
-    pub(crate) submissions: u32,
+    pub submissions: u32,
     /// Completions that may wait.
-    pub(crate) completions: u32,
+    pub completions: u32,
     /// Receive buffers, a power of two.
-    pub(crate) buffers: u16,
+    pub buffers: u16,
     /// Bytes of one receive buffer.
-    pub(crate) buffer_bytes: u32,
+    pub buffer_bytes: u32,
 }
 
 impl Default for Depth {
@@ -350,6 +350,20 @@ impl Drop for Ring {
             }
         }
     }
+}
+
+/// The names of operations that the driver uses and the kernel does not know.
+pub(crate) fn missing_operations() -> io::Result<Vec<&'static str>> {
+    let used = [
+        (opcode::AcceptMulti::CODE, "ACCEPT"),
+        (opcode::RecvMulti::CODE, "RECV"),
+        (opcode::Send::CODE, "SEND"),
+        (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
+    ];
+    let ring = IoUring::new(1)?;
+    let mut known = Probe::new();
+    ring.submitter().register_probe(&mut known)?;
+    Ok(used.into_iter().filter(|(code, _)| !known.is_supported(*code)).map(|(_, name)| name).collect())
 }
 
 /// Turns completions into events.

@@ -1,0 +1,186 @@
+//! The table of keys.
+//!
+//! Why one table: a key that the parser knows but the default file does not mention, or the other way round, cannot
+//! exist.
+//!
+//! Invariants:
+//! - Each row names section and field; the field of that name in [`Config`] holds the value.
+//! - Every field of [`broker::Limits`] has a row.
+
+use super::sections::{Config, Listener};
+use super::setting::{Raw, Setting, read, read_within};
+
+/// One row of the table; `T` is what it configures.
+pub(super) struct Key<T> {
+    /// The section it stands in.
+    pub(super) section: &'static str,
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What it means, line by line.
+    pub(super) doc: &'static [&'static str],
+    /// Sets it.
+    pub(super) set: fn(&mut T, &Raw) -> Result<(), String>,
+    /// Shows its value as TOML, nothing if it is unset.
+    pub(super) show: fn(&T) -> Option<String>,
+}
+
+macro_rules! key {
+    ($target:ty, $section:ident, $name:ident, [$($doc:literal)*], |$t:ident| $place:expr $(, $range:expr)?) => {
+        Key {
+            section: stringify!($section),
+            name: stringify!($name),
+            doc: &[$($doc),*],
+            set: |$t: &mut $target, raw: &Raw| {
+                $place = key!(@read raw $(, $range)?)?;
+                Ok(())
+            },
+            show: |$t: &$target| Setting::show(&$place),
+        }
+    };
+    (@read $raw:ident) => { read($raw) };
+    (@read $raw:ident, $range:expr) => { read_within($raw, $range) };
+}
+
+macro_rules! keys {
+    ($($section:ident { $($(#[doc = $doc:literal])* $name:ident $(: $range:expr)?,)* })*) => {
+        /// All keys that stand once in the configuration.
+        pub(super) const KEYS: &[Key<Config>] = &[
+            $($(key!(Config, $section, $name, [$($doc)*], |config| config.$section.$name $(, $range)?),)*)*
+        ];
+    };
+}
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])* $name:ident $(: $range:expr)?,)*) => {
+        /// The keys of `[limits]`.
+        pub(super) const LIMITS: &[Key<Config>] = &[
+            $(key!(Config, limits, $name, [$($doc)*], |config| config.limits.$name $(, $range)?),)*
+        ];
+
+        // A limit without a row does not compile.
+        const _: fn(broker::Limits) = |limits| {
+            let broker::Limits { $($name: _,)* } = limits;
+        };
+    };
+}
+
+macro_rules! listener {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// The keys of each `[[listener]]`.
+        pub(super) const LISTENER: &[Key<Listener>] = &[
+            $(key!(Listener, listener, $name, [$($doc)*], |listener| listener.$name),)*
+        ];
+    };
+}
+
+keys! {
+    server {
+        /// Processors to run on, one core each: "all" that the process may use, a number of them, or a list such as
+        /// "0,2-3". A list of one processor ends with a comma: "3,".
+        cores,
+        /// Seconds that the graceful end after SIGTERM may take before connections are cut.
+        shutdown_grace_s: 0..=3600,
+        /// How often a core looks for work before it goes to sleep. More is a little faster on a machine that does
+        /// nothing else, and costs processor time.
+        spin_rounds: 0..=1_000_000,
+    }
+    log {
+        /// The least urgent lines to show: "error", "warn", "info" or "debug".
+        level,
+        /// "text" for people, "json" for one JSON object per line. The log goes to standard error.
+        format,
+    }
+    sys {
+        /// Seconds between publications of the $SYS topics; 0 is never.
+        interval_s: 0..=86_400,
+    }
+}
+
+listener! {
+    /// Address and port to listen on.
+    bind,
+    /// What is spoken there: "mqtt" is MQTT 3.1, 3.1.1 and 5.0 over plain TCP.
+    protocol,
+    /// The dialect of the devices there: "plain" is MQTT as it is.
+    dialect,
+    /// Whether clients may connect without credentials. Without this key they may on loopback addresses only; as there
+    /// is no authentication yet, any other address needs it to be true.
+    allow_anonymous,
+}
+
+limits! {
+    /// Connections of the whole broker; one more is closed at once.
+    connections_max: 1..=50_000_000,
+    /// Seconds from accept to a complete CONNECT.
+    connect_timeout_s: 1..=3600,
+    /// Bytes a connection may send before its CONNECT is accepted.
+    pre_auth_bytes_max: 256..=268_435_460,
+    /// Largest packet from a client, in bytes with its header; announced in 5.0, refused with 0x95.
+    packet_bytes_max: 256..=268_435_460,
+    /// Levels of a topic name or filter.
+    topic_levels_max: 1..=32_768,
+    /// Bytes of a client identifier.
+    client_id_bytes_max: 23..=65_535,
+    /// Subscriptions of one client; one more is refused with 0x97.
+    subscriptions_per_client_max,
+    /// QoS 2 messages a client may have open towards us; announced in 5.0, one more is refused with 0x93.
+    receive_maximum: 1..=u16::MAX,
+    /// Unacknowledged QoS 1 and 2 messages towards a 5.0 client, below its own Receive Maximum.
+    inflight_max: 1..=u16::MAX,
+    /// Unacknowledged QoS 1 and 2 messages towards a 3.x client, which cannot announce a number.
+    inflight_3x_max: 1..=u16::MAX,
+    /// QoS 1 and 2 messages that wait for one client.
+    queue_messages_max,
+    /// Bytes of messages that wait for one client, inflight included.
+    queue_bytes_max,
+    /// QoS 0 messages that wait for a connected client that reads too slowly; the oldest goes first.
+    queue_qos0_messages_max,
+    /// Unsent bytes towards one connection above which further messages wait in its queues.
+    out_bytes_high: 1024..=u32::MAX,
+    /// Unsent bytes towards one connection that no queue can hold back (acknowledgements); above it, it is closed.
+    out_bytes_max: 1024..=u32::MAX,
+    /// Topic aliases a client may set; announced in 5.0, others are refused with 0x94.
+    topic_alias_max,
+    /// Topic aliases we set towards a client, below its own maximum.
+    topic_alias_out_max,
+    /// Longest Session Expiry Interval in seconds; 4,294,967,295 is no limit. Applies to 3.x too.
+    session_expiry_max_s,
+    /// Longest keep alive in seconds; 0 is no limit. Announced as Server Keep Alive.
+    keep_alive_max_s,
+    /// Sessions, connected or not, of the whole broker; one more is refused with 0x97.
+    sessions_max: 1..=u32::MAX,
+    /// Retained messages of the whole broker; one more is refused with 0x97.
+    retained_messages_max,
+    /// Bytes of all retained messages.
+    retained_bytes_max,
+    /// Bytes received from a connection while its SUBSCRIBE waits for the other cores.
+    held_bytes_max,
+    /// Highest QoS granted and accepted: 0, 1 or 2.
+    qos_max: 0..=2,
+    /// Whether retained messages are available.
+    retain_available,
+    /// Whether wildcard filters are available.
+    wildcard_available,
+    /// Whether subscription identifiers are available.
+    subscription_id_available,
+    /// Whether shared subscriptions are available.
+    shared_available,
+    /// Whether QoS 0 messages wait for lasting sessions that are away.
+    queue_qos0_offline,
+    /// Whether a full queue drops its oldest message rather than refuse the newest.
+    queue_drops_oldest,
+    /// Whether payloads that claim to be UTF-8 are checked; a wrong one is refused with 0x99.
+    payload_format_checked,
+    /// Whether control characters and non-characters in strings are refused.
+    strict_strings,
+    /// Whether a 3.1 client id must have 1 to 23 characters, as that version says.
+    strict_client_id_v31,
+}
+
+/// The keys of a section that stands once.
+pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key<Config>> {
+    KEYS.iter().chain(LIMITS).filter(move |key| key.section == section)
+}
+
+/// The names of all sections.
+pub(super) const SECTIONS: [&str; 5] = ["server", "listener", "limits", "log", "sys"];

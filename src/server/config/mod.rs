@@ -1,0 +1,23 @@
+//! Configuration: one table of keys, from which the parser, the environment overrides, the default file and its
+//! comments derive.
+//!
+//! Why no derive on the structs: the limits belong to a pure room that knows no file format, and a complaint must name
+//! the file, the line, the column and the key that was probably meant.
+//!
+//! Invariants:
+//! - A key exists if and only if it stands in the table; the compiler checks that every limit does.
+//! - Later sources win: defaults, file, environment, command line.
+
+mod complaint;
+mod file;
+mod keys;
+mod overrides;
+mod render;
+mod rules;
+mod sections;
+mod setting;
+
+pub use complaint::{Complaint, Place};
+pub use overrides::{Sources, load};
+pub use render::default_file;
+pub use sections::{Config, Listener, Log, LogFormat, LogLevel, Protocol, Server, Sys};

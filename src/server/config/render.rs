@@ -1,0 +1,53 @@
+//! Writing the default file.
+//!
+//! Invariants:
+//! - The file that is written says the same as no file at all.
+
+use std::fmt::Write;
+
+use super::keys::{Key, LISTENER, keys_of};
+use super::sections::{Config, Listener};
+
+const HEAD: &str = "\
+# The configuration of RingMQ. Every key is optional; what stands here is the default.
+#
+# Use it with `ringmq serve -c FILE`; `ringmq check -c FILE` tells what is wrong with it. A key that does not exist is an
+# error. Each key can be overridden by an environment variable: RINGMQ_LIMITS_PACKET_BYTES_MAX=65536, or, if there is one
+# listener only, RINGMQ_LISTENER_BIND=127.0.0.1:1884. The command line wins over both.
+";
+
+/// The default configuration file, with its comments.
+#[must_use]
+pub fn default_file() -> String {
+    let config = Config::default();
+    let mut text = HEAD.to_owned();
+    write_section(&mut text, "[server]", keys_of("server"), &config);
+    text.push_str("\n# Repeat this section for each address to listen on.");
+    for listener in &config.listener {
+        write_listener(&mut text, listener);
+    }
+    write_section(&mut text, "[limits]", keys_of("limits"), &config);
+    write_section(&mut text, "[log]", keys_of("log"), &config);
+    write_section(&mut text, "[sys]", keys_of("sys"), &config);
+    text
+}
+
+fn write_listener(text: &mut String, listener: &Listener) {
+    write_section(text, "[[listener]]", LISTENER.iter(), listener);
+}
+
+fn write_section<'a, T: 'a>(text: &mut String, head: &str, keys: impl Iterator<Item = &'a Key<T>>, values: &T) {
+    text.push('\n');
+    text.push_str(head);
+    text.push('\n');
+    for key in keys {
+        for line in key.doc {
+            let _ = writeln!(text, "#{line}");
+        }
+        // Writing to a string cannot fail.
+        let _ = match (key.show)(values) {
+            Some(value) => writeln!(text, "{} = {value}", key.name),
+            None => writeln!(text, "# {} = true", key.name),
+        };
+    }
+}

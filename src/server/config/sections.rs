@@ -1,0 +1,121 @@
+//! The configuration as the program uses it.
+//!
+//! Invariants:
+//! - Field names are the keys of the file; section names are the names of these fields.
+
+use std::net::SocketAddr;
+
+use broker::Limits;
+
+use super::complaint::Place;
+use crate::cores::Cores;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[[listener]]`
+    pub listener: Vec<Listener>,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+    /// `[sys]`
+    pub sys: Sys,
+}
+
+/// The process.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The processors to run on.
+    pub cores: Cores,
+    /// Seconds that the graceful end may take.
+    pub shutdown_grace_s: u32,
+    /// Empty turns before a core sleeps.
+    pub spin_rounds: u32,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Address and port.
+    pub bind: SocketAddr,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// The dialect of the devices there.
+    pub dialect: String,
+    /// Whether clients need no credentials; unset means only on loopback.
+    pub allow_anonymous: Option<bool>,
+    /// Where it was configured, for complaints.
+    pub place: Place,
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// MQTT over plain TCP.
+    Mqtt,
+}
+
+/// The log on standard error.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// The least urgent lines to show.
+    pub level: LogLevel,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// The urgency of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogLevel {
+    /// Only what stops the broker.
+    Error,
+    /// What somebody should look at.
+    Warn,
+    /// The ordinary life of the broker.
+    Info,
+    /// The life of single clients.
+    Debug,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// `$SYS` topics.
+#[derive(Clone, Debug)]
+pub struct Sys {
+    /// Seconds between publications.
+    pub interval_s: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server { cores: Cores::All, shutdown_grace_s: 5, spin_rounds: 50 },
+            listener: vec![Listener::default()],
+            limits: Limits::default(),
+            log: Log { level: LogLevel::Info, format: LogFormat::Text },
+            sys: Sys { interval_s: 10 },
+        }
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            protocol: Protocol::Mqtt,
+            dialect: "plain".to_owned(),
+            allow_anonymous: None,
+            place: Place::Default,
+        }
+    }
+}

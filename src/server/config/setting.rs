@@ -1,0 +1,227 @@
+//! Kinds of values: how each is read from a file or a variable, and written into the default file.
+//!
+//! Invariants:
+//! - What `show` writes, `read` accepts and turns into the same value.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use toml::de::DeValue;
+
+use super::complaint::guess;
+use super::sections::{LogFormat, LogLevel, Protocol};
+use crate::cores::Cores;
+
+/// A value as it was found.
+pub(super) struct Raw {
+    pub(super) form: Form,
+    pub(super) text: String,
+}
+
+/// What a value looks like. A variable looks like whatever is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    Text,
+    Integer,
+    Boolean,
+    Variable,
+    Other(&'static str),
+}
+
+/// A kind of value.
+pub(super) trait Setting: Sized {
+    /// The forms in which it may stand in a file.
+    const FORMS: &'static [Form];
+    /// What to write instead of nonsense.
+    const WANTED: &'static str;
+
+    /// Reads the text of a value whose form is right.
+    fn read(text: &str) -> Result<Self, String>;
+    /// Writes it as TOML; nothing if it is unset.
+    fn show(&self) -> Option<String>;
+}
+
+/// Reads a value whatever its form; the error says what was wanted and what was found.
+pub(super) fn read<S: Setting>(raw: &Raw) -> Result<S, String> {
+    let matches = raw.form == Form::Variable || S::FORMS.contains(&raw.form);
+    if matches { S::read(&raw.text) } else { Err(format!("wants {}, not {}", S::WANTED, raw.form.name())) }
+}
+
+/// Reads a number that must lie in a range.
+pub(super) fn read_within<S: Setting + PartialOrd + Display>(raw: &Raw, range: RangeInclusive<S>) -> Result<S, String> {
+    let value: S = read(raw)?;
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(format!("wants a number from {} to {}, not {value}", range.start(), range.end()))
+}
+
+impl Raw {
+    /// The value of an environment variable or a flag.
+    pub(super) fn variable(text: &str) -> Self {
+        Self { form: Form::Variable, text: text.to_owned() }
+    }
+
+    /// A value of a file.
+    pub(super) fn toml(value: &DeValue<'_>) -> Self {
+        let (form, text) = match value {
+            DeValue::String(text) => (Form::Text, text.to_string()),
+            DeValue::Integer(number) => (Form::Integer, decimal(number.as_str(), number.radix())),
+            DeValue::Boolean(truth) => (Form::Boolean, truth.to_string()),
+            DeValue::Float(_) => (Form::Other("a number with a fraction"), String::new()),
+            DeValue::Datetime(_) => (Form::Other("a date"), String::new()),
+            DeValue::Array(_) => (Form::Other("an array"), String::new()),
+            DeValue::Table(_) => (Form::Other("a table"), String::new()),
+        };
+        Self { form, text }
+    }
+}
+
+impl Form {
+    fn name(self) -> &'static str {
+        match self {
+            Form::Text => "a string",
+            Form::Integer => "an integer",
+            Form::Boolean => "true or false",
+            Form::Variable => "a variable",
+            Form::Other(name) => name,
+        }
+    }
+}
+
+fn decimal(digits: &str, radix: u32) -> String {
+    let plain = digits.replace('_', "");
+    i128::from_str_radix(&plain, radix).map_or(plain, |number| number.to_string())
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => {$(
+        impl Setting for $number {
+            const FORMS: &'static [Form] = &[Form::Integer];
+            const WANTED: &'static str = "an integer";
+
+            fn read(text: &str) -> Result<Self, String> {
+                let plain = text.trim().replace('_', "");
+                plain.parse().map_err(|_| match plain.parse::<i128>() {
+                    Ok(_) => format!("wants a number from {} to {}, not {plain}", Self::MIN, Self::MAX),
+                    Err(_) => format!("wants an integer, not `{text}`"),
+                })
+            }
+
+            fn show(&self) -> Option<String> {
+                Some(grouped(&self.to_string()))
+            }
+        }
+    )*};
+}
+
+numbers!(u8, u16, u32, u64);
+
+/// Digits in groups of three, from 10,000 up.
+fn grouped(digits: &str) -> String {
+    if digits.len() < 5 {
+        return digits.to_owned();
+    }
+    let groups: Vec<&[u8]> = digits.as_bytes().rchunks(3).rev().collect();
+    String::from_utf8_lossy(&groups.join(&b'_')).into_owned()
+}
+
+impl Setting for bool {
+    const FORMS: &'static [Form] = &[Form::Boolean];
+    const WANTED: &'static str = "true or false";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.trim().parse().map_err(|_| format!("wants true or false, not `{text}`"))
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Setting for Option<bool> {
+    const FORMS: &'static [Form] = bool::FORMS;
+    const WANTED: &'static str = bool::WANTED;
+
+    fn read(text: &str) -> Result<Self, String> {
+        bool::read(text).map(Some)
+    }
+
+    fn show(&self) -> Option<String> {
+        self.as_ref().and_then(bool::show)
+    }
+}
+
+impl Setting for String {
+    const FORMS: &'static [Form] = &[Form::Text];
+    const WANTED: &'static str = "a string";
+
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+}
+
+impl Setting for SocketAddr {
+    const FORMS: &'static [Form] = &[Form::Text];
+    const WANTED: &'static str = "a string such as \"127.0.0.1:1883\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let wanted = || format!("wants an IP address and a port such as 127.0.0.1:1883 or [::1]:1883, not `{text}`");
+        text.trim().parse().map_err(|_| wanted())
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(format!("\"{self}\""))
+    }
+}
+
+impl Setting for Cores {
+    const FORMS: &'static [Form] = &[Form::Text, Form::Integer];
+    const WANTED: &'static str = "\"all\", a number, or a list such as \"0,2-3\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|refused: crate::cores::CoresError| refused.to_string())
+    }
+
+    fn show(&self) -> Option<String> {
+        match self {
+            Cores::Count(count) => Some(count.to_string()),
+            Cores::All | Cores::List(_) => Some(format!("\"{self}\"")),
+        }
+    }
+}
+
+macro_rules! words {
+    ($($kind:ty { $($word:literal = $value:path),+ $(,)? })*) => {$(
+        impl Setting for $kind {
+            const FORMS: &'static [Form] = &[Form::Text];
+            const WANTED: &'static str = concat!("one of" $(, " \"", $word, "\"")+);
+
+            fn read(text: &str) -> Result<Self, String> {
+                match text.trim() {
+                    $($word => Ok($value),)+
+                    other => {
+                        Err(format!("wants {}, not `{other}`{}", Self::WANTED, guess(other, [$($word),+].into_iter())))
+                    }
+                }
+            }
+
+            fn show(&self) -> Option<String> {
+                Some(match self { $($value => concat!("\"", $word, "\"").to_owned(),)+ })
+            }
+        }
+    )*};
+}
+
+words! {
+    Protocol { "mqtt" = Protocol::Mqtt }
+    LogLevel {
+        "error" = LogLevel::Error, "warn" = LogLevel::Warn, "info" = LogLevel::Info, "debug" = LogLevel::Debug,
+    }
+    LogFormat { "text" = LogFormat::Text, "json" = LogFormat::Json }
+}
