@@ -12,7 +12,6 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::mem;
-use std::sync::Arc;
 
 use crate::arena::Id;
 use crate::directory::{Directory, Named, hasher_of};
@@ -27,16 +26,6 @@ pub trait Retainable {
 
     /// What it costs in memory, in bytes; always the same for one value.
     fn cost_bytes(&self) -> usize;
-}
-
-impl<M: Retainable> Retainable for Arc<M> {
-    fn topic_bytes(&self) -> &[u8] {
-        M::topic_bytes(self)
-    }
-
-    fn cost_bytes(&self) -> usize {
-        M::cost_bytes(self)
-    }
 }
 
 /// The age of a write: the higher counter is newer, and among equals the higher core.
@@ -90,7 +79,7 @@ pub enum SetOutcome {
 
 /// One retained message per topic.
 ///
-/// About 60 bytes per message are needed besides its own cost.
+/// About 70 bytes per message are needed besides its own cost.
 #[derive(Debug)]
 pub struct Retained<M> {
     entries: Directory<Entry<M>>,
