@@ -320,7 +320,8 @@ impl Ring {
     /// Cancels everything and reads completions until nothing is in flight. Returns whether it worked within a second.
     fn settle(&mut self) -> bool {
         const ROUNDS_MAX: usize = 100;
-        self.push(opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(CANCEL));
+        let everything = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+        self.push(everything.user_data(Token { kind: CANCEL, slot: door_slot(0) }.pack()));
         let mut events = Vec::new();
         for _ in 0..ROUNDS_MAX {
             self.flush_backlog();
