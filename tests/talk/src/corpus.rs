@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::memory::MemoryWorld;
 use crate::script::Script;
 use crate::world::World;
 
@@ -65,6 +66,6 @@ pub fn binary() -> Option<PathBuf> {
 ///
 /// # Errors
 /// An override that the broker does not know.
-pub fn memory_world(_script: &Script, _cores: u16) -> Result<Box<dyn World>, String> {
-    Err("the memory runner is not there yet".to_owned())
+pub fn memory_world(script: &Script, cores: u16) -> Result<Box<dyn World>, String> {
+    Ok(Box::new(MemoryWorld::new(script, cores)?))
 }

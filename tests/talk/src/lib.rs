@@ -14,6 +14,7 @@ mod fit;
 mod hear;
 mod hearing;
 mod lexer;
+mod memory;
 mod packet;
 mod play;
 mod property;
@@ -26,6 +27,7 @@ mod value;
 mod watch;
 mod world;
 
+pub use memory::MemoryWorld;
 pub use packet::Version;
 pub use play::{Failure, play};
 pub use script::{Header, Script};

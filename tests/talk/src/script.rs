@@ -100,8 +100,13 @@ impl Script {
         if !self.header.transports.is_empty() {
             return self.header.transports.iter().any(|name| name == transport);
         }
-        let has_policy = !self.header.denials.is_empty() || !self.header.passwords.is_empty() || uses_policy(&self.body);
-        transport == "memory" || (!has_policy && waits(&self.body) <= Duration::from_secs(5))
+        transport == "memory" || (!self.has_policy() && waits(&self.body) <= Duration::from_secs(5))
+    }
+
+    /// Whether the file forbids anything, in its header or while it runs.
+    #[must_use]
+    pub fn has_policy(&self) -> bool {
+        !self.header.denials.is_empty() || !self.header.passwords.is_empty() || uses_policy(&self.body)
     }
 
     /// Whether the file runs with so many cores.
