@@ -57,21 +57,26 @@ def free_address():
         return Address(*probe.getsockname())
 
 
-class Process:
-    """A started ringmq whose output is collected line by line."""
+def environment(extra=None):
+    """The environment of a broker: ours without its settings, and `extra`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RINGMQ_")}
+    return {**kept, **(extra or {})}
 
-    def __init__(self, *arguments, env=None, cwd=None):
+
+class Process:
+    """A started ringmq whose output is collected line by line; standard error joins in unless told otherwise."""
+
+    def __init__(self, *arguments, env=None, stderr=subprocess.STDOUT):
         self.lines = []
         self._arrived = queue.Queue()
         self.child = subprocess.Popen(
             [binary(), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             text=True,
             errors="replace",
-            cwd=cwd,
-            env={**os.environ, **(env or {})},
+            env=environment(env),
         )
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
