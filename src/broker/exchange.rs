@@ -87,6 +87,8 @@ pub struct Exchange {
     pub(crate) table: Table,
     pub(crate) retained: Retained<Arc<StoredMessage>>,
     pub(crate) retained_counter: u64,
+    /// Counters above which the other cores will write.
+    pub(crate) writes_above: Vec<u64>,
     pub(crate) found: Vec<Arc<StoredMessage>>,
     pub(crate) retained_expiries: BinaryHeap<crate::retain::Expiry>,
     pub(crate) timers: Wheel<Timer>,
@@ -132,6 +134,7 @@ impl Exchange {
             table: Table::new(prng.next_u64(), hasher.clone(), setup.limits.strict_strings),
             retained: Retained::new(prng.next_u64(), retained_limits),
             retained_counter: 0,
+            writes_above: vec![0; usize::from(setup.cores)],
             found: Vec::new(),
             retained_expiries: BinaryHeap::new(),
             timers: Wheel::new(setup.now),

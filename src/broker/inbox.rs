@@ -24,6 +24,7 @@ impl Exchange {
                 }
                 Parcel::Barrier(barrier) => self.outgoing.to(from).parcels.push(Parcel::BarrierAck(barrier)),
                 Parcel::BarrierAck(barrier) => self.barrier_acked(now, from, barrier),
+                Parcel::WritesAbove(counter) => self.writes_above(from, counter),
                 Parcel::Counters(counters) => self.sys.counters_of(from, *counters),
             }
         }
@@ -48,7 +49,7 @@ impl Exchange {
             }
         }
         if let Some(version) = parcel.store {
-            self.retain(message, version);
+            self.replicate(message, version);
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) enum Parcel {
     Barrier(u64),
     /// Everything up to the barrier has been handled.
     BarrierAck(u64),
+    /// The sender's further writes of retained messages have counters above this one.
+    WritesAbove(u64),
     /// The sender's counters, for `$SYS`.
     Counters(Box<Counters>),
 }

@@ -153,7 +153,7 @@ impl Exchange {
         match change {
             Change::Retained { message, version } => {
                 let message = Arc::clone(message);
-                self.retain(&message.message(Instant::START), *version);
+                self.replicate(&message.message(Instant::START), *version);
             }
             Change::RetainedCleared { topic, version } => {
                 self.retained_counter = self.retained_counter.max(version.counter);

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use stdx::Instant;
 
 use crate::change::Change;
-use crate::core_id::CoreSet;
+use crate::core_id::{CoreId, CoreSet};
 use crate::deliver::Grant;
 use crate::exchange::Exchange;
 use crate::message::{Message, StoredMessage};
-use crate::parcel::Shipping;
+use crate::parcel::{Parcel, Shipping};
 use crate::retained::{RetainedVersion, Scan, SetOutcome};
 use crate::session::{Session, SessionKey};
 
@@ -41,12 +41,27 @@ impl Exchange {
     pub(crate) fn retain_everywhere(&mut self, message: &Message<'_>, remote: CoreSet) {
         self.retained_counter += 1;
         let version = RetainedVersion { counter: self.retained_counter, core: self.core.get() };
+        // Only what this core accepts is offered to the others, who do not judge limits again.
+        let store = self.retain_here(message, version).then_some(version);
         for core in self.outgoing.others() {
             let deliver = remote.iter().any(|wanted| wanted == core);
-            let shipping = Shipping { deliver, store: Some(version), ..Shipping::default() };
-            self.outgoing.to(core).publish(message, shipping);
+            if deliver || store.is_some() {
+                self.outgoing.to(core).publish(message, Shipping { deliver, store, ..Shipping::default() });
+            }
         }
-        self.retain(message, version);
+    }
+
+    fn retain_here(&mut self, message: &Message<'_>, version: RetainedVersion) -> bool {
+        if message.payload.is_empty() {
+            self.retained.clear(message.topic_text(), version);
+        } else {
+            let stored = Arc::clone(message.stored());
+            if self.retained.set(Arc::clone(&stored), version) == SetOutcome::Full {
+                self.counters.dropped_refused += 1;
+                return false;
+            }
+            self.watch_expiry(stored);
+        }
         // The broker's own figures are as old as the process.
         if !message.topic.starts_with(b"$SYS/") {
             self.journal.record(|| match message.payload.is_empty() {
@@ -54,23 +69,49 @@ impl Exchange {
                 false => Change::Retained { message: Arc::clone(message.stored()), version },
             });
         }
+        self.count_retained();
+        true
     }
 
-    /// Keeps (or clears) a retained message in this replica.
-    pub(crate) fn retain(&mut self, message: &Message<'_>, version: RetainedVersion) {
+    /// Keeps (or clears) what another core, or an earlier process, has accepted.
+    pub(crate) fn replicate(&mut self, message: &Message<'_>, version: RetainedVersion) {
         // Lamport's rule: whoever has seen a version makes later ones.
         self.retained_counter = self.retained_counter.max(version.counter);
         if message.payload.is_empty() {
             self.retained.clear(message.topic_text(), version);
         } else {
             let stored = Arc::clone(message.stored());
-            let expires_at = stored.expires_at();
-            if self.retained.replicate(Arc::clone(&stored), version) != SetOutcome::Older && expires_at != Instant::NEVER {
-                self.retained_expiries.push(Expiry { at: expires_at, message: stored });
-                self.timers.insert(expires_at, crate::timers::Timer::RetainedExpiry);
+            if self.retained.replicate(Arc::clone(&stored), version) != SetOutcome::Older {
+                self.watch_expiry(stored);
             }
         }
         self.count_retained();
+    }
+
+    fn watch_expiry(&mut self, message: Arc<StoredMessage>) {
+        let at = message.expires_at();
+        if at != Instant::NEVER {
+            self.timers.insert(at, crate::timers::Timer::RetainedExpiry);
+            self.retained_expiries.push(Expiry { at, message });
+        }
+    }
+
+    /// Another core will write under counters above `counter` only; clears older than what all others may still write
+    /// need not be remembered.
+    pub(crate) fn writes_above(&mut self, core: CoreId, counter: u64) {
+        self.writes_above[core.index()] = counter;
+        let others = self.outgoing.others();
+        let least = others.map(|core| self.writes_above[core.index()]).min().unwrap_or(u64::MAX);
+        self.retained.forget_tombstones_before(least);
+    }
+
+    /// Tells the other cores which writes they need not expect from this one any more.
+    pub(crate) fn tell_writes_above(&mut self) {
+        let counter = self.retained_counter;
+        self.outgoing.tell_others(|| Parcel::WritesAbove(counter));
+        if self.cores == 1 {
+            self.writes_above(self.core, counter);
+        }
     }
 
     fn count_retained(&mut self) {
@@ -85,9 +126,7 @@ impl Exchange {
             let topic = expiry.message.topic();
             let is_current = self.retained.get(topic).is_some_and(|message| Arc::ptr_eq(message, &expiry.message));
             if is_current {
-                // Every replica removes it by itself, under the same version: above its own, below every later one.
-                let counter = self.retained.version_of(topic).map_or(0, |version| version.counter);
-                self.retained.clear(topic, RetainedVersion { counter, core: u16::MAX });
+                self.retained.expire(topic);
                 self.counters.dropped_expired += 1;
             }
         }

@@ -150,6 +150,7 @@ impl Exchange {
 
     pub(crate) fn sys_tick(&mut self, now: Instant) {
         self.timers.insert(now + self.sys.interval, Timer::Sys);
+        self.tell_writes_above();
         let counters = self.counters.clone();
         if self.core.get() == 0 {
             self.sys.counters_of(self.core, counters);

@@ -39,6 +39,7 @@ impl Order {
     }
 
     /// All ids in order.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = Id> {
         self.blocks.iter().flatten().copied()
     }

@@ -125,6 +125,7 @@ impl<M: Retainable> Retained<M> {
     }
 
     /// How many cleared topics are remembered.
+    #[cfg(test)]
     #[must_use]
     pub fn tombstones(&self) -> usize {
         self.tombstones.len()
@@ -137,12 +138,14 @@ impl<M: Retainable> Retained<M> {
     }
 
     /// The version by which a topic was last set or cleared, as far as that is remembered. Cost: one look-up.
+    #[cfg(test)]
     #[must_use]
     pub fn version_of(&self, topic: &str) -> Option<RetainedVersion> {
         self.entries.find(topic.as_bytes()).map(|id| self.entries[id].version)
     }
 
     /// All messages with their versions, sorted level by level.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = (&M, RetainedVersion)> {
         self.order.iter().map(|id| (self.message(id), self.entries[id].version))
     }
