@@ -1,5 +1,6 @@
 """`ringmq serve` from its ready line to its exit code, seen from outside."""
 
+import contextlib
 import ctypes
 import json
 import re
@@ -113,7 +114,9 @@ def test_the_end_says_goodbye_to_5_0_clients_and_exits_0(serve, number, cores):
     assert (goodbye[0], goodbye[2]) == (0xE0, SERVER_SHUTTING_DOWN)
     assert len(goodbye) == goodbye[1] + 2
     assert read_to_end(three) == b""
-    assert read_to_end(stranger) == b""
+    with contextlib.suppress(ConnectionResetError):
+        # The kernel resets a connection that no core has accepted yet; an accepted one hears nothing.
+        assert read_to_end(stranger) == b""
     assert broker.process.wait_exit() == 0
     assert not broker.address.is_open()
 
@@ -149,7 +152,7 @@ def variable(number):
 def test_a_malformed_packet_ends_one_connection_and_is_logged(serve):
     broker = serve(cores=2)
     good, bad = talk(broker.address, CONNECT_V5), talk(broker.address, CONNECT_V5.replace(b"a", b"z"))
-    bad.sendall(bytes.fromhex("3080808001"))
+    bad.sendall(bytes.fromhex("30 80 80 80 80 01"))
     goodbye = read_to_end(bad)
     assert goodbye == b"" or (goodbye[0], goodbye[2]) == (0xE0, 0x81)
     broker.process.wait_line(lambda line: "z" in line or "malformed" in line.lower())
