@@ -102,14 +102,18 @@ impl FromStr for Cores {
         if text.eq_ignore_ascii_case("all") {
             return Ok(Cores::All);
         }
-        let count = text.parse().ok().filter(|_| !text.starts_with('+'));
-        match count {
+        match number(text) {
             Some(0) => Err(CoresError::None),
             Some(count) if count > CORES_MAX => Err(CoresError::TooMany),
             Some(count) => Ok(Cores::Count(count)),
             None => parse_list(text),
         }
     }
+}
+
+/// A number that is written in digits alone.
+fn number(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|_| !text.starts_with('+'))
 }
 
 fn parse_list(text: &str) -> Result<Cores, CoresError> {
@@ -119,8 +123,7 @@ fn parse_list(text: &str) -> Result<Cores, CoresError> {
     let mut list = Vec::new();
     for part in text_inner.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |digits: &str| digits.trim().parse::<u16>().map_err(|_| unreadable());
-        let (first, last) = (number(first)?, number(last)?);
+        let (Some(first), Some(last)) = (number(first.trim()), number(last.trim())) else { return Err(unreadable()) };
         if first > last || last >= 4096 {
             return Err(unreadable());
         }

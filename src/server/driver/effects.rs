@@ -23,6 +23,7 @@ impl<M: Mind> Driver<M> {
         self.send_unsent();
         effects.dirty.drain(..).for_each(|conn| self.send_out(conn));
         effects.closing.drain(..).for_each(|closing| self.say_goodbye(now, closing));
+        self.sockets.end_turn();
         self.desk.owing = false;
         effects.batches.drain(..).for_each(|(to, batch)| self.hand_over(to, batch));
         effects.notices.drain(..).for_each(|notice| self.notices.report(now, &notice));

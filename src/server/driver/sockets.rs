@@ -70,6 +70,8 @@ pub(crate) struct Sockets {
     places: Vec<Place>,
     free: Vec<u32>,
     by_conn: Vec<u32>,
+    /// Sockets whose connection has ended in this turn and whose name was given again before the driver was told.
+    eclipsed: Vec<Slot>,
     open: usize,
 }
 
@@ -88,7 +90,8 @@ impl Sockets {
         if self.by_conn.len() <= at(conn.index) {
             self.by_conn.resize(at(conn.index) + 1, u32::MAX);
         }
-        self.by_conn[at(conn.index)] = index;
+        let earlier = std::mem::replace(&mut self.by_conn[at(conn.index)], index);
+        self.eclipsed.extend(self.places.get(at(earlier)).and_then(|place| place.known_slot(earlier)));
         self.open += 1;
         slot
     }
@@ -99,13 +102,22 @@ impl Sockets {
         place.socket.as_mut().filter(|_| place.life == slot.life)
     }
 
-    /// The slot of a connection that the mind knows.
+    /// The slot of a connection that the mind knows, or has just said goodbye to.
     pub(crate) fn slot_of(&self, conn: ConnId) -> Option<Slot> {
         let index = *self.by_conn.get(at(conn.index))?;
-        let place = self.places.get(at(index))?;
-        let socket = place.socket.as_ref()?;
-        let known = matches!(socket.stage, Stage::Lobby | Stage::Home) && socket.conn == conn;
-        known.then_some(Slot { index, life: place.life })
+        let latest = self.places.get(at(index))?.known_slot(index);
+        let candidates = latest.into_iter().chain(self.eclipsed.iter().copied());
+        candidates.into_iter().find(|slot| self.is_named(*slot, conn))
+    }
+
+    /// Forgets which names were given twice; to be called when the mind's goodbyes of a turn were carried out.
+    pub(crate) fn end_turn(&mut self) {
+        self.eclipsed.clear();
+    }
+
+    fn is_named(&self, slot: Slot, conn: ConnId) -> bool {
+        let place = &self.places[at(slot.index)];
+        place.known_slot(slot.index) == Some(slot) && place.socket.as_ref().is_some_and(|socket| socket.conn == conn)
     }
 
     /// Takes a socket out. Nothing may be in flight for it.
@@ -126,18 +138,18 @@ impl Sockets {
         self.open
     }
 
-    /// All open sockets. Cost: the size of the table.
-    pub(crate) fn slots(&self) -> Vec<Slot> {
-        let places = self.places.iter().enumerate().filter(|(_, place)| place.socket.is_some());
-        places
-            .map(|(index, place)| Slot { index: u32::try_from(index).expect("places have 32-bit names"), life: place.life })
-            .collect()
-    }
-
     fn add_place(&mut self) -> u32 {
         let index = u32::try_from(self.places.len()).expect("a process has fewer than 2^32 descriptors");
         self.places.push(Place { life: 0, socket: None });
         index
+    }
+}
+
+impl Place {
+    /// The slot of this place, if the mind may still speak of the socket in it.
+    fn known_slot(&self, index: u32) -> Option<Slot> {
+        let socket = self.socket.as_ref()?;
+        matches!(socket.stage, Stage::Lobby | Stage::Home).then_some(Slot { index, life: self.life })
     }
 }
 
@@ -182,6 +194,18 @@ mod tests {
         assert_eq!(first.index, second.index);
         assert!(sockets.find(first).is_none());
         assert!(sockets.find(second).is_some());
+    }
+
+    #[test]
+    fn a_name_that_is_given_again_in_the_same_turn_still_means_both_until_the_turn_ends() {
+        let mut sockets = Sockets::default();
+        let old = ConnId { index: 0, generation: 1 };
+        let new = ConnId { index: 0, generation: 2 };
+        let first = sockets.insert(some_fd(), old);
+        let second = sockets.insert(some_fd(), new);
+        assert_eq!((sockets.slot_of(old), sockets.slot_of(new)), (Some(first), Some(second)));
+        sockets.remove(first);
+        assert_eq!((sockets.slot_of(old), sockets.slot_of(new)), (None, Some(second)));
     }
 
     #[test]
