@@ -90,7 +90,7 @@ pub(crate) struct Play<'w> {
 impl Play<'_> {
     /// Notes a line of the transcript; only the newest ones are kept.
     pub(crate) fn log(&mut self, text: &str) {
-        const LINES_MAX: usize = 200;
+        const LINES_MAX: usize = 60;
         if self.transcript.len() == LINES_MAX {
             self.transcript.pop_front();
         }

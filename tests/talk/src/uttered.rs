@@ -73,6 +73,25 @@ pub struct Terms {
     pub method: Option<Vec<u8>>,
 }
 
+impl Terms {
+    /// Those of a CONNECT that says nothing more than its version.
+    #[must_use]
+    pub fn of_version(version: Version) -> Self {
+        Self {
+            version,
+            is_unknown_level: false,
+            clean: true,
+            client_id: Vec::new(),
+            receive_maximum: if version == Version::V5 { usize::from(u16::MAX) } else { usize::MAX },
+            packet_bytes_max: usize::MAX,
+            topic_alias_max: 0,
+            wants_problems: true,
+            wants_response: false,
+            method: None,
+        }
+    }
+}
+
 /// Takes whole packets off the front of `stream`. An unreadable one empties it and ends the list.
 pub fn take_packets(stream: &mut Vec<u8>, version: Version) -> Vec<Uttered> {
     let mut out = Vec::new();
@@ -85,6 +104,10 @@ pub fn take_packets(stream: &mut Vec<u8>, version: Version) -> Vec<Uttered> {
             }
             Ok(_) => return out,
             Err(_) => {
+                // A CONNECT with a length that is none is still a CONNECT to be refused.
+                if stream[0] >> 4 == Kind::Connect.number() {
+                    out.push(Uttered::Connect(Terms::of_version(version)));
+                }
                 stream.clear();
                 return out;
             }
@@ -105,7 +128,7 @@ fn read(frame: &[u8], version: Version) -> Option<Uttered> {
     let mut cursor = Cursor { rest: &frame[header..] };
     let is_fifth = version == Version::V5;
     Some(match kind {
-        Kind::Connect => Uttered::Connect(terms(&mut cursor)?),
+        Kind::Connect => Uttered::Connect(terms(&mut cursor, version)),
         Kind::Publish => {
             let qos = frame[0] >> 1 & 3;
             cursor.field()?;
@@ -134,35 +157,30 @@ fn read(frame: &[u8], version: Version) -> Option<Uttered> {
     })
 }
 
-fn terms(cursor: &mut Cursor<'_>) -> Option<Terms> {
+/// The terms of a CONNECT, as far as it can be read.
+fn terms(cursor: &mut Cursor<'_>, version: Version) -> Terms {
+    let mut terms = Terms::of_version(version);
+    let _unreadable = read_terms(cursor, &mut terms);
+    terms
+}
+
+fn read_terms(cursor: &mut Cursor<'_>, terms: &mut Terms) -> Option<()> {
     cursor.field()?;
     let level = cursor.byte()? & 0x7f;
-    let flags = cursor.byte()?;
-    cursor.two()?;
     let version = match level {
         0..=3 => Version::V31,
         4 => Version::V311,
         _ => Version::V5, // Levels above 5 are answered in the form of 5.0, or with a 3.x code.
     };
-    let mut terms = Terms {
-        version,
-        is_unknown_level: level > 5,
-        clean: flags & 2 != 0,
-        client_id: Vec::new(),
-        receive_maximum: usize::from(u16::MAX),
-        packet_bytes_max: usize::MAX,
-        topic_alias_max: 0,
-        wants_problems: true,
-        wants_response: false,
-        method: None,
-    };
+    *terms = Terms::of_version(version);
+    terms.is_unknown_level = level > 5;
+    terms.clean = cursor.byte()? & 2 != 0;
+    cursor.two()?;
     if version == Version::V5 {
-        read_properties(&mut terms, cursor.section()?)?;
-    } else {
-        terms.receive_maximum = usize::MAX;
+        read_properties(terms, cursor.section()?)?;
     }
     terms.client_id = cursor.field()?.to_vec();
-    Some(terms)
+    Some(())
 }
 
 fn read_properties(terms: &mut Terms, section: &[u8]) -> Option<()> {
@@ -189,7 +207,8 @@ fn read_properties(terms: &mut Terms, section: &[u8]) -> Option<()> {
         };
         match row.name {
             "receive-maximum" => terms.receive_maximum = usize::try_from(number).ok()?,
-            "maximum-packet-size" => terms.packet_bytes_max = usize::try_from(number).ok()?,
+            // Zero is an error that the server must be able to name.
+            "maximum-packet-size" if number > 0 => terms.packet_bytes_max = usize::try_from(number).ok()?,
             "topic-alias-maximum" => terms.topic_alias_max = number,
             "request-problem" => terms.wants_problems = number != 0,
             "request-response" => terms.wants_response = number != 0,

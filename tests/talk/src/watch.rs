@@ -158,7 +158,9 @@ impl Watch {
             _ => self.version, // The version of the CONNECT, or the client's before it.
         };
         let mut heard = hear::hear(frame, version)?;
-        let Some(terms) = self.terms.clone() else {
+        let is_begun = self.said.first().is_some_and(|first| first >> 4 == Kind::Connect.number());
+        let terms = self.terms.clone().or_else(|| is_begun.then(|| Terms::of_version(self.version)));
+        let Some(terms) = terms else {
             return breach("MQTT-3.2.0-1", format!("{} before any CONNECT was sent", heard.kind.word()));
         };
         if frame.len() > terms.packet_bytes_max {
