@@ -199,3 +199,95 @@ fn milliseconds(value: f64, option: &str) -> Result<u64, Failure> {
 fn at_least_one<T: PartialOrd + From<u8>>(value: T, option: &str) -> Result<T, Failure> {
     if value < T::from(1) { Err(Failure::Usage(format!("{option} must be at least 1"))) } else { Ok(value) }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::options::{Command, Options};
+
+    fn planned(line: &str) -> Result<Plan, Failure> {
+        match Options::try_parse_from(line.split(' ')).expect("the options are understood").command {
+            Command::Pairs(options) => pairs(&options),
+            Command::FanIn(options) => fan_in(&options),
+            Command::FanOut(options) => fan_out(&options),
+            Command::Idle(options) => idle(&options).map(|plan| plan.load),
+            other => panic!("no plan for {other:?}"),
+        }
+    }
+
+    fn refusal(line: &str) -> String {
+        planned(line).expect_err("the options contradict each other").to_string()
+    }
+
+    #[test]
+    fn emqtt_benchs_letters_mean_what_they_mean_there() {
+        let plan = planned(
+            "ringmq-bench fan-in -h 127.0.0.2 -p 1900 -V 5 -c 30 -R 100 -I 20 -t x/%c -s 99 -q 1 -F 7 -u ann -P pw",
+        )
+        .expect("a lawful command");
+        assert_eq!(plan.ends.broker.to_string(), "127.0.0.2:1900");
+        assert_eq!(plan.ends.version, Version::V5);
+        assert_eq!(plan.ends.connect_gap_ns, 10_000_000);
+        assert_eq!(plan.ends.credentials.user.as_deref(), Some("ann"));
+        assert_eq!(plan.ends.credentials.password.as_deref(), Some("pw"));
+        assert_eq!((plan.topology.publishers, plan.topology.subscribers), (30, 1));
+        assert_eq!(plan.pace, Pace::Open { interval_ns: 20_000_000 });
+        assert_eq!((plan.payload_bytes, plan.inflight), (99, 7));
+        assert_eq!((plan.publish_qos, plan.subscribe_qos), (Qos::AtLeastOnce, Qos::AtLeastOnce));
+    }
+
+    #[test]
+    fn milliseconds_may_have_fractions() {
+        let plan = planned("ringmq-bench pairs -I 2.5 -i 0.5").expect("a lawful command");
+        assert_eq!(plan.pace, Pace::Open { interval_ns: 2_500_000 });
+        assert_eq!(plan.ends.connect_gap_ns, 500_000);
+    }
+
+    #[test]
+    fn without_an_interval_the_loop_is_closed_and_without_a_limit_it_warms_up() {
+        let plan = planned("ringmq-bench pairs").expect("a lawful command");
+        assert_eq!((plan.pace, plan.warmup_ns), (Pace::Closed { window: WINDOW }, 1_000_000_000));
+        assert_eq!(plan.messages_per_publisher, u64::MAX);
+        let plan = planned("ringmq-bench pairs -c 3 -L 100 --duration 0").expect("a lawful command");
+        assert_eq!((plan.messages_per_publisher, plan.warmup_ns), (34, 0));
+    }
+
+    #[test]
+    fn legs_may_differ_in_qos() {
+        let plan = planned("ringmq-bench pairs -q 2 --sub-qos 0").expect("a lawful command");
+        assert_eq!((plan.publish_qos, plan.subscribe_qos), (Qos::ExactlyOnce, Qos::AtMostOnce));
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        assert!(refusal("ringmq-bench pairs -s 7").contains("-s must be 8"));
+        assert!(refusal("ringmq-bench pairs -c 0").contains("at least 1"));
+        assert!(refusal("ringmq-bench pairs -I 0").contains("-I"));
+        assert!(refusal("ringmq-bench pairs --duration 0").contains("-L"));
+        assert!(refusal("ringmq-bench pairs --raw-echo -q 1").contains("-q 0"));
+        assert!(refusal("ringmq-bench fan-in -c 2 --subscribers 3").contains("at most as many"));
+        assert!(refusal("ringmq-bench fan-in --subscribers 3 -t a/%i").contains("%g"));
+        assert!(refusal("ringmq-bench pairs --duration=-1").contains("--duration"));
+        assert!(refusal("ringmq-bench pairs --ifaddr ::1").contains("family"));
+        assert!(refusal("ringmq-bench idle -c 0").contains("at least 1"));
+    }
+
+    #[test]
+    fn an_open_loop_has_no_window_and_a_host_is_not_help() {
+        let refused = |line: &str| Options::try_parse_from(line.split(' ')).is_err();
+        assert!(refused("ringmq-bench pairs -I 5 --window 3"));
+        assert!(refused("ringmq-bench pairs -R 5 -i 3"));
+        assert!(refused("ringmq-bench pairs -h"), "-h wants a host");
+    }
+
+    #[test]
+    fn idle_connections_subscribe_only_when_told_to() {
+        let quiet =
+            planned("ringmq-bench idle -c 10 --ifaddr 127.0.0.2,127.0.0.3").expect("a lawful command");
+        assert_eq!((quiet.topic, quiet.ends.sources.len()), (None, 2));
+        let plan = planned("ringmq-bench idle -t a/%i -q 1").expect("a lawful command");
+        assert_eq!((plan.topic.as_deref(), plan.subscribe_qos), (Some("a/%i"), Qos::AtLeastOnce));
+    }
+}

@@ -59,7 +59,7 @@ pub(crate) struct ThreadUse {
 }
 
 /// Everything about one run with traffic.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct RunReport {
     /// The load in words.
     pub(crate) load: String,
@@ -168,6 +168,34 @@ impl fmt::Display for Percentiles {
     }
 }
 
+/// Waiting for a core for more than this share of the time spoils the figures.
+const DISTURBED: f64 = 0.05;
+
+impl RunReport {
+    /// The largest share of the time that a generator thread was ready but had no core.
+    pub(crate) fn generator_waited(&self) -> f64 {
+        self.generator.iter().map(|thread| thread.cores_waited_for).fold(0.0, f64::max)
+    }
+
+    /// Time that the broker's threads were ready but had no core, over elapsed time; may exceed 1 for many threads.
+    pub(crate) fn broker_waited(&self) -> f64 {
+        self.broker.as_ref().map_or(0.0, |broker| broker.cores_waited_for)
+    }
+
+    fn write_disturbance(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (generator, broker) = (self.generator_waited(), self.broker_waited());
+        if generator.max(broker) > DISTURBED {
+            writeln!(
+                f,
+                "waited     for a core that somebody else held: broker {:.0} %, generator {:.0} % of the time",
+                broker * 100.0,
+                generator * 100.0
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for RunReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "load       {}", self.load)?;
@@ -201,6 +229,7 @@ impl fmt::Display for RunReport {
         for (thread, used) in self.generator.iter().enumerate() {
             writeln!(f, "generator  thread {thread}: {:.0} % of a core", used.cores * 100.0)?;
         }
+        self.write_disturbance(f)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "note       {note}"))
     }
 }

@@ -28,7 +28,9 @@ fn write(text: &mut String, comparison: &Comparison) -> std::fmt::Result {
         text,
         "Medians of {rounds} interleaved rounds of {duration_s} s after {warmup_s} s of warm-up, least and most in \
          parentheses. Every run starts the broker afresh on processor {broker_cpu:?}; the generator is on processor \
-         {load_cpu:?}. CPU is the broker process's user and system time per delivered message.\n"
+         {load_cpu:?}. CPU is the broker process's user and system time per delivered message. \
+         *Waited* is the time that threads were ready but had no core: of several threads on one core some always wait, \
+         one thread waits only when something else runs there.\n"
     )?;
     writeln!(
         text,
@@ -53,8 +55,8 @@ fn write_load(text: &mut String, comparison: &Comparison, load: &LoadFacts) -> s
     writeln!(text, "\n## {}: {}\n\n`ringmq-bench {}`\n", load.letter, load.title, load.arguments)?;
     writeln!(
         text,
-        "| target | CPU us per message | messages/s | p50 / p99 / p99.9 us | lost, duplicated, reordered | broker \
-         core | generator core |\n|---|---|---|---|---|---|---|"
+        "| target | CPU us per message | messages/s | p50 / p99 / p99.9 us | lost, duplicated, reordered | broker / \
+         generator core | broker / generator waited |\n|---|---|---|---|---|---|---|"
     )?;
     for target in &comparison.targets {
         write_row(text, comparison, &load.letter, &target.name)?;
@@ -80,7 +82,7 @@ fn write_row(text: &mut String, comparison: &Comparison, load: &str, target: &st
     let cpu = spread(cpu_us).map_or_else(|| "unknown".to_owned(), |spread| show(spread, 3));
     writeln!(
         text,
-        "| {target} | {cpu} | {} | {:.0} / {:.0} / {:.0} | {}, {}, {} | {:.0} % | {:.0} % |",
+        "| {target} | {cpu} | {} | {:.0} / {:.0} / {:.0} | {}, {}, {} | {:.0} / {:.0} % | {:.0} / {:.0} % |",
         show(rate, 0),
         median(|report| Some(report.latency.p50_us)),
         median(|report| Some(report.latency.p99_us)),
@@ -90,6 +92,8 @@ fn write_row(text: &mut String, comparison: &Comparison, load: &str, target: &st
         sum(|report| report.reordered),
         100.0 * median(|report| report.broker.as_ref().map(|broker| broker.cores)),
         100.0 * median(|report| report.generator.iter().map(|thread| thread.cores).reduce(f64::max)),
+        100.0 * median(|report| Some(report.broker_waited())),
+        100.0 * median(|report| Some(report.generator_waited())),
     )
 }
 
@@ -139,4 +143,86 @@ fn cpu_us(report: &RunReport) -> Option<f64> {
 fn show(spread: Spread, decimals: usize) -> String {
     let Spread { median, least, most } = spread;
     format!("{median:.decimals$} ({least:.decimals$} to {most:.decimals$})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::{Measurement, TargetFacts};
+    use super::super::load::Goal;
+    use super::super::machine::Machine;
+    use super::*;
+    use crate::report::BrokerUse;
+
+    fn report(cpu_ns_per_message: f64, lost: u64) -> RunReport {
+        let broker = BrokerUse {
+            pid: 1,
+            name: "x".into(),
+            cpu_ns_per_message,
+            user_share: 0.5,
+            cores: 1.0,
+            cores_waited_for: 0.0,
+            resident_bytes: 0,
+        };
+        RunReport {
+            received_per_s: 1e9 / cpu_ns_per_message,
+            lost,
+            broker: Some(broker),
+            ..RunReport::default()
+        }
+    }
+
+    fn comparison(rounds: &[(f64, f64)]) -> Comparison {
+        let measured = |(round, &(ours, theirs)): (u32, &(f64, f64))| {
+            [("ringmq", ours), ("nats", theirs)].map(|(target, cpu_ns)| Measurement {
+                load: "B".into(),
+                target: target.into(),
+                round,
+                outcome: Ok(report(cpu_ns, 1)),
+            })
+        };
+        let named = |name: &str| TargetFacts { name: name.into(), command: name.into(), version: "1".into() };
+        Comparison {
+            machine: Machine::read(),
+            broker_cpu: vec![0],
+            load_cpu: vec![1],
+            duration_s: 5.0,
+            warmup_s: 1.0,
+            rounds: 3,
+            loads: vec![LoadFacts {
+                letter: "B".into(),
+                title: "pairs".into(),
+                arguments: "pairs".into(),
+                goal: Some(Goal { against: "nats", at_most: 1.2 }),
+            }],
+            targets: vec![named("ringmq"), named("nats")],
+            skipped: vec![],
+            measurements: (1..).zip(rounds).flat_map(measured).collect(),
+        }
+    }
+
+    #[test]
+    fn rows_hold_medians_with_their_range_and_all_losses() {
+        let text = markdown(&comparison(&[(500.0, 600.0), (700.0, 600.0), (600.0, 600.0)]));
+        assert!(text.contains("| ringmq | 0.600 (0.500 to 0.700) |"), "{text}");
+        assert!(text.contains("| 3, 0, 0 |"), "{text}");
+    }
+
+    #[test]
+    fn a_goal_is_judged_by_the_median_of_the_rounds_ratios() {
+        let reached = markdown(&comparison(&[(600.0, 600.0), (1_200.0, 600.0), (600.0, 600.0)]));
+        assert!(reached.contains(
+            "ringmq uses 1.00 (1.00 to 2.00) of nats's CPU per message; at most 1.2 is the goal: reached."
+        ));
+        let missed = markdown(&comparison(&[(1_200.0, 600.0)]));
+        assert!(missed.contains("goal: missed."), "{missed}");
+    }
+
+    #[test]
+    fn a_target_that_failed_every_time_is_in_the_table_with_its_reason() {
+        let mut comparison = comparison(&[(600.0, 600.0)]);
+        comparison.measurements[1].outcome = Err("it fell | over".into());
+        let text = markdown(&comparison);
+        assert!(text.contains("| nats | failed: it fell   over |"), "{text}");
+        assert!(!text.contains("is the goal"), "{text}");
+    }
 }

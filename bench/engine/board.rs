@@ -116,10 +116,10 @@ impl Board {
         self.ring_all();
     }
 
-    /// Begins the traffic; open-loop schedules count from `start_ns`.
-    pub(crate) fn start(&self, start_ns: u64) {
+    /// Begins the traffic in `phase`; open-loop schedules count from `start_ns`.
+    pub(crate) fn start(&self, start_ns: u64, phase: Phase) {
         self.start_ns.store(start_ns, Ordering::Release);
-        self.enter(Phase::Warmup);
+        self.enter(phase);
     }
 
     /// When the traffic began.

@@ -47,6 +47,8 @@ pub(crate) enum Departure {
     Closed,
     /// The broker sent what is not MQTT.
     Malformed,
+    /// The broker sent a packet larger than any of this run.
+    TooLarge,
     /// The socket failed.
     Socket(Errno),
 }
@@ -61,6 +63,7 @@ impl fmt::Display for Departure {
             Self::QosTooHigh(qos) => write!(f, "the broker accepts only QoS {qos} and below"),
             Self::Disconnected(reason) => write!(f, "the broker disconnected the client with {reason:#04x}"),
             Self::Closed => write!(f, "the broker closed the connection"),
+            Self::TooLarge => write!(f, "the broker sent a packet larger than any of this run"),
             Self::Malformed => write!(f, "the broker sent bytes that are not MQTT"),
             Self::Socket(errno) => write!(f, "{errno}"),
         }
@@ -155,6 +158,9 @@ impl Connection {
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Departure> {
         let Some(socket) = &self.socket else { return Ok(None) };
         let carried = self.carry.len();
+        if carried == buffer.len() {
+            return Err(Departure::TooLarge);
+        }
         buffer[..carried].copy_from_slice(&self.carry);
         match rustix::net::recv(socket, &mut buffer[carried..], RecvFlags::empty()) {
             Ok((0, _)) => Err(Departure::Closed),

@@ -307,3 +307,177 @@ fn windows(plan: &Plan, thread: u32) -> Vec<Option<Window>> {
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are lawful constants")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Scan, Template, Version, scan};
+    use crate::engine::connection::Duties;
+    use crate::engine::plan::tests::plan;
+    use crate::engine::topology::Shape;
+    use crate::ledger::Track;
+
+    const SENT: u64 = 100;
+
+    struct Thread {
+        crew: Crew,
+        subscriber: Connection,
+        publisher: Connection,
+    }
+
+    /// One publisher that has sent `SENT` messages and one subscriber, on one thread.
+    fn thread(qos: Qos) -> Thread {
+        let plan = Arc::new(Plan { publish_qos: qos, ..plan(Shape::Pairs, [1, 1]) });
+        let board = Arc::new(Board::new(plan.topology).expect("a doorbell can be made"));
+        board.set_sent(0, SENT);
+        let mut crew = Crew::new(Arc::clone(&plan), board, 0);
+        crew.subscribers.push(Subscriber::new(&plan, 0));
+        crew.publishers.push(Publisher::new(&plan, 0, 1));
+        let seated = |publisher, subscriber| {
+            let mut connection = Connection::seated(0, Duties { publisher, subscriber });
+            connection.stage = Stage::Greeting;
+            connection
+        };
+        Thread { crew, subscriber: seated(None, Some(0)), publisher: seated(Some(0), None) }
+    }
+
+    fn take(crew: &mut Crew, connection: &mut Connection, mut bytes: &[u8]) -> Result<(), Departure> {
+        while let Scan::Whole(frame) = scan(bytes) {
+            crew.take(connection, &frame, 1_000)?;
+            bytes = &bytes[frame.length..];
+        }
+        assert!(bytes.is_empty(), "tests feed whole packets");
+        Ok(())
+    }
+
+    fn message(qos: Qos, publisher: u32, sequence: u32) -> Vec<u8> {
+        let mut out = vec![];
+        let packet_id = (qos > Qos::AtMostOnce).then_some(7);
+        let stamp = Stamp { sequence, publisher, intended_ns: Some(400) };
+        Template::new(Version::V4, "bench/pair/0", qos, 16).append(&stamp, packet_id, &mut out);
+        out
+    }
+
+    fn lost(track: &Track) -> u64 {
+        track.lost(SENT)
+    }
+
+    #[test]
+    fn dropped_repeated_and_swapped_messages_are_told_apart() {
+        let Thread { mut crew, mut subscriber, .. } = thread(Qos::AtMostOnce);
+        for sequence in [0, 1, 3, 2, 3, 5, 5] {
+            let bytes = message(Qos::AtMostOnce, 0, sequence);
+            take(&mut crew, &mut subscriber, &bytes).expect("a lawful PUBLISH");
+        }
+        assert_eq!(crew.tally, Tally { received: 5, reordered: 1, duplicated: 2, foreign: 0 });
+        assert_eq!(lost(&crew.subscribers[0].tracks[0]), SENT - 5);
+        assert_eq!(crew.latency.len(), 5);
+        assert_eq!(crew.latency.max(), 600);
+    }
+
+    #[test]
+    fn messages_of_strangers_are_foreign() {
+        let Thread { mut crew, mut subscriber, .. } = thread(Qos::AtMostOnce);
+        let unsent = u32::try_from(SENT).expect("a small number");
+        for bytes in [message(Qos::AtMostOnce, 9, 0), message(Qos::AtMostOnce, 0, unsent)] {
+            take(&mut crew, &mut subscriber, &bytes).expect("a lawful PUBLISH");
+        }
+        take(&mut crew, &mut subscriber, b"\x30\x05\x00\x01ahi").expect("a lawful PUBLISH");
+        assert_eq!(crew.tally, Tally { foreign: 3, ..Tally::default() });
+    }
+
+    #[test]
+    fn an_arrival_lets_its_publisher_go_on() {
+        let Thread { mut crew, mut subscriber, .. } = thread(Qos::AtMostOnce);
+        take(&mut crew, &mut subscriber, &message(Qos::AtMostOnce, 0, 0)).expect("a lawful PUBLISH");
+        take(&mut crew, &mut subscriber, &message(Qos::AtMostOnce, 0, 1)).expect("a lawful PUBLISH");
+        assert_eq!(crew.ready, [0], "once, however many arrived");
+        assert_eq!(crew.board.done(0), 2);
+    }
+
+    #[test]
+    fn a_window_that_does_not_move_is_reopened_at_the_second_look() {
+        let mut crew = thread(Qos::AtMostOnce).crew;
+        let mut marks = vec![];
+        assert_eq!(crew.forgive_stalled(&mut marks), 0);
+        assert_eq!(crew.forgive_stalled(&mut marks), 1);
+        assert_eq!(crew.board.done(0), SENT);
+        assert_eq!(crew.forgive_stalled(&mut marks), 0);
+    }
+
+    #[test]
+    fn each_qos_gets_its_answer() {
+        let Thread { mut crew, mut subscriber, .. } = thread(Qos::ExactlyOnce);
+        take(&mut crew, &mut subscriber, &message(Qos::AtLeastOnce, 0, 0)).expect("a lawful PUBLISH");
+        take(&mut crew, &mut subscriber, &message(Qos::ExactlyOnce, 0, 1)).expect("a lawful PUBLISH");
+        take(&mut crew, &mut subscriber, &[0x62, 2, 0, 7]).expect("a lawful PUBREL");
+        assert_eq!(subscriber.outbox, [0x40, 2, 0, 7, 0x50, 2, 0, 7, 0x70, 2, 0, 7]);
+    }
+
+    #[test]
+    fn a_qos_2_publisher_releases_and_is_free_again() {
+        let Thread { mut crew, mut publisher, .. } = thread(Qos::ExactlyOnce);
+        let inflight = crew.publishers[0].inflight.as_mut().expect("QoS 2 has packet ids");
+        let (room, packet_id) = (inflight.room(), inflight.reserve());
+        assert_eq!(packet_id, Some(1));
+        take(&mut crew, &mut publisher, &[0x50, 2, 0, 1, 0x70, 2, 0, 1]).expect("lawful answers");
+        assert_eq!(publisher.outbox, [0x62, 2, 0, 1]);
+        assert_eq!(crew.publishers[0].inflight.as_ref().map(crate::flow::Inflight::room), Some(room));
+        assert_eq!((crew.refused, crew.unexpected), (0, 0));
+    }
+
+    #[test]
+    fn refusing_and_surplus_acknowledgements_are_counted() {
+        let Thread { mut crew, mut publisher, .. } = thread(Qos::AtLeastOnce);
+        crew.publishers[0].inflight.as_mut().and_then(crate::flow::Inflight::reserve);
+        take(&mut crew, &mut publisher, &[0x40, 3, 0, 1, 0x97, 0x40, 2, 0, 9]).expect("lawful answers");
+        assert_eq!((crew.refused, crew.unexpected), (1, 1));
+    }
+
+    #[test]
+    fn a_subscriber_subscribes_after_connack_and_is_ready_after_suback() {
+        let Thread { mut crew, mut subscriber, mut publisher } = thread(Qos::AtMostOnce);
+        take(&mut crew, &mut subscriber, &[0x20, 2, 0, 0]).expect("a welcome");
+        assert_eq!(subscriber.outbox, b"\x82\x11\x00\x01\x00\x0cbench/pair/0\x00");
+        assert_eq!(subscriber.stage, Stage::Subscribing);
+        take(&mut crew, &mut subscriber, &[0x90, 3, 0, 1, 0]).expect("a grant");
+        assert_eq!(subscriber.stage, Stage::Ready);
+        take(&mut crew, &mut publisher, &[0x20, 2, 0, 0]).expect("a welcome");
+        assert_eq!(publisher.stage, Stage::Ready);
+    }
+
+    #[test]
+    fn refusals_and_nonsense_end_the_client_with_their_reason() {
+        let ended = |bytes: &[u8], stage| {
+            let Thread { mut crew, mut subscriber, .. } = thread(Qos::AtMostOnce);
+            subscriber.stage = stage;
+            take(&mut crew, &mut subscriber, bytes).err()
+        };
+        assert_eq!(ended(&[0x20, 2, 0, 5], Stage::Greeting), Some(Departure::Refused(5)));
+        assert_eq!(
+            ended(&[0x90, 3, 0, 1, 0x80], Stage::Subscribing),
+            Some(Departure::SubscriptionRefused(0x80))
+        );
+        assert_eq!(ended(&[0xe0, 1, 0x8b], Stage::Ready), Some(Departure::Disconnected(0x8b)));
+        assert_eq!(ended(&[0x20, 2, 0, 0], Stage::Ready), Some(Departure::Malformed));
+        assert_eq!(ended(&[0x36, 3, 0, 1, b'a'], Stage::Ready), Some(Departure::Malformed));
+        assert_eq!(ended(&[0x10, 0], Stage::Ready), Some(Departure::Malformed));
+    }
+
+    #[test]
+    fn the_brokers_announced_limits_are_kept() {
+        let plan = plan(Shape::Pairs, [1, 1]);
+        let ends = crate::engine::Ends { version: Version::V5, ..plan.ends.clone() };
+        let plan = Arc::new(Plan { publish_qos: Qos::ExactlyOnce, ends, ..plan });
+        let board = Arc::new(Board::new(plan.topology).expect("a doorbell can be made"));
+        let mut crew = Crew::new(Arc::clone(&plan), board, 0);
+        crew.publishers.push(Publisher::new(&plan, 0, 0));
+        let mut publisher = Connection::seated(0, Duties { publisher: Some(0), subscriber: None });
+        publisher.stage = Stage::Greeting;
+        take(&mut crew, &mut publisher, &[0x20, 6, 0, 0, 3, 0x21, 0, 3]).expect("a welcome");
+        assert_eq!(crew.publishers[0].inflight.as_ref().map(crate::flow::Inflight::room), Some(3));
+        publisher.stage = Stage::Greeting;
+        let refused = take(&mut crew, &mut publisher, &[0x20, 5, 0, 0, 2, 0x24, 1]);
+        assert_eq!(refused, Err(Departure::QosTooHigh(1)));
+    }
+}

@@ -101,3 +101,45 @@ impl Ends {
         format!("{}-p{number}", self.prefix)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::engine::topology::Shape;
+
+    /// A small closed loop without end, for tests to change.
+    pub(crate) fn plan(shape: Shape, [publishers, subscribers]: [u32; 2]) -> Plan {
+        Plan {
+            ends: Ends {
+                broker: SocketAddr::from(([127, 0, 0, 1], 0)),
+                sources: vec![],
+                version: Version::V4,
+                credentials: Credentials::default(),
+                keep_alive_s: 0,
+                prefix: "test".into(),
+                connect_gap_ns: 0,
+                processors: vec![],
+            },
+            topology: Topology { shape, publishers, subscribers, threads: 1 },
+            topic: Some("bench/pair/%i".into()),
+            payload_bytes: 16,
+            publish_qos: Qos::AtMostOnce,
+            subscribe_qos: Qos::AtMostOnce,
+            pace: Pace::Closed { window: 8 },
+            inflight: 4,
+            batch: 4,
+            warmup_ns: 0,
+            duration_ns: 0,
+            messages_per_publisher: u64::MAX,
+            stall_ns: 1_000_000_000,
+            patience_s: 60,
+            broker_pid: None,
+        }
+    }
+
+    #[test]
+    fn clients_of_both_kinds_have_ids_of_their_own() {
+        let ends = plan(Shape::Pairs, [1, 1]).ends;
+        assert_eq!((ends.subscriber_id(3), ends.publisher_id(3)), ("test-s3".into(), "test-p3".into()));
+    }
+}

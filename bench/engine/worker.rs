@@ -126,6 +126,8 @@ impl Worker {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         self.board.counters[place(u64::from(self.thread))].thread_id.store(kernel_thread_id(), Relaxed);
         loop {
+            self.wait(&mut events)?;
+            // Behind the wait: the bell that woke us was rung for this phase, and the counters posted below belong to it.
             let phase = self.board.phase();
             if phase != self.phase {
                 self.enter(phase);
@@ -133,7 +135,6 @@ impl Worker {
             if phase == Phase::Stop {
                 return Ok(self.finish());
             }
-            self.wait(&mut events)?;
             for event in events.drain(..) {
                 self.take_event(event);
             }

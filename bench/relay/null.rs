@@ -87,6 +87,9 @@ impl NullRelay {
         }
         let mut inbound = std::mem::take(&mut self.inbound);
         let carried = client.carry.len();
+        if inbound.len() < 2 * carried {
+            inbound.resize(4 * carried, 0);
+        }
         inbound[..carried].copy_from_slice(&client.carry);
         client.carry.clear();
         let result = match client.peer.receive(&mut inbound[carried..]) {
