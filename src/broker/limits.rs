@@ -88,7 +88,7 @@ impl Default for Limits {
             client_id_bytes_max: 65_535,
             subscriptions_per_client_max: 10_000,
             receive_maximum: 1_024,
-            inflight_max: 65_535,
+            inflight_max: 4_096,
             inflight_3x_max: 64,
             queue_messages_max: 1_000,
             queue_bytes_max: 16_777_216,

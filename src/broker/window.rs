@@ -19,6 +19,9 @@ use crate::change::MessageCopy;
 /// Above this many slots, a sparse window moves its oldest open message aside.
 const SPARSE_LEN: usize = 1_024;
 
+/// Packet ids that there are.
+const ID_COUNT: usize = 65_535;
+
 #[derive(Debug)]
 enum Slot {
     Free,
@@ -89,16 +92,13 @@ impl Window {
 
     /// Whether one more PUBLISH may be sent under a Receive Maximum of `maximum`.
     pub fn has_room(&self, maximum: u16) -> bool {
-        self.on_link < maximum && self.waiting == 0 && self.slots.len() < 65_535 - self.aside.len()
+        self.on_link < maximum && self.waiting == 0 && self.open < 65_535
     }
 
     /// Opens an id for a message; the caller has asked [`Window::has_room`].
     pub fn open_id(&mut self, sent: MessageCopy) -> PacketId {
         self.thin_out();
-        while self.aside.contains_key(&self.id_at(self.slots.len())) {
-            self.slots.push_back(Slot::Free);
-        }
-        let id = self.id_at(self.slots.len());
+        let id = self.free_id();
         self.open += 1;
         self.on_link += 1;
         self.bytes += sent.message.cost_bytes();
@@ -106,12 +106,26 @@ impl Window {
         PacketId::new(id).expect("ids run from 1 to 65,535")
     }
 
+    /// The next free id; every id up to it has a slot then.
+    fn free_id(&mut self) -> u16 {
+        loop {
+            if self.slots.len() == ID_COUNT {
+                self.set_first_aside();
+            }
+            let id = self.id_at(self.slots.len());
+            if !self.aside.contains_key(&id) {
+                return id;
+            }
+            self.slots.push_back(Slot::Free);
+        }
+    }
+
     /// Opens the id under which a message was sent before a restart; ids come in the order in which they were opened.
     pub fn restore(&mut self, id: PacketId, sent: MessageCopy) {
         if self.slots.is_empty() {
             self.first = id.get();
         }
-        while self.id_at(self.slots.len()) != id.get() {
+        while self.free_id() != id.get() {
             self.slots.push_back(Slot::Free);
         }
         self.open += 1;
@@ -180,7 +194,7 @@ impl Window {
     }
 
     /// What to send again on a new connection under `maximum`, oldest first; call again when acknowledgements made
-    /// room. `releases` asks for the PUBRELs too, which need no quota and are sent once.
+    /// room. `releases` asks for the PUBRELs too, which wait for no quota and are sent once.
     pub fn resend(&mut self, maximum: u16, releases: bool, out: &mut Vec<Resend>) {
         let mut aside: Vec<(u64, u16)> = self.aside.iter().map(|(id, (order, _))| (*order, *id)).collect();
         aside.sort_unstable();
@@ -197,7 +211,13 @@ impl Window {
                     self.on_link += 1;
                     self.waiting -= 1;
                 }
-                Slot::Released { .. } if releases => out.push(Resend::Release(id)),
+                // The standard does not say whether a repeated PUBREL takes quota; the receiver still has the message
+                // under its hands, so it is counted.
+                Slot::Released { on_link } if releases => {
+                    *on_link = true;
+                    out.push(Resend::Release(id));
+                    self.on_link += 1;
+                }
                 Slot::Free | Slot::Published { .. } | Slot::Released { .. } => {}
             }
         }
@@ -224,10 +244,7 @@ impl Window {
         self.on_link -= u16::from(on_link);
         self.waiting -= u32::from(waiting);
         if self.aside.remove(&id.get()).is_none() {
-            while let Some(Slot::Free) = self.slots.front() {
-                self.slots.pop_front();
-                self.first = add(self.first, 1);
-            }
+            self.drop_leading_free();
         }
         Settled::Done
     }
@@ -235,18 +252,24 @@ impl Window {
     /// Moves the oldest open message aside while the array is long and mostly free.
     fn thin_out(&mut self) {
         let open_here = stdx::widen(self.open) - self.aside.len();
-        if self.slots.len() < SPARSE_LEN || open_here * 4 > self.slots.len() {
-            return;
+        if self.slots.len() >= SPARSE_LEN && open_here * 4 <= self.slots.len() {
+            self.set_first_aside();
+            self.drop_leading_free();
         }
-        while let Some(slot) = self.slots.pop_front() {
-            let id = self.first;
-            self.first = add(self.first, 1);
-            if !matches!(slot, Slot::Free) {
-                self.aside.insert(id, (self.aside_next, slot));
-                self.aside_next += 1;
-                break;
-            }
+    }
+
+    /// Shortens the array by its first slot; a message in it is kept aside.
+    fn set_first_aside(&mut self) {
+        let id = self.first;
+        let Some(slot) = self.slots.pop_front() else { return };
+        self.first = add(id, 1);
+        if !matches!(slot, Slot::Free) {
+            self.aside.insert(id, (self.aside_next, slot));
+            self.aside_next += 1;
         }
+    }
+
+    fn drop_leading_free(&mut self) {
         while let Some(Slot::Free) = self.slots.front() {
             self.slots.pop_front();
             self.first = add(self.first, 1);
@@ -270,7 +293,7 @@ impl Window {
 
 /// The id `count` places after `id`, skipping zero.
 fn add(id: u16, count: usize) -> u16 {
-    let zero_based = (usize::from(id) - 1 + count) % 65_535;
+    let zero_based = (usize::from(id) - 1 + count) % ID_COUNT;
     u16::try_from(zero_based + 1).expect("below 65,536")
 }
 
@@ -329,10 +352,17 @@ mod tests {
             assert_eq!(window.open_id(sent(QoS::AtLeastOnce)).get(), expected);
         }
         assert!(!window.has_room(u16::MAX));
-        assert_eq!(window.puback(id(500)), Settled::Done);
-        assert_eq!(window.puback(id(1)), Settled::Done);
-        assert!(window.has_room(u16::MAX));
-        assert_eq!(window.open_id(sent(QoS::AtLeastOnce)).get(), 1);
+        for freed in [40_000, 1, 65_535] {
+            assert_eq!(window.puback(id(freed)), Settled::Done);
+            assert!(window.has_room(u16::MAX));
+            assert_eq!(window.open_id(sent(QoS::AtLeastOnce)).get(), freed);
+            assert!(!window.has_room(u16::MAX));
+        }
+        window.link_lost();
+        let mut out = Vec::new();
+        window.resend(u16::MAX, true, &mut out);
+        let Some(Resend::Publish(last, _)) = out.last() else { panic!("all are sent again") };
+        assert_eq!((out.len(), last.get()), (65_535, 65_535), "the newest comes last");
     }
 
     #[test]
@@ -365,7 +395,7 @@ mod tests {
         out.clear();
         assert_eq!(window.pubcomp(ids[1]), Settled::Done);
         window.resend(1, false, &mut out);
-        assert!(out.is_empty(), "a settled PUBREL of an earlier connection gives no quota");
+        assert!(out.is_empty(), "the first message still takes the only place");
         assert_eq!(window.pubrec(ids[0], true), Settled::Done);
         window.resend(1, false, &mut out);
         assert!(matches!(&out[..], [Resend::Publish(a, _)] if *a == ids[2]));
