@@ -1,0 +1,30 @@
+//! The whole broker in one thread from one seed, judged by an independent model.
+//!
+//! Why: what goes wrong in a broker of many cores goes wrong between events: a takeover while a batch is late, a SUBACK
+//! that overtakes the interest it promises, a window that closes during a replay. Here every order of events is one
+//! seed, a million of them cost minutes, and each can be played again.
+//!
+//! Invariants:
+//! - One seed, one run, bit for bit.
+//! - Nothing here is part of the broker, and the oracle shares no code with it.
+
+mod client;
+mod dice;
+mod message;
+mod mutant;
+mod oracle;
+mod plan;
+mod rig;
+mod run;
+mod topic;
+mod trace;
+mod wire;
+mod world;
+
+pub use dice::Dice;
+pub use mutant::Mutant;
+pub use oracle::{Rule, Violation};
+pub use rig::{ClientEnd, Place, Rig, Socket, Yield};
+pub use run::{Outcome, run, run_spoken, run_with};
+pub use topic::{matches, split_share};
+pub use trace::Trace;
