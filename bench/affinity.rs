@@ -58,3 +58,10 @@ pub(crate) fn allow_files(files: u64) -> Result<(), Failure> {
         ))
     })
 }
+
+/// Makes room for as many open files as this process may ask for; servers cannot know how many clients will come.
+pub(crate) fn allow_most_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // What the kernel refuses shows later as connections that are not accepted.
+    let _refused = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

@@ -16,6 +16,7 @@ use std::net::{SocketAddr, TcpListener};
 pub(crate) use echo::Echo;
 pub(crate) use null::NullRelay;
 
+use crate::affinity;
 use crate::failure::Failure;
 
 /// Opens `address` for either server.
@@ -42,6 +43,7 @@ pub(crate) fn serve_null(listener: TcpListener) -> Result<(), Failure> {
 }
 
 fn announce(listener: &TcpListener) -> Result<(), Failure> {
+    affinity::allow_most_files();
     let address = listener.local_addr().map_err(|source| Failure::os("reading our own address", source))?;
     println!("listening on {address}");
     Ok(())
