@@ -14,7 +14,6 @@ use std::os::fd::AsFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use thiserror::Error;
 
-use crate::bell::Bell;
 use crate::ring::{Depth, Event, Inbound, Ring, Slot, Urge, missing_operations};
 
 /// What the kernel lacks.
@@ -59,9 +58,8 @@ impl Facts {
 }
 
 fn try_everything() -> Result<(), (Step, io::Error)> {
-    let bell = Bell::new().map_err(|failure| (Step::Ring, failure))?;
     let depth = Depth { submissions: 8, completions: 16, buffers: 2, buffer_bytes: 64 };
-    let mut ring = Ring::new(depth, bell.fd()).map_err(|failure| (Step::Ring, failure))?;
+    let mut ring = Ring::new(depth).map_err(|failure| (Step::Ring, failure))?;
     let missing = missing_operations().map_err(|failure| (Step::Ring, failure))?;
     if !missing.is_empty() {
         return Err((Step::Operations, io::Error::other(missing.join(", "))));

@@ -169,7 +169,7 @@ impl Seat {
 
     async fn drive<M: Mind>(self, make_mind: impl FnOnce(CoreId, Instant) -> M) -> io::Result<()> {
         let Seat { end, doors, stopper, clock, depth, habits, ready } = self;
-        let ring = Ring::new(depth, end.bell().fd())?;
+        let ring = Ring::new(depth)?;
         let mind = make_mind(end.core(), clock.now());
         let driver = Driver::new(mind, Equipment { ring, mesh: end, doors, control: stopper.control, clock, habits });
         // Nobody listens any more only if another core has failed, and then this one is stopped too.

@@ -17,6 +17,9 @@ mod rules;
 mod sections;
 mod setting;
 
+#[cfg(test)]
+mod tests;
+
 pub use complaint::{Complaint, Place};
 pub use overrides::{Sources, load};
 pub use render::default_file;

@@ -40,7 +40,10 @@ fn write_section<'a, T: 'a>(text: &mut String, head: &str, keys: impl Iterator<I
     text.push('\n');
     text.push_str(head);
     text.push('\n');
-    for key in keys {
+    for (place, key) in keys.enumerate() {
+        if place > 0 {
+            text.push('\n');
+        }
         for line in key.doc {
             let _ = writeln!(text, "#{line}");
         }

@@ -1,10 +1,12 @@
 //! The loop around the turn: when to go on, when to let others run, when to sleep.
 //!
-//! Why not let glommio schedule turns: one of its scheduler rounds costs three to four system calls, one of ours costs
-//! one. So the loop runs by itself while there is work, and goes through glommio only to sleep, or once a millisecond.
+//! Why two kinds of sleep: one of glommio's scheduler rounds costs three to four system calls and a memory barrier on all
+//! cores, a wait in our own ring costs one call. So a core that runs out of work first naps in the ring, where traffic
+//! of any rate finds it, and hands itself over to glommio only when nothing came for [`NAP`]; glommio's other tasks, if
+//! there are any, wait no longer than that.
 //!
 //! Invariants:
-//! - Before sleeping, a core says so and then takes one more full turn; whatever is done for it afterwards rings.
+//! - Before sleeping, a core says so and then looks round once more; whatever is done for it afterwards rings.
 //! - A core that sleeps without a deadline is woken by a completion, by a neighbour or by the wish to stop.
 
 use std::future::{Future, poll_fn};
@@ -18,30 +20,35 @@ use std::time::Duration;
 
 use glommio::io::BufferedFile;
 use glommio::timer::Timer;
+use rustix::event::{EventfdFlags, eventfd};
 use stdx::{Instant, Span};
 
 use super::turn::{Driver, Found};
 use crate::mind::Mind;
-use crate::ring::{Urge, doorbell_file};
+use crate::ring::{Urge, alarm_file};
 
 /// How long the loop keeps the core for itself.
-const YIELD_SPAN: Span = Span::from_ms(1);
+const YIELD_SPAN: Span = Span::from_ms(5);
+/// How long a core waits in its ring before it sleeps through glommio.
+const NAP: Duration = Duration::from_millis(5);
 
 /// Runs a core until it has ended gracefully, or until the kernel refuses the ring.
 pub(crate) async fn run<M: Mind>(mut driver: Driver<M>) -> io::Result<()> {
-    let mut bed = Bed::new(&driver)?;
+    let mut bed = Bed::new(&mut driver)?;
     let mut idle_rounds = 0;
     let mut yielded_at = driver.clock.now();
     while !driver.is_finished() {
-        if driver.turn(Urge::IfNeeded)? == Found::Something {
+        if driver.turn()? == Found::Something {
             idle_rounds = 0;
             yielded_at = yield_if_due(&driver, yielded_at).await;
         } else if idle_rounds < driver.habits.spin_rounds {
             idle_rounds += 1;
             spin_loop();
         } else {
-            sleep(&mut driver, &mut bed).await?;
-            yielded_at = driver.clock.now();
+            driver.mesh.bell().lie_down();
+            let rested = rest(&mut driver, &mut bed).await;
+            driver.mesh.bell().get_up();
+            rested?;
         }
     }
     Ok(())
@@ -56,47 +63,56 @@ async fn yield_if_due<M: Mind>(driver: &Driver<M>, yielded_at: Instant) -> Insta
     now
 }
 
-async fn sleep<M: Mind>(driver: &mut Driver<M>, bed: &mut Bed) -> io::Result<()> {
-    driver.mesh.bell().lie_down();
+/// Sleeps until there is something to do. The bell says already that the core sleeps.
+async fn rest<M: Mind>(driver: &mut Driver<M>, bed: &mut Bed) -> io::Result<()> {
+    if driver.is_restless() {
+        return Ok(());
+    }
+    let left = driver.time_left();
+    driver.ring.wait(left.map_or(NAP, |left| left.min(NAP)))?;
+    let left = driver.time_left();
+    if driver.is_restless() || left == Some(Duration::ZERO) {
+        return Ok(());
+    }
     driver.ring.watch();
-    let found = driver.turn(Urge::Always);
-    let restless = driver.ring.is_stirring() || driver.mesh.bell().has_mail();
-    let slept = match found {
-        Ok(Found::Nothing) if !restless && !driver.is_finished() => bed.sleep(driver.nap()).await,
-        Ok(_) => Ok(()),
-        Err(failure) => Err(failure),
-    };
+    let entered = driver.ring.enter(Urge::Always);
+    let slept = if driver.is_restless() { Ok(()) } else { bed.sleep(left).await };
     driver.ring.unwatch();
-    driver.mesh.bell().get_up();
-    slept
+    entered.and(slept)
 }
 
 impl<M: Mind> Driver<M> {
+    /// Whether something must be done that no completion will announce any more.
+    fn is_restless(&mut self) -> bool {
+        self.ring.has_events() || self.mesh.bell().has_mail() || self.must_heed_stop() || self.is_finished()
+    }
+
     /// How long the core may sleep; `None` is until somebody rings.
-    fn nap(&self) -> Option<Duration> {
+    fn time_left(&self) -> Option<Duration> {
         let now = self.clock.now();
         self.next_deadline().map(|deadline| Duration::from_nanos(deadline.since(now).ns()))
     }
 }
 
-/// Where a core sleeps: glommio awaits the bell's eventfd for it.
+/// Where a core sleeps: glommio awaits an eventfd that the ring's completions ring.
 struct Bed {
-    bell: Rc<BufferedFile>,
+    alarm: Rc<BufferedFile>,
     rung: Option<Pin<Box<dyn Future<Output = io::Result<()>>>>>,
 }
 
 impl Bed {
-    fn new<M: Mind>(driver: &Driver<M>) -> io::Result<Self> {
-        let eventfd = driver.mesh.bell().fd().as_fd().try_clone_to_owned()?;
-        Ok(Self { bell: Rc::new(doorbell_file(eventfd)), rung: None })
+    fn new<M: Mind>(driver: &mut Driver<M>) -> io::Result<Self> {
+        let alarm = eventfd(0, EventfdFlags::CLOEXEC)?;
+        driver.ring.set_alarm(alarm.as_fd())?;
+        Ok(Self { alarm: Rc::new(alarm_file(alarm)), rung: None })
     }
 
-    /// Sleeps until the bell is rung or `nap` is over.
-    async fn sleep(&mut self, nap: Option<Duration>) -> io::Result<()> {
+    /// Sleeps until the alarm rings or `left` is over.
+    async fn sleep(&mut self, left: Option<Duration>) -> io::Result<()> {
         // One read stays pending over many sleeps. A read that was dropped could still be alive in the kernel when the
         // next one starts, and swallow the ring that the next one waits for.
-        let rung = self.rung.get_or_insert_with(|| Box::pin(await_ring(self.bell.clone())));
-        let mut timer = nap.map(Timer::new);
+        let rung = self.rung.get_or_insert_with(|| Box::pin(await_ring(self.alarm.clone())));
+        let mut timer = left.map(Timer::new);
         let outcome = poll_fn(|context| {
             if let Poll::Ready(outcome) = rung.as_mut().poll(context) {
                 return Poll::Ready(Some(outcome));
@@ -110,6 +126,6 @@ impl Bed {
     }
 }
 
-async fn await_ring(bell: Rc<BufferedFile>) -> io::Result<()> {
-    bell.read_at(0, 8).await.map(drop).map_err(io::Error::from)
+async fn await_ring(alarm: Rc<BufferedFile>) -> io::Result<()> {
+    alarm.read_at(0, 8).await.map(drop).map_err(io::Error::from)
 }

@@ -122,13 +122,14 @@ impl<M: Mind> Driver<M> {
             clock,
             habits,
         };
+        driver.listen_to_bell(false);
         driver.open_doors();
         driver
     }
 
     /// One turn. An error means that the kernel refuses the ring, and the core cannot go on.
-    pub(super) fn turn(&mut self, urge: Urge) -> io::Result<Found> {
-        self.ring.enter(urge)?;
+    pub(super) fn turn(&mut self) -> io::Result<Found> {
+        self.ring.enter(Urge::IfNeeded)?;
         let now = self.clock.now();
         let told = self.take_in(now);
         let waiting = self.mesh.send_all_waiting();
@@ -169,8 +170,13 @@ impl<M: Mind> Driver<M> {
         if told { Found::Something } else { Found::Nothing }
     }
 
+    /// Whether the end was asked for and has not begun here.
+    pub(super) fn must_heed_stop(&self) -> bool {
+        self.ending.deadline.is_none() && self.ending.control.must_stop()
+    }
+
     fn heed_stop(&mut self, now: Instant) -> bool {
-        if self.ending.deadline.is_some() || !self.ending.control.must_stop() {
+        if !self.must_heed_stop() {
             return false;
         }
         self.ending.deadline = Some(now + self.habits.shutdown_grace);
@@ -188,10 +194,17 @@ impl<M: Mind> Driver<M> {
                 Event::Received { slot, inbound, armed } => self.on_received(now, slot, inbound, armed),
                 Event::Sent { slot, outcome } => self.on_sent(now, slot, outcome),
                 Event::Accepted { door, outcome, armed } => self.on_accepted(now, door, outcome, armed),
+                Event::Rung { armed } => self.listen_to_bell(armed),
             }
         }
         self.desk.events = events;
         any
+    }
+
+    fn listen_to_bell(&mut self, armed: bool) {
+        if !armed {
+            self.ring.listen_to(self.mesh.bell().fd());
+        }
     }
 
     fn read_freight(&mut self, now: Instant) -> bool {

@@ -20,7 +20,7 @@ pub(super) fn accepted(number: RawFd) -> OwnedFd {
 }
 
 /// Wraps an eventfd so that glommio can await it.
-pub(crate) fn doorbell_file(eventfd: OwnedFd) -> BufferedFile {
+pub(crate) fn alarm_file(eventfd: OwnedFd) -> BufferedFile {
     // SAFETY: the number leaves its owner in the same expression, and glommio closes it when the file is dropped.
     unsafe { BufferedFile::from_raw_fd(eventfd.into_raw_fd()) }
 }

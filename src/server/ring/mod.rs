@@ -12,6 +12,6 @@ mod handover;
 mod uring;
 
 pub(crate) use buffers::Chunk;
-pub(crate) use handover::doorbell_file;
+pub(crate) use handover::alarm_file;
 pub use uring::Depth;
 pub(crate) use uring::{Event, Inbound, Ring, Slot, Urge, missing_operations};

@@ -15,6 +15,7 @@ use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
+use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
@@ -57,6 +58,8 @@ pub(crate) enum Event {
     Accepted { door: u32, outcome: io::Result<OwnedFd>, armed: bool },
     /// A connection received something; unless `armed`, nothing more will come until the next receive is asked for.
     Received { slot: Slot, inbound: Inbound, armed: bool },
+    /// The bell was rung; unless `armed`, it must be listened to again.
+    Rung { armed: bool },
     /// A send ended; its buffer waits in [`Ring::reclaim`].
     Sent { slot: Slot, outcome: Result<usize, rustix::io::Errno> },
 }
@@ -102,9 +105,8 @@ struct Send {
 }
 
 impl Ring {
-    /// Makes a ring on the calling thread. `doorbell` is an eventfd that will count completions while the ring is
-    /// watched.
-    pub(crate) fn new(depth: Depth, doorbell: BorrowedFd<'_>) -> io::Result<Self> {
+    /// Makes a ring on the calling thread.
+    pub(crate) fn new(depth: Depth) -> io::Result<Self> {
         let uring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -116,7 +118,7 @@ impl Ring {
             .dontfork()
             .build(depth.submissions)?;
         let buffers = Buffers::new(depth.buffers, depth.buffer_bytes);
-        let mut ring = Self {
+        let ring = Self {
             uring: ManuallyDrop::new(uring),
             buffers: ManuallyDrop::new(buffers),
             sends: ManuallyDrop::new(Vec::new()),
@@ -125,9 +127,20 @@ impl Ring {
             one_thread: PhantomData,
         };
         ring.buffers.register(&ring.uring.submitter())?;
-        ring.uring.submitter().register_eventfd(doorbell.as_raw_fd())?;
-        ring.unwatch();
         Ok(ring)
+    }
+
+    /// Names the eventfd that completions ring while the ring is watched.
+    pub(crate) fn set_alarm(&mut self, alarm: BorrowedFd<'_>) -> io::Result<()> {
+        self.unwatch();
+        self.uring.submitter().register_eventfd(alarm.as_raw_fd())
+    }
+
+    /// Reports each write to an eventfd, which nobody needs to read.
+    pub(crate) fn listen_to(&mut self, bell: BorrowedFd<'_>) {
+        let readable = u32::try_from(libc::POLLIN).expect("a small constant");
+        let entry = opcode::PollAdd::new(fd(bell), readable).multi(true).build();
+        self.launch(entry.user_data(Token { kind: BELL, slot: door_slot(0) }.pack()));
     }
 
     /// Accepts connections on a listening socket until told otherwise.
@@ -232,17 +245,18 @@ impl Ring {
         self.enter_kernel(queued, EnterFlags::GETEVENTS)
     }
 
+    /// Submits everything asked for and waits for one completion, but not longer than `span`.
+    pub(crate) fn wait(&mut self, span: Duration) -> io::Result<()> {
+        self.buffers.publish();
+        self.flush_backlog();
+        let span = Timespec::from(span);
+        let waited = self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&span));
+        tolerate(waited)
+    }
+
     /// Whether completions can be read without a system call.
     pub(crate) fn has_events(&mut self) -> bool {
         !self.uring.completion().is_empty()
-    }
-
-    /// Whether the kernel has something for us, or we for it.
-    pub(crate) fn is_stirring(&mut self) -> bool {
-        let queue = self.uring.submission();
-        let pending = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();
-        drop(queue);
-        pending || self.has_events()
     }
 
     /// Moves up to `count_max` events into `events`.
@@ -262,11 +276,6 @@ impl Ring {
     /// Keeps completions from ringing the doorbell: we are awake.
     pub(crate) fn unwatch(&mut self) {
         self.uring.completion().disable_eventfd();
-    }
-
-    /// Operations whose last completion has not been read.
-    pub(crate) fn flights(&self) -> u32 {
-        self.flights
     }
 
     fn launch(&mut self, entry: squeue::Entry) {
@@ -310,11 +319,7 @@ impl Ring {
         let queued = u32::try_from(queued).expect("the queue has at most 32,768 entries");
         // SAFETY: no argument structure is passed, and `queued` is the number of entries that were pushed.
         let entered = unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, flags.bits(), None) };
-        match entered.map_err(|error| (error.raw_os_error(), error)) {
-            // A signal, or no memory or no room in the completion queue just now: the next turn tries again.
-            Ok(_) | Err((Some(libc::EINTR | libc::EAGAIN | libc::EBUSY), _)) => Ok(()),
-            Err((_, error)) => Err(error),
-        }
+        tolerate(entered)
     }
 
     /// Cancels everything and reads completions until nothing is in flight. Returns whether it worked within a second.
@@ -324,10 +329,9 @@ impl Ring {
         self.push(everything.user_data(Token { kind: CANCEL, slot: door_slot(0) }.pack()));
         let mut events = Vec::new();
         for _ in 0..ROUNDS_MAX {
-            self.flush_backlog();
-            let pause = Timespec::new().nsec(10_000_000);
-            // A failure (the pause is over, a signal) is no reason to stop counting.
-            let _ = self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&pause));
+            if self.wait(Duration::from_millis(10)).is_err() {
+                return false;
+            }
             self.collect(&mut events, usize::MAX);
             events.clear();
             if self.flights == 0 {
@@ -360,11 +364,21 @@ pub(crate) fn missing_operations() -> io::Result<Vec<&'static str>> {
         (opcode::RecvMulti::CODE, "RECV"),
         (opcode::Send::CODE, "SEND"),
         (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
+        (opcode::PollAdd::CODE, "POLL_ADD"),
     ];
     let ring = IoUring::new(1)?;
     let mut known = Probe::new();
     ring.submitter().register_probe(&mut known)?;
     Ok(used.into_iter().filter(|(code, _)| !known.is_supported(*code)).map(|(_, name)| name).collect())
+}
+
+/// Lets pass what is no failure: the time was over, a signal came, or there was no memory or no room in the completion
+/// queue just now, and the next turn tries again.
+fn tolerate(entered: io::Result<usize>) -> io::Result<()> {
+    match entered.map_err(|error| (error.raw_os_error(), error)) {
+        Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY), _)) => Ok(()),
+        Err((_, error)) => Err(error),
+    }
 }
 
 /// Turns completions into events.
@@ -388,6 +402,7 @@ impl Decoder<'_> {
             events.push(match token.kind {
                 ACCEPT => Event::Accepted { door: slot.index, outcome: accepted(&completion), armed },
                 RECEIVE => Event::Received { slot, inbound: received(self.buffers, &completion), armed },
+                BELL => Event::Rung { armed },
                 SEND => {
                     self.sends[place(slot)].in_flight = false;
                     Event::Sent { slot, outcome: taken(&completion) }
@@ -432,6 +447,7 @@ const ACCEPT: u64 = 1;
 const RECEIVE: u64 = 2;
 const SEND: u64 = 3;
 const CANCEL: u64 = 4;
+const BELL: u64 = 5;
 
 const LIFE_BITS: u32 = 24;
 const LIFE_MASK: u64 = (1 << LIFE_BITS) - 1;

@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - A host that is dropped has stopped, and all its cores have ended.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

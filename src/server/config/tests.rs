@@ -1,0 +1,215 @@
+//! The configuration as its user meets it: files, variables, complaints.
+//!
+//! Invariants:
+//! - Complaints are compared as the lines that are printed.
+
+use std::path::{Path, PathBuf};
+
+use super::file::read_text;
+use super::rules::check;
+use super::{Complaint, Config, LogFormat, Sources, default_file, load};
+use crate::cores::Cores;
+
+const DIALECTS: [&str; 2] = ["plain", "thingsboard"];
+
+/// Reads `text` as the file `x.toml` and returns what is wrong with it.
+fn complaints(text: &str) -> Vec<String> {
+    read(text).1
+}
+
+fn read(text: &str) -> (Config, Vec<String>) {
+    let mut config = Config::default();
+    let mut complaints = Vec::new();
+    read_text(Path::new("x.toml"), text, &mut config, &mut complaints);
+    if complaints.is_empty() {
+        check(&config, &DIALECTS, &mut complaints);
+    }
+    (config, complaints.iter().map(Complaint::to_string).collect())
+}
+
+fn sources(variables: &[(&str, &str)]) -> Sources {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Sources { variables: variables.iter().map(owned).collect(), dialects: DIALECTS.to_vec(), ..Sources::default() }
+}
+
+fn refused(sources: &Sources) -> Vec<String> {
+    load(sources).unwrap_err().iter().map(Complaint::to_string).collect()
+}
+
+fn repository_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/ringmq.toml")
+}
+
+#[test]
+fn the_default_file_is_what_the_program_does_without_a_file() {
+    let written = std::fs::read_to_string(repository_file()).unwrap();
+    let remedy = "refresh it: cargo run -p server --example default_config > config/ringmq.toml";
+    assert!(written == default_file(), "config/ringmq.toml is stale; {remedy}");
+    let (config, complaints) = read(&written);
+    assert_eq!(complaints, [""; 0]);
+    let unplaced = |mut config: Config| {
+        config.listener.iter_mut().for_each(|listener| listener.place = super::Place::Default);
+        format!("{config:?}")
+    };
+    assert_eq!(unplaced(config), unplaced(Config::default()));
+}
+
+#[test]
+fn every_key_of_the_default_file_can_be_changed() {
+    let changed = default_file()
+        .replace("cores = \"all\"", "cores = \"0,2-3\"")
+        .replace("packet_bytes_max = 1_048_576", "packet_bytes_max = 0x10000")
+        .replace("retain_available = true", "retain_available = false")
+        .replace("format = \"text\"", "format = \"json\"")
+        .replace("bind = \"127.0.0.1:1883\"", "bind = \"[::1]:1884\"");
+    let (config, complaints) = read(&changed);
+    assert_eq!(complaints, [""; 0]);
+    assert_eq!(config.server.cores, Cores::List(vec![0, 2, 3]));
+    assert_eq!(config.limits.packet_bytes_max, 65_536);
+    assert!(!config.limits.retain_available);
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.listener[0].bind, "[::1]:1884".parse().unwrap());
+}
+
+#[test]
+fn unknown_keys_are_refused_with_place_and_guess() {
+    let rows = [
+        (
+            "[limits]\n  packet_byte_max = 5\n",
+            "x.toml:2:3: unknown key `packet_byte_max` in [limits]; did you mean `packet_bytes_max`?",
+        ),
+        ("[server]\nzzz = 1", "x.toml:2:1: unknown key `zzz` in [server]"),
+        ("[log]\nqos_max = 1", "x.toml:2:1: unknown key `qos_max` in [log]; it belongs into [limits]"),
+        ("[limit]\nqos_max = 1", "x.toml:1:2: unknown section [limit]; did you mean `limits`?"),
+        ("qos_max = 1", "x.toml:1:1: `qos_max` belongs into section [limits]"),
+        ("bind = \"x\"", "x.toml:1:1: `bind` belongs into section [[listener]]"),
+        ("flavour = 1", "x.toml:1:1: unknown key `flavour` outside of all sections"),
+        ("[[listener]]\nbimd = \"x\"", "x.toml:2:1: unknown key `bimd` in [[listener]]; did you mean `bind`?"),
+    ];
+    for (text, complaint) in rows {
+        assert_eq!(complaints(text), [complaint], "{text}");
+    }
+}
+
+#[test]
+fn bad_values_are_refused_with_what_was_wanted() {
+    let rows = [
+        ("[limits]\nqos_max = 3", "x.toml:2:11: `qos_max` wants a number from 0 to 2, not 3"),
+        ("[limits]\nqos_max = -1", "x.toml:2:11: `qos_max` wants a number from 0 to 255, not -1"),
+        ("[limits]\nqos_max = \"2\"", "x.toml:2:11: `qos_max` wants an integer, not a string"),
+        ("[limits]\nqos_max = 1.5", "x.toml:2:11: `qos_max` wants an integer, not a number with a fraction"),
+        ("[limits]\nretain_available = 1", "x.toml:2:20: `retain_available` wants true or false, not an integer"),
+        (
+            "# ä\n[log]\nlevel = \"wran\"",
+            "x.toml:3:9: `level` wants one of \"error\" \"warn\" \"info\" \"debug\", not `wran`; did you mean `warn`?",
+        ),
+        (
+            "[[listener]]\nbind = \"localhost\"",
+            "x.toml:2:8: `bind` wants an IP address and a port such as 127.0.0.1:1883 or [::1]:1883, not `localhost`",
+        ),
+        (
+            "[server]\ncores = \"two\"",
+            "x.toml:2:9: `cores` `two` is neither `all`, nor a number, nor a list such as `0,2-3`",
+        ),
+        ("[listener]\nbind = \"127.0.0.1:1\"", "x.toml:1:2: a listener begins with [[listener]], in double brackets"),
+        ("limits = 5", "x.toml:1:1: `limits` is a section: write [limits]"),
+    ];
+    for (text, complaint) in rows {
+        assert_eq!(complaints(text), [complaint], "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_refused_at_the_place() {
+    let told = complaints("[limits]\nqos_max = = 1\n");
+    assert!(told[0].starts_with("x.toml:2:11: "), "{told:?}");
+    let told = complaints("[log]\nlevel = \"info\"\nlevel = \"warn\"\n");
+    assert_eq!(told, ["x.toml:3:1: duplicate key"]);
+}
+
+#[test]
+fn all_complaints_are_told_at_once() {
+    assert_eq!(complaints("[limits]\nqos_max = 9\nnonsense = 1\n[lag]\n").len(), 3);
+}
+
+#[test]
+fn strangers_reach_a_listener_only_if_that_is_meant() {
+    let told = complaints("[[listener]]\nbind = \"0.0.0.0:1883\"");
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("x.toml:2:8: 0.0.0.0:1883 can be reached by others"), "{told:?}");
+    assert!(told[0].contains("`allow_anonymous = true`"), "{told:?}");
+    for bind in ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        assert_eq!(complaints(&format!("[[listener]]\nbind = \"{bind}\"")), [""; 0], "{bind}");
+    }
+    assert_eq!(complaints("[[listener]]\nbind = \"0.0.0.0:1883\"\nallow_anonymous = true"), [""; 0]);
+    let told = complaints("[[listener]]\nallow_anonymous = false");
+    assert_eq!(told, ["x.toml:1:1: nobody could connect to 127.0.0.1:1883: there is no authentication yet"]);
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused() {
+    let rows = [
+        ("listener = []", "configuration: there is no [[listener]], so nobody could connect"),
+        (
+            "[limits]\nout_bytes_high = 2048\nout_bytes_max = 1024",
+            "configuration: limits.out_bytes_high (2048) must not be above limits.out_bytes_max (1024)",
+        ),
+        ("[[listener]]\n[[listener]]", "x.toml:2:1: two listeners have the address 127.0.0.1:1883"),
+        ("[[listener]]\ndialect = \"thingsbord\"", "x.toml:1:1: unknown dialect `thingsbord`; did you mean `thingsboard`?"),
+    ];
+    for (text, complaint) in rows {
+        assert_eq!(complaints(text), [complaint], "{text}");
+    }
+}
+
+#[test]
+fn variables_win_over_the_file_and_flags_over_variables() {
+    let variables = [
+        ("RINGMQ_LIMITS_QOS_MAX", "1"),
+        ("RINGMQ_SERVER_CORES", "2"),
+        ("RINGMQ_LOG_FORMAT", "json"),
+        ("RINGMQ_LISTENER_BIND", "127.0.0.1:7"),
+        ("RINGMQ_LISTENER_ALLOW_ANONYMOUS", "true"),
+    ];
+    let config = load(&Sources { file: Some(repository_file()), ..sources(&variables) }).unwrap();
+    assert_eq!((config.limits.qos_max, config.log.format), (1, LogFormat::Json));
+    assert_eq!(config.server.cores, Cores::Count(2));
+    assert_eq!((config.listener[0].bind, config.listener[0].allow_anonymous), ("127.0.0.1:7".parse().unwrap(), Some(true)));
+
+    let listen = vec!["0.0.0.0:8".parse().unwrap(), "127.0.0.1:9".parse().unwrap()];
+    let config = load(&Sources { listen, cores: Some(Cores::Count(1)), ..sources(&variables) }).unwrap();
+    assert_eq!(config.server.cores, Cores::Count(1));
+    assert_eq!(config.listener.iter().map(|listener| listener.bind.port()).collect::<Vec<_>>(), [8, 9]);
+}
+
+#[test]
+fn wrong_variables_are_refused_and_those_of_other_programs_are_not() {
+    let told = refused(&sources(&[
+        ("RINGMQ_LIMITS_QOS_MAX", "two"),
+        ("RINGMQ_LIMITS_QUS_MAX", "2"),
+        ("RINGMQ_LISTENER_BINT", "127.0.0.1:7"),
+        ("RINGMQ_PORT", "tcp://10.0.0.1:1883"),
+        ("RINGMQ_SERVICE_HOST", "10.0.0.1"),
+        ("HOME", "/root"),
+    ]));
+    assert_eq!(
+        told,
+        [
+            "environment variable RINGMQ_LIMITS_QOS_MAX: wants an integer, not `two`",
+            "environment variable RINGMQ_LIMITS_QUS_MAX: there is no such key; did you mean `RINGMQ_LIMITS_QOS_MAX`?",
+            "environment variable RINGMQ_LISTENER_BINT: there is no such key; did you mean `RINGMQ_LISTENER_BIND`?",
+        ]
+    );
+}
+
+#[test]
+fn strangers_are_kept_out_on_the_command_line_too() {
+    let told = refused(&Sources { listen: vec!["0.0.0.0:1883".parse().unwrap()], ..sources(&[]) });
+    assert!(told[0].starts_with("--listen: 0.0.0.0:1883 can be reached by others"), "{told:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let told = refused(&Sources { file: Some("/nowhere/x.toml".into()), ..sources(&[]) });
+    assert_eq!(told, ["/nowhere/x.toml: cannot be read: No such file or directory (os error 2)"]);
+}
