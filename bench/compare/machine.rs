@@ -24,6 +24,8 @@ pub(crate) struct Machine {
     pub(crate) governor: String,
     /// Clock source.
     pub(crate) clock: String,
+    /// Congestion control of TCP, which also works on loopback.
+    pub(crate) congestion_control: String,
     /// Memory.
     pub(crate) memory: String,
     /// Load averages over 1, 5 and 15 minutes: other work on the machine spoils figures.
@@ -42,6 +44,7 @@ impl Machine {
             processors,
             governor: line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             clock: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            congestion_control: line("/proc/sys/net/ipv4/tcp_congestion_control"),
             memory: value("/proc/meminfo", "MemTotal"),
             load_average: line("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" "),
             date: date(),

@@ -34,13 +34,14 @@ fn write(text: &mut String, comparison: &Comparison) -> std::fmt::Result {
     )?;
     writeln!(
         text,
-        "Machine: {}, {} processors, {}, kernel {}, governor {}, clock {}; load average before the first run {}.\n",
+        "Machine: {}, {} processors, {}, kernel {}, governor {}, clock {}, TCP {}; load average before the first run {}.\n",
         machine.processor,
         machine.processors,
         machine.memory,
         machine.kernel,
         machine.governor,
         machine.clock,
+        machine.congestion_control,
         machine.load_average,
     )?;
     writeln!(text, "| target | version | command |\n|---|---|---|")?;
