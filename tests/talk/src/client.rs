@@ -120,7 +120,8 @@ impl Client {
                 Event::Packet(heard) if self.is_auto_ack => auto_ack(heard),
                 _ => None, // Nothing that a client answers by itself.
             };
-            let is_hidden = answer.is_some() && matches!(&event, Event::Packet(heard) if heard.kind == Kind::PubRel);
+            let is_hidden =
+                answer.is_some() && matches!(&event, Event::Packet(heard) if heard.kind == Kind::PubRel);
             if let Some(answer) = answer {
                 self.watch.note_said(&answer, ledgers);
                 answers.push(answer);

@@ -58,7 +58,8 @@ pub fn binary() -> Option<PathBuf> {
     }
     let target = home().join("../../target");
     let candidates = ["debug", "fast", "release"].map(|profile| target.join(profile).join("ringmq"));
-    let age = |path: &PathBuf| path.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let age =
+        |path: &PathBuf| path.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     candidates.into_iter().filter(|path| path.is_file()).max_by_key(age)
 }
 

@@ -28,7 +28,13 @@ impl Play<'_> {
         }
     }
 
-    fn request(&mut self, who: &str, kind: Kind, answer_kind: Kind, exchange: &Exchange) -> Result<(), String> {
+    fn request(
+        &mut self,
+        who: &str,
+        kind: Kind,
+        answer_kind: Kind,
+        exchange: &Exchange,
+    ) -> Result<(), String> {
         self.say_packet(who, kind, &exchange.words)?;
         let heard = self.answer(who, answer_kind)?;
         self.fit(who, &[phrase(answer_kind, exchange.answer.as_deref().unwrap_or_default())], &heard)

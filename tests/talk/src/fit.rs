@@ -168,7 +168,9 @@ impl Fit<'_> {
             .ok_or_else(|| format!("{} has no key `{key}` to compare", heard.kind.word()))?;
         self.asked.properties.push(row.id);
         match (row.id, row.shape, word.group.as_ref()) {
-            (USER_PROPERTY, _, Some(pair)) if pair.len() == 2 => self.asked.user_properties.push(pair.clone()),
+            (USER_PROPERTY, _, Some(pair)) if pair.len() == 2 => {
+                self.asked.user_properties.push(pair.clone())
+            }
             (USER_PROPERTY, _, Some(_)) => return Err("up(KEY VALUE)".to_owned()),
             (USER_PROPERTY, _, None) => {
                 let came = heard.property(USER_PROPERTY).map(|_| 1);
@@ -257,7 +259,11 @@ impl Fit<'_> {
         let ids = self.heard.properties.iter().filter(|(id, _)| *id == SUBSCRIPTION_ID);
         let mut came: Vec<u64> = ids.filter_map(|(_, value)| value.number()).collect();
         if asked.len() != came.len() {
-            self.found.push(format!("{} subscription identifiers expected, {} came", asked.len(), came.len()));
+            self.found.push(format!(
+                "{} subscription identifiers expected, {} came",
+                asked.len(),
+                came.len()
+            ));
         }
         for pattern in asked {
             let mut place = None;
@@ -281,7 +287,8 @@ impl Fit<'_> {
         if asked.is_empty() {
             return Ok(());
         }
-        let pairs: Vec<(&[u8], &[u8])> = self.heard.properties.iter().filter_map(|(_, value)| pair_of(value)).collect();
+        let pairs: Vec<(&[u8], &[u8])> =
+            self.heard.properties.iter().filter_map(|(_, value)| pair_of(value)).collect();
         if pairs.len() != asked.len() {
             self.found.push(format!("{} user properties expected, {} came", asked.len(), pairs.len()));
             return Ok(());
@@ -360,7 +367,10 @@ mod tests {
         assert_eq!(found("PUBLISH q1 retain a \"xy\" id=7 expiry=5..9", PUBLISH), Vec::<String>::new());
         assert_eq!(found("PUBLISH q? retain? ~+ expiry=any size=15", PUBLISH), Vec::<String>::new());
         assert_eq!(found("PUBLISH q1 retain a ...", PUBLISH), Vec::<String>::new());
-        assert_eq!(found("PUBLISH q1 retain a", PUBLISH), ["message-expiry came, which the line does not name"]);
+        assert_eq!(
+            found("PUBLISH q1 retain a", PUBLISH),
+            ["message-expiry came, which the line does not name"]
+        );
         assert_eq!(found("PUBLISH q1 a ...", PUBLISH), ["retain came, which the line does not name"]);
         assert_eq!(found("PUBLISH retain a ...", PUBLISH), ["q1 came, which the line does not name"]);
         assert_eq!(found("PUBLISH q1 retain b ...", PUBLISH), ["topic b expected, \"a\" came"]);
@@ -383,15 +393,23 @@ mod tests {
     fn names_are_bound_by_a_match_only() {
         let heard = hear(PUBLISH, Version::V5).unwrap();
         let mut names = Names::default();
-        differences(&phrase("PUBLISH q1 retain b id=@p ...").unwrap(), &heard, Version::V5, &mut names).unwrap();
+        differences(&phrase("PUBLISH q1 retain b id=@p ...").unwrap(), &heard, Version::V5, &mut names)
+            .unwrap();
         assert_eq!(names.bound("p"), None);
-        differences(&phrase("PUBLISH q1 retain a id=@p ...").unwrap(), &heard, Version::V5, &mut names).unwrap();
+        differences(&phrase("PUBLISH q1 retain a id=@p ...").unwrap(), &heard, Version::V5, &mut names)
+            .unwrap();
         assert_eq!(names.bound("p"), Some(&Bound::Number(7)));
     }
 
     #[test]
     fn a_filter_matches_level_by_level() {
-        let rows = [("a/#", "a", true), ("+/b", "/b", true), ("#", "$SYS/x", false), ("a/+", "a", false), ("a", "a/", false)];
+        let rows = [
+            ("a/#", "a", true),
+            ("+/b", "/b", true),
+            ("#", "$SYS/x", false),
+            ("a/+", "a", false),
+            ("a", "a/", false),
+        ];
         for (filter, topic, expected) in rows {
             assert_eq!(filter_matches(filter.as_bytes(), topic.as_bytes()), expected, "{filter} {topic}");
         }

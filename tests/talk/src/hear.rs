@@ -134,7 +134,9 @@ fn connack(reader: &mut Reader<'_>, heard: &mut Heard, version: Version) -> Resu
         return breach("MQTT-3.2.2-6", "Session Present with an error code");
     }
     let is_legal = match version {
-        Version::V5 => matches!(heard.code(), 0 | 0x80..=0x8a | 0x8c | 0x90 | 0x95 | 0x97 | 0x99..=0x9d | 0x9f),
+        Version::V5 => {
+            matches!(heard.code(), 0 | 0x80..=0x8a | 0x8c | 0x90 | 0x95 | 0x97 | 0x99..=0x9d | 0x9f)
+        }
         Version::V31 | Version::V311 => heard.code() <= 5,
     };
     match is_legal {
@@ -184,9 +186,10 @@ fn list(reader: &mut Reader<'_>, heard: &mut Heard, is_fifth: bool) -> Result<()
     }
     for code in &heard.codes {
         let (is_legal, statement) = match (heard.kind, is_fifth) {
-            (Kind::SubAck, true) => {
-                (matches!(code, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91 | 0x97 | 0x9e | 0xa1 | 0xa2), "MQTT-3.9.3-2")
-            }
+            (Kind::SubAck, true) => (
+                matches!(code, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91 | 0x97 | 0x9e | 0xa1 | 0xa2),
+                "MQTT-3.9.3-2",
+            ),
             (Kind::SubAck, false) => (matches!(code, 0..=2 | 0x80), "MQTT-3.9.3-2"),
             _ => (matches!(code, 0 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91), "MQTT-3.11.3-2"), // UNSUBACK.
         };
@@ -285,9 +288,12 @@ impl<'a> Reader<'a> {
             Shape::Var => self.var(row.name)?,
             Shape::Text => return Ok(Held::Bytes(self.text(row.name)?.to_vec())),
             Shape::Binary => return Ok(Held::Bytes(self.binary(row.name)?.to_vec())),
-            Shape::Pair => return Ok(Held::Pair(self.text(row.name)?.to_vec(), self.text(row.name)?.to_vec())),
+            Shape::Pair => {
+                return Ok(Held::Pair(self.text(row.name)?.to_vec(), self.text(row.name)?.to_vec()));
+            }
         };
-        let is_never_zero = matches!(row.name, "receive-maximum" | "maximum-packet-size" | "subscription-id" | "topic-alias");
+        let is_never_zero =
+            matches!(row.name, "receive-maximum" | "maximum-packet-size" | "subscription-id" | "topic-alias");
         if number > row.number_max || (is_never_zero && number == 0) {
             return breach("2.2.2.2", format!("{}={number}", row.name));
         }

@@ -19,12 +19,18 @@ impl Play<'_> {
     }
 
     /// One of several clients hears the packet; the one is bound to `alias`.
-    fn hear_any(&mut self, several: &[String], alias: Option<&str>, expected: &Expected) -> Result<(), String> {
+    fn hear_any(
+        &mut self,
+        several: &[String],
+        alias: Option<&str>,
+        expected: &Expected,
+    ) -> Result<(), String> {
         let Expected::OneOf(phrases) = expected else {
             return Err("several clients can only share a packet".to_owned());
         };
         let lines: Vec<_> = several.iter().filter_map(|who| self.clients.get(who)?.line).collect();
-        let is_silent = |play: &Self| several.iter().all(|who| play.clients.get(who).is_none_or(|c| c.inbox.is_empty()));
+        let is_silent =
+            |play: &Self| several.iter().all(|who| play.clients.get(who).is_none_or(|c| c.inbox.is_empty()));
         while is_silent(self) && self.pump(&lines) {}
         let mut reasons = Vec::new();
         for who in several {
@@ -243,13 +249,17 @@ impl Play<'_> {
                 .expect_packet(who, std::slice::from_ref(phrase))
                 .map_err(|error| format!("packet {nth} of {count}: {error}"))?;
             let text = String::from_utf8_lossy(&heard.payload);
-            let number: u64 = text.parse().map_err(|_| format!("packet {nth}: the payload is no number: {heard}"))?;
+            let number: u64 =
+                text.parse().map_err(|_| format!("packet {nth}: the payload is no number: {heard}"))?;
             let is_next = newest.get(&heard.topic).is_none_or(|last| match is_gapless {
                 true => number == last + 1,
                 false => number > *last,
             });
             if !is_next {
-                return Err(format!("packet {nth}: {number} follows {:?}: {heard}", newest.get(&heard.topic)));
+                return Err(format!(
+                    "packet {nth}: {number} follows {:?}: {heard}",
+                    newest.get(&heard.topic)
+                ));
             }
             newest.insert(heard.topic.clone(), number);
         }
@@ -263,7 +273,8 @@ impl Play<'_> {
         let version = self.version_of(who);
         let mut heard = Vec::new();
         for nth in 1..=phrases.len() {
-            let packet = self.take_packet(who).map_err(|e| format!("packet {nth} of {}: {e}", phrases.len()))?;
+            let packet =
+                self.take_packet(who).map_err(|e| format!("packet {nth} of {}: {e}", phrases.len()))?;
             heard.push(packet);
         }
         let mut taken = vec![false; heard.len()];
@@ -392,9 +403,10 @@ fn would_take(
             heard.kind == Kind::ConnAck && code_matches(codes, heard.code(), version, names)?
         }
         (Expected::OneOf(phrases), Some(heard)) => fitting(phrases, heard, version, names)?.is_ok(),
-        (Expected::Count(_, phrase) | Expected::Some(_, phrase) | Expected::Run { phrase, .. }, Some(heard)) => {
-            differences(phrase, heard, version, names)?.is_empty()
-        }
+        (
+            Expected::Count(_, phrase) | Expected::Some(_, phrase) | Expected::Run { phrase, .. },
+            Some(heard),
+        ) => differences(phrase, heard, version, names)?.is_empty(),
         (Expected::Hex(bytes), Some(heard)) => heard.frame == *bytes,
         (Expected::Unordered, _) => return Err("unordered cannot begin a branch".to_owned()),
         (_, None) => false,

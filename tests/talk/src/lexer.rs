@@ -26,7 +26,8 @@ impl Word {
     /// The text of a bare word: no key, no group, no quote.
     #[must_use]
     pub fn bare(&self) -> Option<&str> {
-        (self.key.is_none() && self.group.is_none() && !self.text.starts_with('"')).then_some(self.text.as_str())
+        (self.key.is_none() && self.group.is_none() && !self.text.starts_with('"'))
+            .then_some(self.text.as_str())
     }
 }
 
@@ -109,7 +110,10 @@ fn word_end(text: &str) -> Result<usize, String> {
 
 fn word(raw: &str, after_comma: bool) -> Result<Word, String> {
     for name in ["will", "up"] {
-        let inner = raw.strip_prefix(name).and_then(|rest| rest.strip_prefix('(')).and_then(|rest| rest.strip_suffix(')'));
+        let inner = raw
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix('('))
+            .and_then(|rest| rest.strip_suffix(')'));
         if let Some(inner) = inner {
             let group = Some(words(inner)?);
             return Ok(Word { key: Some(name.to_owned()), text: inner.to_owned(), group, after_comma });
@@ -136,7 +140,8 @@ pub fn expand(line: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Str
     while let Some(at) = rest.find('{') {
         let (before, behind) = rest.split_at(at);
         out.push_str(before);
-        let Some(end) = behind.find('}').filter(|_| !before.ends_with('\\') && !before.ends_with("\\u")) else {
+        let Some(end) = behind.find('}').filter(|_| !before.ends_with('\\') && !before.ends_with("\\u"))
+        else {
             out.push('{');
             rest = &behind[1..];
             continue;
@@ -154,7 +159,8 @@ fn expanded(inside: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Str
         return lookup(inside).ok_or_else(|| unknown(inside));
     };
     let (name, operator, operand) = (&inside[..at], &inside[at..=at], &inside[at + 1..]);
-    let left: u64 = lookup(name).ok_or_else(|| unknown(name))?.parse().map_err(|_| format!("{name} is no number"))?;
+    let left: u64 =
+        lookup(name).ok_or_else(|| unknown(name))?.parse().map_err(|_| format!("{name} is no number"))?;
     let right: u64 = operand.parse().map_err(|_| format!("{operand} is no number"))?;
     let result = match operator {
         "+" => left.checked_add(right),

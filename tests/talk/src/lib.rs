@@ -8,6 +8,7 @@
 //! - One script, one world, one thread; a run in memory is the same every time.
 
 mod client;
+pub mod conformance;
 pub mod corpus;
 mod exchange;
 mod fit;

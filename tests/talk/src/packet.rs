@@ -253,6 +253,7 @@ pub fn hex(bytes: &[u8]) -> String {
     const SHOWN_BYTES_MAX: usize = 64;
     let shown = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
     let text: Vec<String> = shown.iter().map(|byte| format!("{byte:02x}")).collect();
-    let rest = if shown.len() < bytes.len() { format!(" ... ({} bytes)", bytes.len()) } else { String::new() };
+    let rest =
+        if shown.len() < bytes.len() { format!(" ... ({} bytes)", bytes.len()) } else { String::new() };
     format!("{}{rest}", text.join(" "))
 }

@@ -204,8 +204,8 @@ impl Play<'_> {
                     client.core = Some(number.text.parse().map_err(|_| format!("no core: {}", number.text))?);
                 }
                 version => {
-                    client.version =
-                        Version::from_word(version).ok_or_else(|| format!("a client cannot be `{version}`"))?;
+                    client.version = Version::from_word(version)
+                        .ok_or_else(|| format!("a client cannot be `{version}`"))?;
                 }
             }
         }
@@ -352,7 +352,9 @@ impl Play<'_> {
             let is_empty = arrived.is_empty();
             for (line, what) in arrived {
                 has_come |= wanted.contains(&line);
-                let Some(client) = self.lines.get(&line).and_then(|who| self.clients.get_mut(who)) else { continue };
+                let Some(client) = self.lines.get(&line).and_then(|who| self.clients.get_mut(who)) else {
+                    continue;
+                };
                 for answer in client.take(what, &mut self.ledgers) {
                     self.world.send(line, &answer);
                 }
@@ -391,7 +393,8 @@ impl Play<'_> {
             };
             (is_true, format!("{left} and {right}"))
         } else {
-            let (left, right) = (value::bytes(&left.text, &self.names)?, value::bytes(&right.text, &self.names)?);
+            let (left, right) =
+                (value::bytes(&left.text, &self.names)?, value::bytes(&right.text, &self.names)?);
             let is_true = match operator {
                 "==" => left == right,
                 "!=" => left != right,

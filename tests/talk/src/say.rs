@@ -137,7 +137,11 @@ impl Letter {
 
     fn property_section(&mut self) -> Result<&mut Vec<u8>, String> {
         if self.version != Version::V5 {
-            return Err(format!("{} {} has no properties; guard the line with [v5]", self.version.word(), self.kind.word()));
+            return Err(format!(
+                "{} {} has no properties; guard the line with [v5]",
+                self.version.word(),
+                self.kind.word()
+            ));
         }
         Ok(self.properties.get_or_insert_default())
     }
@@ -284,7 +288,8 @@ fn publish(letter: &mut Letter, words: &[Word], speaker: &mut Speaker<'_>) -> Re
 
 /// The identifier of a new request: as said, or the next one. `id=@name` binds a free name.
 fn request_id(said: Option<&str>, speaker: &mut Speaker<'_>) -> Result<u16, String> {
-    let free_name = said.and_then(|text| text.strip_prefix('@')).filter(|name| speaker.names.bound(name).is_none());
+    let free_name =
+        said.and_then(|text| text.strip_prefix('@')).filter(|name| speaker.names.bound(name).is_none());
     if let (Some(text), None) = (said, free_name) {
         return two(text, speaker.names);
     }
@@ -331,8 +336,8 @@ fn coded(letter: &mut Letter, words: &[Word], speaker: &Speaker<'_>) -> Result<(
             _ => letter.take(word, speaker.names)?,
         }
     }
-    let has_section =
-        letter.properties.as_ref().is_some_and(|section| !section.is_empty()) || letter.property_length.is_some();
+    let has_section = letter.properties.as_ref().is_some_and(|section| !section.is_empty())
+        || letter.property_length.is_some();
     if letter.version != Version::V5 {
         let is_plain = code == 0 && !long;
         return if is_plain { Ok(()) } else { Err(format!("3.x {} has no code", letter.kind.word())) };
@@ -486,7 +491,8 @@ impl Introduction {
                 (Some("prop"), _) => section.extend(value::bytes(&word.text, speaker.names)?),
                 (Some("proplen"), _) => length = Some(length_bytes(&word.text, speaker.names)?),
                 _ if content.take(word, speaker.names)? => {}
-                _ => push_property(&mut section, word, true, speaker.names).map_err(|e| format!("will: {e}"))?,
+                _ => push_property(&mut section, word, true, speaker.names)
+                    .map_err(|e| format!("will: {e}"))?,
             }
         }
         if speaker.version != Version::V5 && !section.is_empty() {

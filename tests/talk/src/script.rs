@@ -146,7 +146,10 @@ fn check_packets(nodes: &[Node]) -> Result<(), (usize, String)> {
             Form::Line(..) => {}
             Form::Repeat(_, _, body) | Form::Each(_, _, body) => check_packets(body)?,
             Form::Either(_) | Form::Unordered(..) => {
-                return Err((node.line, "only packets, repeat and each stand in an unordered block".to_owned()));
+                return Err((
+                    node.line,
+                    "only packets, repeat and each stand in an unordered block".to_owned(),
+                ));
             }
         }
     }
@@ -170,7 +173,9 @@ fn waits(nodes: &[Node]) -> Duration {
             _ => Duration::ZERO,
         },
         Form::Repeat(count, _, body) => waits(body).saturating_mul(count.parse().unwrap_or(1)),
-        Form::Each(_, rows, body) => waits(body).saturating_mul(u32::try_from(rows.len()).unwrap_or(u32::MAX)),
+        Form::Each(_, rows, body) => {
+            waits(body).saturating_mul(u32::try_from(rows.len()).unwrap_or(u32::MAX))
+        }
         Form::Either(branches) => branches.iter().map(|branch| waits(branch)).max().unwrap_or_default(),
         Form::Unordered(..) => Duration::ZERO,
     };
@@ -181,7 +186,10 @@ fn waits(nodes: &[Node]) -> Duration {
 fn significant(text: &str) -> Vec<(usize, String)> {
     let numbered = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     let spoken = numbered.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    spoken.map(|(number, line)| (number, without_comment(line).to_owned())).filter(|(_, l)| !l.is_empty()).collect()
+    spoken
+        .map(|(number, line)| (number, without_comment(line).to_owned()))
+        .filter(|(_, l)| !l.is_empty())
+        .collect()
 }
 
 struct Lines {
@@ -262,11 +270,13 @@ fn each(number: usize, line: &str, lines: &mut Lines) -> Result<Form, Wrong> {
         let rows = values_of(values).map_err(wrong)?.into_iter().map(|value| vec![value]).collect();
         return Ok(Form::Each(names, rows, closed_block(number, lines)?));
     }
-    let names: Vec<String> = line.split_whitespace().skip(1).map(|name| name.trim_end_matches(':').to_owned()).collect();
+    let names: Vec<String> =
+        line.split_whitespace().skip(1).map(|name| name.trim_end_matches(':').to_owned()).collect();
     let mut rows = Vec::new();
     while let Some((row_number, row)) = lines.peek().filter(|(_, row)| row.starts_with("| ")) {
         lines.at += 1;
-        let cells: Vec<String> = row[2..].split(" | ").map(|cell| cell.trim().trim_end_matches(" |").to_owned()).collect();
+        let cells: Vec<String> =
+            row[2..].split(" | ").map(|cell| cell.trim().trim_end_matches(" |").to_owned()).collect();
         if cells.len() != names.len() {
             return Err((row_number, format!("{} cells for {} names", cells.len(), names.len())));
         }
@@ -324,7 +334,8 @@ impl Header {
             self.settings.push((section.to_owned(), key.to_owned(), value.trim().to_owned()));
             return Ok(true);
         }
-        let Some((key, value)) = line.split_once(':').filter(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase()))
+        let Some((key, value)) =
+            line.split_once(':').filter(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase()))
         else {
             return Ok(false);
         };
@@ -342,7 +353,8 @@ impl Header {
             "transports" => self.transports.extend(list()),
             "versions" => {
                 for word in list() {
-                    self.versions.push(Version::from_word(&word).ok_or(format!("no version is called `{word}`"))?);
+                    self.versions
+                        .push(Version::from_word(&word).ok_or(format!("no version is called `{word}`"))?);
                 }
             }
             "cores" => {

@@ -232,12 +232,16 @@ pub fn split_word(text: &str) -> (&str, &str) {
 fn client_step(who: &str, rest: &str) -> Result<Step, String> {
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '|' | '.');
     if who.is_empty() || !who.chars().all(is_name) {
-        return Err(format!("a line begins with a client, or wait, repeat, each, either, server, policy, check: {who}"));
+        return Err(format!(
+            "a line begins with a client, or wait, repeat, each, either, server, policy, check: {who}"
+        ));
     }
     let (verb, behind) = split_word(rest);
     let behind = behind.trim();
     let (name, words) = (who.to_owned(), || lexer::words(behind));
-    let act = |act| if behind.is_empty() { Ok(Step::Act(who.to_owned(), act)) } else { Err(format!("unknown: {rest}")) };
+    let act = |act| {
+        if behind.is_empty() { Ok(Step::Act(who.to_owned(), act)) } else { Err(format!("unknown: {rest}")) }
+    };
     let exchange = |verb| Ok(Step::Exchange(who.to_owned(), exchange(verb, behind)?));
     match verb {
         ">" => Ok(Step::Say(name, speech(behind)?)),
@@ -440,7 +444,9 @@ pub fn passes(guard: &[&str], version: Version, world: &str) -> Result<bool, Str
         match *word {
             "v3" => versions.extend([Version::V31, Version::V311]),
             "memory" | "tcp" => worlds.push(*word),
-            _ => versions.push(Version::from_word(word).ok_or_else(|| format!("no guard is called `{word}`"))?),
+            _ => {
+                versions.push(Version::from_word(word).ok_or_else(|| format!("no guard is called `{word}`"))?)
+            }
         }
     }
     Ok((versions.is_empty() || versions.contains(&version)) && (worlds.is_empty() || worlds.contains(&world)))

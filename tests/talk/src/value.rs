@@ -81,7 +81,8 @@ fn piece<'a>(text: &'a str, names: &Names) -> Result<(Vec<u8>, &'a str), String>
         return quoted(inside);
     }
     if let Some(name) = text.strip_prefix('@') {
-        let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-').unwrap_or(name.len());
+        let end =
+            name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-').unwrap_or(name.len());
         let bound = names.bound(&name[..end]).ok_or_else(|| format!("@{} is not bound", &name[..end]))?;
         let bytes = match bound {
             Bound::Number(number) => number.to_string().into_bytes(),
@@ -104,7 +105,8 @@ fn piece<'a>(text: &'a str, names: &Names) -> Result<(Vec<u8>, &'a str), String>
 
 /// `*n` behind a quoted piece or a call.
 fn repetition<'a>(behind: &'a str, piece: &str) -> Result<(u64, &'a str), String> {
-    let Some(digits) = behind.strip_prefix('*').filter(|_| piece.starts_with('"') || piece.contains('(')) else {
+    let Some(digits) = behind.strip_prefix('*').filter(|_| piece.starts_with('"') || piece.contains('('))
+    else {
         return Ok((1, behind));
     };
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
@@ -152,7 +154,9 @@ pub fn hex(text: &str) -> Result<Vec<u8>, String> {
     let digits: Vec<u8> = text
         .chars()
         .filter(|c| !c.is_whitespace())
-        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(format!("no hex digit: {c}")))
+        .map(|c| {
+            c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(format!("no hex digit: {c}"))
+        })
         .collect::<Result<_, _>>()?;
     match digits.len() % 2 {
         0 => Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()),
@@ -195,7 +199,8 @@ fn quoted(inside: &str) -> Result<(Vec<u8>, &str), String> {
                 'u' => {
                     let digits: String =
                         chars.by_ref().skip(1).map(|(_, c)| c).take_while(|c| *c != '}').collect();
-                    let point = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32).ok_or_else(broken)?;
+                    let point =
+                        u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32).ok_or_else(broken)?;
                     out.extend(point.to_string().as_bytes());
                 }
                 c @ ('"' | '\\' | '{' | '}') => out.extend(c.to_string().as_bytes()),
@@ -295,7 +300,9 @@ pub fn bytes_match(pattern: &str, came: Option<&[u8]>, names: &mut Names) -> Res
         let fits = match (alternative, alternative.strip_prefix('@')) {
             ("any", _) => true,
             ("absent", _) => false,
-            (_, Some(name)) if names.bound(name).is_none() => names.agree(name, Bound::Bytes(bytes_came.to_vec())),
+            (_, Some(name)) if names.bound(name).is_none() => {
+                names.agree(name, Bound::Bytes(bytes_came.to_vec()))
+            }
             (value, _) => bytes(value, names)? == bytes_came,
         };
         if fits {

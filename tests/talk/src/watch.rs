@@ -202,7 +202,10 @@ impl Watch {
         }
         let is_assigned = heard.property(0x12).is_some();
         if self.version == Version::V5 && self.is_accepted && is_assigned != terms.client_id.is_empty() {
-            return breach("MQTT-3.2.2-16", "Assigned Client Identifier must answer an empty one, and only that");
+            return breach(
+                "MQTT-3.2.2-16",
+                "Assigned Client Identifier must answer an empty one, and only that",
+            );
         }
         let names_method = heard.property(0x15).is_some() || heard.property(0x16).is_some();
         if names_method || (self.is_accepted && terms.method.is_some()) {
@@ -223,7 +226,12 @@ impl Watch {
         Ok(())
     }
 
-    fn judge_publish(&mut self, heard: &mut Heard, terms: &Terms, ledgers: &mut Ledgers) -> Result<(), Breach> {
+    fn judge_publish(
+        &mut self,
+        heard: &mut Heard,
+        terms: &Terms,
+        ledgers: &mut Ledgers,
+    ) -> Result<(), Breach> {
         self.resolve_alias(heard, terms)?;
         if heard.properties.iter().any(|(id, value)| *id == SUBSCRIPTION_ID && *value == Held::Number(0)) {
             return breach("3.8.2.1.2", "Subscription Identifier 0");
@@ -245,7 +253,10 @@ impl Watch {
                 return breach("MQTT-3.3.1-1", format!("PUBLISH {} again without DUP", heard.id));
             }
             None if heard.dup && !is_resumed => {
-                return breach("MQTT-4.3.2-2", format!("DUP on PUBLISH {}, which is new to the session", heard.id));
+                return breach(
+                    "MQTT-4.3.2-2",
+                    format!("DUP on PUBLISH {}, which is new to the session", heard.id),
+                );
             }
             _ => {} // A first delivery, or a proper repetition.
         }
@@ -254,7 +265,11 @@ impl Watch {
         if self.open_here.len() > terms.receive_maximum {
             return breach(
                 "MQTT-3.3.4-9",
-                format!("{} messages are open, Receive Maximum is {}", self.open_here.len(), terms.receive_maximum),
+                format!(
+                    "{} messages are open, Receive Maximum is {}",
+                    self.open_here.len(),
+                    terms.receive_maximum
+                ),
             );
         }
         Ok(())
@@ -297,7 +312,10 @@ impl Watch {
             Kind::UnsubAck => {
                 let filters = self.unsubscribes.remove(&heard.id).unwrap_or_default();
                 if self.version == Version::V5 && heard.codes.len() != filters {
-                    return breach("MQTT-3.11.3-1", format!("{} codes for {filters} filters", heard.codes.len()));
+                    return breach(
+                        "MQTT-3.11.3-1",
+                        format!("{} codes for {filters} filters", heard.codes.len()),
+                    );
                 }
                 Ok(())
             }
@@ -308,10 +326,15 @@ impl Watch {
     fn judge_suback(&mut self, heard: &Heard) -> Result<(), Breach> {
         let asked = self.subscribes.remove(&heard.id).unwrap_or_default();
         if heard.codes.len() != asked.len() {
-            return breach("MQTT-3.8.4-6", format!("{} codes for {} filters", heard.codes.len(), asked.len()));
+            return breach(
+                "MQTT-3.8.4-6",
+                format!("{} codes for {} filters", heard.codes.len(), asked.len()),
+            );
         }
         match heard.codes.iter().zip(&asked).find(|(granted, asked)| **granted <= 2 && granted > asked) {
-            Some((granted, asked)) => breach("MQTT-3.9.3-2", format!("QoS {granted} granted, {asked} asked for")),
+            Some((granted, asked)) => {
+                breach("MQTT-3.9.3-2", format!("QoS {granted} granted, {asked} asked for"))
+            }
             None => Ok(()),
         }
     }
@@ -336,7 +359,9 @@ fn judge_method(heard: &Heard, terms: &Terms) -> Result<(), Breach> {
         _ => None, // Left out.
     };
     match (&terms.method, method) {
-        (None, _) => breach("MQTT-4.12.0-6", format!("{} with authentication nobody asked for", heard.kind.word())),
+        (None, _) => {
+            breach("MQTT-4.12.0-6", format!("{} with authentication nobody asked for", heard.kind.word()))
+        }
         (Some(asked), Some(method)) if asked == method => Ok(()),
         (Some(_), _) => breach("MQTT-4.12.0-5", "another Authentication Method than that of CONNECT"),
     }
@@ -347,7 +372,8 @@ mod tests {
     use super::{Ledgers, Watch};
     use crate::packet::Version;
 
-    const CONNECT_RM_1: &[u8] = &[0x10, 17, 0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 0, 3, 0x21, 0, 1, 0, 1, b'a'];
+    const CONNECT_RM_1: &[u8] =
+        &[0x10, 17, 0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 0, 3, 0x21, 0, 1, 0, 1, b'a'];
     const CONNACK: &[u8] = &[0x20, 3, 0, 0, 0];
 
     /// What the client says is marked with true.

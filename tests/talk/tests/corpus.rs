@@ -14,7 +14,9 @@ fn main() {
         let name = path.strip_prefix(&home).unwrap_or(&path).with_extension("").display().to_string();
         match corpus::read(&path) {
             Ok(script) => trials.extend(trials_of(&name, &Arc::new(script))),
-            Err(error) => trials.push(Trial::test(format!("grammar::{name}"), move || Err(Failed::from(error)))),
+            Err(error) => {
+                trials.push(Trial::test(format!("grammar::{name}"), move || Err(Failed::from(error))))
+            }
         }
     }
     if corpus::binary().is_none() {
@@ -30,7 +32,8 @@ fn trials_of(name: &str, script: &Arc<Script>) -> Vec<Trial> {
             let of = Arc::clone(script);
             if script.runs_in("memory") {
                 let name = format!("memory{cores}::{name}::{}", version.word());
-                trials.push(Trial::test(name, move || run(&of, version, || corpus::memory_world(&of, cores))));
+                trials
+                    .push(Trial::test(name, move || run(&of, version, || corpus::memory_world(&of, cores))));
             }
         }
         for cores in corpus::TCP_CORES.into_iter().filter(|cores| script.runs_on(*cores)) {

@@ -95,26 +95,42 @@ fn packets_are_written_as_the_standard_says() {
         ("a > CONNECT", Version::V311, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a"),
         ("a > CONNECT resume ka=10", Version::V5, b"\x10\x0e\0\x04MQTT\x05\0\0\x0a\0\0\x01a"),
         ("a > CONNECT v311 id=\"\"", Version::V5, b"\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0"),
-        ("a > CONNECT persistent", Version::V5, b"\x10\x13\0\x04MQTT\x05\0\0\0\x05\x11\xff\xff\xff\xff\0\x01a"),
+        (
+            "a > CONNECT persistent",
+            Version::V5,
+            b"\x10\x13\0\x04MQTT\x05\0\0\0\x05\x11\xff\xff\xff\xff\0\x01a",
+        ),
         (
             "a > CONNECT user=u password=p will(w x q1 retain delay=5)",
             Version::V5,
             b"\x10\x20\0\x04MQTT\x05\xee\0\0\0\0\x01a\x05\x18\0\0\0\x05\0\x01w\0\x01x\0\x01u\0\x01p",
         ),
         ("a > PUBLISH t \"x\"", Version::V311, b"\x30\x04\0\x01tx"),
-        ("a > PUBLISH q1 dup retain t x id=7 expiry=9", Version::V5, b"\x3b\x0c\0\x01t\0\x07\x05\x02\0\0\0\x09x"),
+        (
+            "a > PUBLISH q1 dup retain t x id=7 expiry=9",
+            Version::V5,
+            b"\x3b\x0c\0\x01t\0\x07\x05\x02\0\0\0\x09x",
+        ),
         ("a > PUBLISH q3 t", Version::V311, b"\x36\x05\0\x01t\0\x01"),
         ("a > PUBACK id=7", Version::V5, b"\x40\x02\0\x07"),
         ("a > PUBACK 0x80 id=7", Version::V5, b"\x40\x03\0\x07\x80"),
         ("a > PUBREC long id=7", Version::V5, b"\x50\x04\0\x07\0\0"),
         ("a > PUBREL id=7", Version::V311, b"\x62\x02\0\x07"),
-        ("a > SUBSCRIBE t q1 nl rap rh=2, u subid=5", Version::V5, b"\x82\x0d\0\x01\x02\x0b\x05\0\x01t\x2d\0\x01u\0"),
+        (
+            "a > SUBSCRIBE t q1 nl rap rh=2, u subid=5",
+            Version::V5,
+            b"\x82\x0d\0\x01\x02\x0b\x05\0\x01t\x2d\0\x01u\0",
+        ),
         ("a > SUBSCRIBE t options=0x40 noprops", Version::V5, b"\x82\x06\0\x01\0\x01t\x40"),
         ("a > UNSUBSCRIBE t, u", Version::V311, b"\xa2\x08\0\x01\0\x01t\0\x01u"),
         ("a > PINGREQ flags=1 extra=hex(00)", Version::V311, b"\xc1\x01\0"),
         ("a > PINGREQ length=hex(80 00)", Version::V5, b"\xc0\x80\0"),
         ("a > DISCONNECT", Version::V5, b"\xe0\0"),
-        ("a > DISCONNECT 0x04 expiry=1 up(k \"v w\")", Version::V5, b"\xe0\x0f\x04\x0d\x11\0\0\0\x01\x26\0\x01k\0\x03v w"),
+        (
+            "a > DISCONNECT 0x04 expiry=1 up(k \"v w\")",
+            Version::V5,
+            b"\xe0\x0f\x04\x0d\x11\0\0\0\x01\x26\0\x01k\0\x03v w",
+        ),
         ("a > PUBLISH t drop=1 proplen=9", Version::V5, b"\x30\x03\0\x01t"),
         ("a > AUTH 0x19 prop=hex(7f) method=M", Version::V5, b"\xf0\x07\x19\x05\x7f\x15\0\x01M"),
     ];
@@ -168,7 +184,8 @@ fn a_mismatch_names_line_expectation_and_transcript() {
 #[test]
 fn a_breach_fails_whatever_the_line_expects() {
     let dup_qos_0: &[u8] = &[0x38, 4, 0, 1, b't', 0];
-    let text = played("a connects\na > PINGREQ\na < PUBLISH t ...", Version::V5, &[CONNACK, dup_qos_0]).unwrap_err();
+    let text =
+        played("a connects\na > PINGREQ\na < PUBLISH t ...", Version::V5, &[CONNACK, dup_qos_0]).unwrap_err();
     assert!(text.contains("a breach of [MQTT-3.3.1-2]"), "{text}");
 }
 
@@ -192,7 +209,10 @@ fn cut_and_refused_depend_on_the_version() {
     assert!(played(refused, Version::V5, &[CLOSE]).is_ok());
     assert!(played(refused, Version::V5, &[CONNACK]).is_err());
     assert!(played(refused, Version::V311, &[CLOSE]).is_ok());
-    assert!(played("a > CONNECT\na < refused 0x86/0x04", Version::V311, &[CLOSE]).is_err(), "3.x names a code here");
+    assert!(
+        played("a > CONNECT\na < refused 0x86/0x04", Version::V311, &[CLOSE]).is_err(),
+        "3.x names a code here"
+    );
 }
 
 #[test]

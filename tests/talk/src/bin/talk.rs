@@ -99,7 +99,11 @@ fn world_for(script: &Script, cores: u16, arguments: &Arguments) -> Result<Box<d
         Place::Memory => talk::corpus::memory_world(script, cores),
         Place::Tcp => {
             let path = talk::corpus::binary().ok_or("no binary: build it, or name it with RINGMQ_BIN")?;
-            Ok(Box::new(TcpWorld::new(Launch::Binary { path, cores, settings: script.header.settings.clone() })?))
+            Ok(Box::new(TcpWorld::new(Launch::Binary {
+                path,
+                cores,
+                settings: script.header.settings.clone(),
+            })?))
         }
     }
 }

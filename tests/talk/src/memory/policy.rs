@@ -47,7 +47,8 @@ impl Policy for Rules {
             return Ok(());
         }
         let shown = connect.user_name.zip(connect.password);
-        let is_known = |(user, password): (&str, &[u8])| self.passwords.iter().any(|(u, p)| u == user && p == password);
+        let is_known =
+            |(user, password): (&str, &[u8])| self.passwords.iter().any(|(u, p)| u == user && p == password);
         if shown.is_some_and(is_known) { Ok(()) } else { Err(ReasonCode::BadUserNameOrPassword) }
     }
 

@@ -205,7 +205,9 @@ impl MemoryWorld {
     }
 
     fn arrive(&mut self, core: usize, line: LineId, arrival: Arrival) {
-        let Place::Moving(meanwhile) = std::mem::replace(&mut self.lines[line.0].place, Place::Gone) else { return };
+        let Place::Moving(meanwhile) = std::mem::replace(&mut self.lines[line.0].place, Place::Gone) else {
+            return;
+        };
         let Ok(conn) = self.cores[core].handle_arrival(self.now, arrival) else {
             self.arrived.push((line, Arrived::Ended));
             return;
@@ -243,7 +245,10 @@ impl World for MemoryWorld {
         }
         let line = LineId(self.lines.len());
         let core = core.map_or(line.0, usize::from) % self.cores.len();
-        let peer = SocketAddr::from(([127, 0, 0, 1], 10_000_u16.saturating_add(u16::try_from(line.0).unwrap_or(u16::MAX))));
+        let peer = SocketAddr::from((
+            [127, 0, 0, 1],
+            10_000_u16.saturating_add(u16::try_from(line.0).unwrap_or(u16::MAX)),
+        ));
         let accepted = Accepted { listener: ListenerId(0), peer };
         let place = match self.cores[core].handle_accepted(self.now, accepted) {
             Ok(conn) => {
@@ -301,7 +306,9 @@ impl World for MemoryWorld {
         let span = Span::from_ns(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
         let end = self.now + span;
         self.settle();
-        while let Some(next) = self.cores.iter().filter_map(Shard::next_deadline).min().filter(|next| *next <= end) {
+        while let Some(next) =
+            self.cores.iter().filter_map(Shard::next_deadline).min().filter(|next| *next <= end)
+        {
             self.now = self.now.max(next);
             self.settle();
         }

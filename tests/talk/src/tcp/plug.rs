@@ -42,7 +42,11 @@ impl Gate {
 
 impl Plug {
     /// Connects, and reads into `sender` from now on.
-    pub(super) fn connect(address: SocketAddr, line: LineId, sender: Sender<(LineId, Arrived)>) -> Result<Self, String> {
+    pub(super) fn connect(
+        address: SocketAddr,
+        line: LineId,
+        sender: Sender<(LineId, Arrived)>,
+    ) -> Result<Self, String> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))
             .map_err(|error| format!("no connection to {address}: {error}"))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;

@@ -115,7 +115,8 @@ impl Server {
     /// Asks the process to end and waits for it; the exit must be clean.
     pub(super) fn stop(&mut self) -> Result<(), String> {
         let mut process = self.process.take().ok_or("this server is not ours to stop")?;
-        let pid = i32::try_from(process.child.id()).ok().and_then(Pid::from_raw).ok_or("the server has no pid")?;
+        let pid =
+            i32::try_from(process.child.id()).ok().and_then(Pid::from_raw).ok_or("the server has no pid")?;
         kill_process(pid, Signal::TERM).map_err(|error| format!("SIGTERM: {error}"))?;
         for _ in 0..PATIENCE.as_millis() / TICK.as_millis() {
             match process.child.try_wait() {
