@@ -79,12 +79,12 @@ pub fn missing() -> Result<Vec<String>, String> {
     let (checklist, shown) = gather()?;
     let mut out = Vec::new();
     for row in &checklist.rows {
-        if shown.rows.get(&row.id).is_none() && reason(&shown, &format!("row {}", row.id)).is_none() {
+        if !shown.rows.contains_key(&row.id) && reason(&shown, &format!("row {}", row.id)).is_none() {
             out.push(row.id.clone());
         }
     }
     for (id, _) in &checklist.bugs {
-        if shown.bugs.get(id).is_none() && reason(&shown, &format!("bug {id}")).is_none() {
+        if !shown.bugs.contains_key(id) && reason(&shown, &format!("bug {id}")).is_none() {
             out.push(id.clone());
         }
     }

@@ -100,7 +100,7 @@ fn piece<'a>(text: &'a str, names: &Names) -> Result<(Vec<u8>, &'a str), String>
     if text[..end].contains(['(', ')']) {
         return Err(format!("a word with parentheses must be quoted: {text}"));
     }
-    Ok((text[..end].as_bytes().to_vec(), &text[end..]))
+    Ok((text.as_bytes()[..end].to_vec(), &text[end..]))
 }
 
 /// `*n` behind a quoted piece or a call.

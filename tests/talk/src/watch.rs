@@ -376,8 +376,10 @@ mod tests {
         &[0x10, 17, 0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 0, 3, 0x21, 0, 1, 0, 1, b'a'];
     const CONNACK: &[u8] = &[0x20, 3, 0, 0, 0];
 
-    /// What the client says is marked with true.
-    fn broken(turns: &[(bool, &[u8])]) -> &'static str {
+    /// Bytes, and whether the client says them.
+    type Turn<'a> = (bool, &'a [u8]);
+
+    fn broken(turns: &[Turn<'_>]) -> &'static str {
         let mut ledgers = Ledgers::default();
         let mut watch = Watch::new(Version::V5);
         for (is_client, bytes) in turns {
@@ -392,12 +394,12 @@ mod tests {
 
     #[test]
     fn what_the_server_may_say_depends_on_what_was_said_before() {
-        let start: [(bool, &[u8]); 2] = [(true, CONNECT_RM_1), (false, CONNACK)];
+        let start: [Turn<'_>; 2] = [(true, CONNECT_RM_1), (false, CONNACK)];
         let q1: &[u8] = &[0x32, 6, 0, 1, b'a', 0, 7, 0];
         let q1_next: &[u8] = &[0x32, 6, 0, 1, b'a', 0, 8, 0];
         let q1_dup: &[u8] = &[0x3a, 6, 0, 1, b'a', 0, 7, 0];
         let puback: &[u8] = &[0x40, 2, 0, 7];
-        let rows: [(&[(bool, &[u8])], &str); 11] = [
+        let rows: [(&[Turn<'_>], &str); 11] = [
             (&[(false, q1), (true, puback), (false, q1)], "nothing"),
             (&[(false, CONNACK)], "MQTT-3.2.0-2"),
             (&[(false, q1), (false, q1_next)], "MQTT-3.3.4-9"),
@@ -411,7 +413,7 @@ mod tests {
             (&[(true, &[0x82, 6, 0, 3, 0, 0, 0, 0]), (false, &[0x90, 5, 0, 3, 0, 0, 0])], "MQTT-3.8.4-6"),
         ];
         for (behind, statement) in rows {
-            let turns: Vec<(bool, &[u8])> = start.iter().chain(behind).copied().collect();
+            let turns: Vec<Turn<'_>> = start.iter().chain(behind).copied().collect();
             assert_eq!(broken(&turns), statement, "{behind:02x?}");
         }
         assert_eq!(broken(&[(true, CONNECT_RM_1), (false, q1)]), "MQTT-3.2.0-1");
