@@ -219,6 +219,14 @@ mod tests {
     }
 
     #[test]
+    fn ratios_are_taken_within_a_round_and_a_failed_round_has_none() {
+        let mut comparison = comparison(&[(9_000.0, 100.0), (600.0, 600.0), (1_200.0, 1_200.0)]);
+        comparison.measurements[1].outcome = Err("it fell over".into());
+        let text = markdown(&comparison);
+        assert!(text.contains("ringmq uses 1.00 (1.00 to 1.00) of nats's"), "{text}");
+    }
+
+    #[test]
     fn a_target_that_failed_every_time_is_in_the_table_with_its_reason() {
         let mut comparison = comparison(&[(600.0, 600.0)]);
         comparison.measurements[1].outcome = Err("it fell | over".into());

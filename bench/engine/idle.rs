@@ -109,6 +109,23 @@ fn slope(from: Look, to: Look) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::plan::tests::plan;
+    use crate::engine::run::tests::Server;
+    use crate::engine::topology::{Shape, Topology};
+
+    #[test]
+    fn all_connections_get_ready_in_two_halves_and_stay() {
+        let server = Server::start(Shape::Idle);
+        let mut load = plan(Shape::Idle, [0, 31]);
+        load.topology = Topology { threads: 2, ..load.topology };
+        load.ends.broker = server.address;
+        load.broker_pid = Some(std::process::id());
+        let report =
+            run_idle(IdlePlan { load, settle_ns: 0 }, &Progress::hidden()).expect("the run succeeds");
+        assert_eq!((report.ready, report.departed, report.connect.count), (31, 0, 31), "{report}");
+        assert_eq!(report.broker.map(|broker| broker.pid), Some(std::process::id()));
+        assert_eq!(report.notes, Vec::<String>::new());
+    }
 
     #[test]
     fn memory_per_connection_is_a_slope_and_may_be_negative() {

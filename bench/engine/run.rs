@@ -80,7 +80,7 @@ fn all_delivered(plan: &Plan) -> impl Fn(&Board) -> bool + use<> {
     move |board| sent(board) && board.total(|counters| &counters.received) >= board.expected()
 }
 
-/// Waits until all messages have been delivered, or until lost connections make that impossible.
+/// Waits until all messages have been delivered, or until nothing moves any more and nothing more will be sent.
 fn await_limit(fleet: &mut Fleet, plan: &Plan, progress: &Progress) -> Result<(), Failure> {
     let interval_ns = match plan.pace {
         Pace::Open { interval_ns } => interval_ns,
@@ -90,8 +90,8 @@ fn await_limit(fleet: &mut Fleet, plan: &Plan, progress: &Progress) -> Result<()
     loop {
         let before = moved(&fleet.board);
         fleet.pause(QUIET_NS.max(interval_ns.saturating_mul(2)), progress, all_delivered(plan))?;
-        let crippled = fleet.board.total(|counters| &counters.departed) > 0;
-        if all_delivered(plan)(&fleet.board) || (crippled && moved(&fleet.board) == before) {
+        let over = fleet.board.total(|counters| &counters.departed) > 0 || all_sent(plan)(&fleet.board);
+        if all_delivered(plan)(&fleet.board) || (over && moved(&fleet.board) == before) {
             return Ok(());
         }
     }
@@ -238,9 +238,9 @@ fn notes(report: &RunReport) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::{Read, Write};
-    use std::net::{SocketAddr, TcpListener};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread::JoinHandle;
@@ -252,14 +252,15 @@ mod tests {
     use crate::relay::{Echo, NullRelay, listen};
 
     /// One of our servers on a thread of its own, until it is dropped.
-    struct Server {
-        address: SocketAddr,
+    pub(crate) struct Server {
+        pub(crate) address: SocketAddr,
         stopped: Arc<AtomicBool>,
         thread: Option<JoinHandle<()>>,
     }
 
     impl Server {
-        fn start(shape: Shape) -> Self {
+        /// A relay, or an echo server for the shape that needs one.
+        pub(crate) fn start(shape: Shape) -> Self {
             let listener =
                 listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback can be listened on");
             let address = listener.local_addr().expect("a bound socket has an address");
@@ -366,8 +367,8 @@ mod tests {
         assert_complete(&report(plan, 128), 384);
     }
 
-    /// Welcomes one subscriber and one publisher and hangs up on both after the first PUBLISH.
-    fn hang_up_early(listener: &TcpListener) {
+    /// Welcomes one subscriber and one publisher, reads the first PUBLISH and forwards nothing.
+    fn swallow_first(listener: &TcpListener) -> [TcpStream; 2] {
         let mut bytes = [0; 1_024];
         let mut welcomed = [(); 2].map(|()| {
             let (mut stream, _) = listener.accept().expect("somebody dials");
@@ -380,6 +381,23 @@ mod tests {
         assert!(subscriber.read(&mut bytes).expect("a SUBSCRIBE comes") > 0);
         subscriber.write_all(&[0x90, 3, 0, 1, 0]).expect("a SUBACK goes out");
         assert!(publisher.read(&mut bytes).expect("a PUBLISH comes") > 0);
+        [subscriber, publisher]
+    }
+
+    #[test]
+    fn a_broker_that_swallows_everything_ends_the_run_and_shows_as_loss() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback can be listened on");
+        let mut plan = plan(Shape::Pairs, [1, 1]);
+        plan.ends.broker = listener.local_addr().expect("a bound socket has an address");
+        plan.messages_per_publisher = 8;
+        let broker = std::thread::spawn(move || {
+            let streams = swallow_first(&listener);
+            // Until the generator says goodbye.
+            streams.map(|mut stream| stream.read_to_end(&mut vec![]).is_ok())
+        });
+        let report = run(plan, &Progress::hidden()).expect("a report is made all the same");
+        assert_eq!((report.expected, report.lost, report.departed), (8, 8, 0));
+        assert!(matches!(broker.join(), Ok([true, true])), "the broker was left in peace");
     }
 
     #[test]
@@ -388,7 +406,7 @@ mod tests {
         let mut plan = plan(Shape::Pairs, [1, 1]);
         plan.ends.broker = listener.local_addr().expect("a bound socket has an address");
         plan.messages_per_publisher = 1_000;
-        let broker = std::thread::spawn(move || hang_up_early(&listener));
+        let broker = std::thread::spawn(move || drop(swallow_first(&listener)));
         let report = run(plan, &Progress::hidden()).expect("a report is made all the same");
         assert!(broker.join().is_ok(), "the broker did its part");
         assert_eq!(report.departed, 2);
