@@ -79,6 +79,8 @@ mod tests {
     fn a_range_includes_both_its_ends() {
         let mut dice = Dice::new(4);
         let draws: Vec<u64> = (0..100).map(|_| dice.between(2, 4)).collect();
-        assert!((2..=4).all(|number| draws.contains(&number)) && draws.iter().all(|draw| (2..=4).contains(draw)));
+        assert!(
+            (2..=4).all(|number| draws.contains(&number)) && draws.iter().all(|draw| (2..=4).contains(draw))
+        );
     }
 }

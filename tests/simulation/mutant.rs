@@ -7,7 +7,12 @@ pub struct Mutant {}
 
 impl Mutant {
     /// See.
-    pub fn filter(&mut self, _socket: usize, _version: Version, packets: Vec<(Framed, Vec<u8>)>) -> Vec<(Framed, Vec<u8>)> {
+    pub fn filter(
+        &mut self,
+        _socket: usize,
+        _version: Version,
+        packets: Vec<(Framed, Vec<u8>)>,
+    ) -> Vec<(Framed, Vec<u8>)> {
         packets
     }
     /// See.

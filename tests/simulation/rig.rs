@@ -99,7 +99,8 @@ impl Rig {
     /// A broker of `cores` shards that begins at `now`.
     #[must_use]
     pub fn new(cores: usize, limits: &Limits, link_batches: usize, seed: u64, now: Instant) -> Self {
-        let settings = Arc::new(Settings { limits: limits.clone(), sys_interval_s: 0, ..Settings::default() });
+        let settings =
+            Arc::new(Settings { limits: limits.clone(), sys_interval_s: 0, ..Settings::default() });
         let count = u16::try_from(cores).expect("a few cores");
         let shard = |core: u16| {
             let setup = Setup {
@@ -276,7 +277,12 @@ impl Rig {
 
     /// Ends a core's turn and carries out its effects. `takes_late` decides whether the bytes of a connection are left
     /// with the shard while earlier ones are unsent.
-    pub fn end_turn(&mut self, now: Instant, core: usize, mut takes_late: impl FnMut(usize) -> bool) -> Yield {
+    pub fn end_turn(
+        &mut self,
+        now: Instant,
+        core: usize,
+        mut takes_late: impl FnMut(usize) -> bool,
+    ) -> Yield {
         let cores = self.cores();
         let enqueued = self.enqueued[core * cores..(core + 1) * cores].into();
         self.shards[core].end_turn(now);
@@ -337,7 +343,9 @@ impl Rig {
 
     /// Fetches what a shard has for a connection, if it is still there.
     pub fn take(&mut self, socket: usize) -> Option<(usize, Vec<u8>)> {
-        let (Place::Lobby(core, conn) | Place::Home(core, conn)) = self.sockets[socket].place else { return None };
+        let (Place::Lobby(core, conn) | Place::Home(core, conn)) = self.sockets[socket].place else {
+            return None;
+        };
         if !std::mem::take(&mut self.sockets[socket].is_untaken) {
             return None;
         }

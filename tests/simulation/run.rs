@@ -165,10 +165,13 @@ fn expect_nothing_left(world: &mut World) {
     for core in 0..world.plan.cores {
         let counters = world.rig.counters(core);
         let gauges = counters.each().filter(|(_, kind, _)| *kind == broker::CounterKind::Gauge);
-        let left: Vec<_> = gauges.filter(|(_, _, value)| *value != 0).map(|(name, _, value)| (name, value)).collect();
+        let left: Vec<_> =
+            gauges.filter(|(_, _, value)| *value != 0).map(|(name, _, value)| (name, value)).collect();
         if !left.is_empty() || !world.rig.is_vacant(core) {
             let is_vacant = world.rig.is_vacant(core);
-            world.oracle.accuse(Rule::Leak, format!("core {core} still counts {left:?}, vacant: {is_vacant}"));
+            world
+                .oracle
+                .accuse(Rule::Leak, format!("core {core} still counts {left:?}, vacant: {is_vacant}"));
         }
     }
 }

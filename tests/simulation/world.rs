@@ -190,7 +190,8 @@ impl World {
         for notice in &produce.notices {
             self.trace.say(now, || format!("core {core} notes: {notice}"));
         }
-        let output = produce.output.into_iter().map(|(socket, bytes)| (socket, self.parse(socket, &bytes))).collect();
+        let output =
+            produce.output.into_iter().map(|(socket, bytes)| (socket, self.parse(socket, &bytes))).collect();
         let closed = self.mutant.closes(produce.closed);
         let enqueued = Rc::clone(&produce.enqueued);
         let adopted = produce.adopted;
@@ -203,7 +204,8 @@ impl World {
         for (socket, packets) in &turn.output {
             self.trace.mix(&[turn.now.ns(), u64::try_from(*socket).expect("a few sockets")]);
             for framed in packets {
-                self.trace.say(turn.now, || format!("core {} > c{socket} {}", turn.core, framed.packet.brief()));
+                self.trace
+                    .say(turn.now, || format!("core {} > c{socket} {}", turn.core, framed.packet.brief()));
             }
         }
         for socket in &turn.closed {
@@ -244,7 +246,11 @@ impl World {
                     }
                 }
                 Place::Nowhere if is_sendable => chances.push(Chance::Sent(index)),
-                Place::Backlog(_) | Place::Lobby(..) | Place::Home(..) | Place::Travelling | Place::Nowhere => {}
+                Place::Backlog(_)
+                | Place::Lobby(..)
+                | Place::Home(..)
+                | Place::Travelling
+                | Place::Nowhere => {}
             }
             debug_assert!(stream.client <= self.clients.len());
         }
@@ -494,7 +500,8 @@ impl World {
         let Some(socket) = self.clients[client].socket() else { return self.drain_abandoned(client) };
         let state = self.rig.socket_mut(socket);
         let whole = state.readable.len();
-        let count = if appetite == Appetite::Some && whole > 0 { self.desk.dice.below(whole) + 1 } else { whole };
+        let count =
+            if appetite == Appetite::Some && whole > 0 { self.desk.dice.below(whole) + 1 } else { whole };
         let bytes: Vec<u8> = state.readable.drain(..count).collect();
         let is_at_end = state.is_closed && state.unsent.is_empty() && state.readable.is_empty();
         match self.clients[client].read(&mut self.desk, &bytes) {
@@ -537,7 +544,11 @@ impl World {
             Some(deadline) => deadline.min(self.desk.now + Span::from_s(3600)),
             None => by_chance,
         };
-        let pings = self.clients.iter().enumerate().filter_map(|(index, client)| Some((client.ping_due_at()?, index)));
+        let pings = self
+            .clients
+            .iter()
+            .enumerate()
+            .filter_map(|(index, client)| Some((client.ping_due_at()?, index)));
         if let Some((due, client)) = pings.min().filter(|(due, _)| *due < then)
             && self.desk.dice.percent(85)
         {
@@ -553,7 +564,9 @@ impl World {
         let now = self.desk.now;
         for socket in 0..self.rig.sockets() {
             let Some((socket, bytes)) = self.rig.take(socket) else { continue };
-            let (Place::Lobby(core, _) | Place::Home(core, _)) = self.rig.socket(socket).place else { continue };
+            let (Place::Lobby(core, _) | Place::Home(core, _)) = self.rig.socket(socket).place else {
+                continue;
+            };
             let output = vec![(socket, self.parse(socket, &bytes))];
             let turn = Turn {
                 core,

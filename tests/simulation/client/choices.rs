@@ -13,8 +13,8 @@ use crate::wire::{ClientPacket, Connect, Meta, Publish, Request, Subscribe, Vers
 const TOPICS: [&str; 9] = ["a", "a/b", "a/c", "b/c", "$x/a", "a/b/c", "/a", "a/", "é"];
 
 const FILTERS: [&str; 18] = [
-    "a", "a/b", "#", "a/#", "+/b", "a/+", "+", "+/+", "$x/#", "a/b/c", "b/c", "/+", "+/#", "a/+/c", "/a", "a/c", "a/",
-    "é",
+    "a", "a/b", "#", "a/#", "+/b", "a/+", "+", "+/+", "$x/#", "a/b/c", "b/c", "/+", "+/#", "a/+/c", "/a",
+    "a/c", "a/", "é",
 ];
 
 const GROUPS: [&str; 2] = ["g", "h"];
@@ -33,7 +33,8 @@ fn topic(desk: &mut Desk) -> Rc<str> {
 }
 
 pub(super) fn filter(desk: &mut Desk) -> String {
-    let filter = if desk.dice.percent(50) { (*desk.dice.pick(&FILTERS)).to_string() } else { topic(desk).to_string() };
+    let filter =
+        if desk.dice.percent(50) { (*desk.dice.pick(&FILTERS)).to_string() } else { topic(desk).to_string() };
     if desk.dice.percent(desk.habits.shared) {
         let group = *desk.dice.pick(&GROUPS);
         return format!("$share/{group}/{filter}");
@@ -63,9 +64,11 @@ struct Shape {
 fn content(topic: Rc<str>, version: Version, desk: &mut Desk, shape: Shape) -> Publish {
     let number = desk.messages;
     desk.messages += 1;
-    let bytes = if desk.dice.percent(desk.habits.large) { desk.dice.below(3000) } else { desk.dice.below(30) };
+    let bytes =
+        if desk.dice.percent(desk.habits.large) { desk.dice.below(3000) } else { desk.dice.below(30) };
     let is_5 = version == Version::V5;
-    let expiry_s = (is_5 && desk.dice.percent(desk.habits.expiry)).then(|| *desk.dice.pick(&[1, 2, 5, 30, 600]));
+    let expiry_s =
+        (is_5 && desk.dice.percent(desk.habits.expiry)).then(|| *desk.dice.pick(&[1, 2, 5, 30, 600]));
     Publish {
         message: number,
         topic,
@@ -77,7 +80,11 @@ fn content(topic: Rc<str>, version: Version, desk: &mut Desk, shape: Shape) -> P
         id: 0,
         expiry_s,
         meta: Rc::new(if is_5 { meta(desk) } else { Meta::default() }),
-        payload: if shape.is_empty { Rc::from(&[][..]) } else { message::payload(number, shape.is_will, bytes) },
+        payload: if shape.is_empty {
+            Rc::from(&[][..])
+        } else {
+            message::payload(number, shape.is_will, bytes)
+        },
     }
 }
 
@@ -93,7 +100,9 @@ fn meta(desk: &mut Desk) -> Meta {
         content_type: text(dice.percent(30), "text/plain"),
         response_topic: text(dice.percent(30), "answers/1"),
         correlation: dice.percent(30).then(|| vec![0, 255, 7]),
-        user: (0..pairs).map(|index| (["k", "a", ""][index % 3].to_string(), format!("v{}", dice.below(3)))).collect(),
+        user: (0..pairs)
+            .map(|index| (["k", "a", ""][index % 3].to_string(), format!("v{}", dice.below(3))))
+            .collect(),
     }
 }
 
@@ -138,8 +147,8 @@ fn will(version: Version, desk: &mut Desk) -> Will {
 pub(super) fn subscribe(id: u16, version: Version, desk: &mut Desk) -> Subscribe {
     let count = *desk.dice.pick(&[1, 1, 1, 2, 3]);
     let is_5 = version == Version::V5;
-    let subscription_id = (is_5 && desk.dice.percent(40))
-        .then(|| *desk.dice.pick(&[1, 2, 127, 128, 268_435_455]));
+    let subscription_id =
+        (is_5 && desk.dice.percent(40)).then(|| *desk.dice.pick(&[1, 2, 127, 128, 268_435_455]));
     let request = |desk: &mut Desk| {
         let filter = filter(desk);
         let is_shared = filter.starts_with("$share/");
@@ -157,7 +166,8 @@ pub(super) fn subscribe(id: u16, version: Version, desk: &mut Desk) -> Subscribe
 /// One of the ways to end a connection.
 pub(super) fn leave(version: Version, expiry_s: Option<u32>, desk: &mut Desk) -> Deed {
     let is_lasting = expiry_s.unwrap_or(0) > 0;
-    let goodbye = |code, expiry_s| Deed::Leave(vec![ClientPacket::Disconnect(code, expiry_s)], ClientEnd::Fin);
+    let goodbye =
+        |code, expiry_s| Deed::Leave(vec![ClientPacket::Disconnect(code, expiry_s)], ClientEnd::Fin);
     match desk.dice.below(6) {
         0 | 1 => goodbye(0, None),
         2 if version == Version::V5 => goodbye(4, None),

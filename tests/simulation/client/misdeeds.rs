@@ -52,7 +52,12 @@ const TABLE: [(&str, In, &[u8], &[u8]); 40] = [
     ("SUBSCRIBE without filters", In::Three, b"\x82\x02\x00\x01", PROTOCOL),
     ("SUBSCRIBE without filters in 5.0", In::Five, b"\x82\x03\x00\x01\x00", PROTOCOL),
     ("SUBSCRIBE with QoS 3", In::Five, b"\x82\x07\x00\x01\x00\x00\x01a\x03", EITHER),
-    ("good filter, then a broken one", In::Five, b"\x82\x0d\x00\x01\x00\x00\x01#\x00\x00\x03a#b\x00", &[0x8f, 0x81, 0x82]),
+    (
+        "good filter, then a broken one",
+        In::Five,
+        b"\x82\x0d\x00\x01\x00\x00\x01#\x00\x00\x03a#b\x00",
+        &[0x8f, 0x81, 0x82],
+    ),
     ("No Local on a shared subscription", In::Five, b"\x82\x10\x00\x01\x00\x00\x0a$share/g/a\x04", PROTOCOL),
     ("Subscription Identifier 0", In::Five, b"\x82\x09\x00\x01\x02\x0b\x00\x00\x01a\x00", PROTOCOL),
     ("alias 0", In::Five, b"\x30\x07\x00\x01a\x03\x23\x00\x00", &[0x94]),

@@ -86,12 +86,22 @@ pub enum Deed {
     Leave(Vec<ClientPacket>, ClientEnd),
 }
 
+/// Packet ids in use; few, so that they come again soon.
+const IDS: u16 = 60;
+
 impl Client {
     /// A client that is not connected.
     #[must_use]
     pub fn new(name: String, desk: &mut Desk) -> Self {
         let version = choices::version(desk);
-        Self { name, line: None, version, outgoing: VecDeque::new(), ids_pending: BTreeSet::new(), last_id: 0 }
+        Self {
+            name,
+            line: None,
+            version,
+            outgoing: VecDeque::new(),
+            ids_pending: BTreeSet::new(),
+            last_id: 0,
+        }
     }
 
     /// The socket of its connection.
@@ -141,7 +151,9 @@ impl Client {
         if !line.is_greeted && !line.may_pipeline {
             return if desk.dice.percent(3) { self.open(desk) } else { Deed::Wait };
         }
+        let has_ids = self.outgoing.len() + self.ids_pending.len() < usize::from(IDS) - 5;
         match desk.dice.weighted(&weights) {
+            1..=3 if !has_ids => Deed::Wait,
             0 if desk.dice.percent(20) => self.open(desk),
             0 => Deed::Write(vec![ClientPacket::PingReq]),
             1 => self.subscribe(desk),
@@ -168,9 +180,10 @@ impl Client {
         let mut connect = choices::connect(self, desk);
         connect.is_clean = self.name.is_empty();
         connect.will = None;
-        connect.version = self.version;
-        connect.expiry_s = (self.version == Version::V5 && !self.name.is_empty()).then_some(1000);
-        if self.version != Version::V5 {
+        let is_too_old = self.name.is_empty() && self.version == Version::V31;
+        connect.version = if is_too_old { Version::V311 } else { self.version };
+        connect.expiry_s = (connect.version == Version::V5 && !self.name.is_empty()).then_some(1000);
+        if connect.version != Version::V5 {
             (connect.receive_maximum, connect.packet_bytes_max, connect.alias_max) = (None, None, None);
         }
         let deed = self.open_with(connect, desk);
@@ -311,10 +324,10 @@ impl Client {
         Deed::Leave(vec![ClientPacket::Bad(bad), after], ClientEnd::Fin)
     }
 
-    /// A packet id that is not in use; they are few so that they come again soon.
+    /// A packet id that is not in use.
     fn free_id(&mut self) -> u16 {
         loop {
-            self.last_id = self.last_id % 60 + 1;
+            self.last_id = self.last_id % IDS + 1;
             let is_outgoing = self.outgoing.iter().any(|outgoing| outgoing.publish.id == self.last_id);
             if !is_outgoing && !self.ids_pending.contains(&self.last_id) {
                 return self.last_id;

@@ -81,8 +81,8 @@ impl Client {
             return self.drop_line();
         }
         learn(line, connack);
-        let is_kept = connack.is_session_present
-            || (line.connect.version == Version::V31 && !line.connect.is_clean);
+        let is_kept =
+            connack.is_session_present || (line.connect.version == Version::V31 && !line.connect.is_clean);
         let pipelined = line.may_pipeline;
         if !is_kept {
             if !pipelined {

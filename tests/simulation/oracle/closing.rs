@@ -42,7 +42,8 @@ impl Oracle {
             Inheritance::Afresh => false,
             Inheritance::AsSaid => connack.is_some_and(|connack| connack.is_session_present),
         };
-        let said = connack.filter(|_| connect.version != Version::V31).map(|connack| connack.is_session_present);
+        let said =
+            connack.filter(|_| connect.version != Version::V31).map(|connack| connack.is_session_present);
         if said.is_some_and(|said| said != is_resumed) {
             self.fail(Rule::SessionPresent, format!("CONNACK to c{socket} ({name}) says {said:?}"));
         }
@@ -111,22 +112,24 @@ impl Oracle {
         conn.released_at = self.now;
         conn.receive_maximum = window;
         conn.keep_alive_s = connack.and_then(|connack| connack.keep_alive_s).unwrap_or(connect.keep_alive_s);
-        conn.packet_bytes_max = connect.packet_bytes_max.map_or(usize::MAX, |most| most.try_into().expect("32 bits"));
+        conn.packet_bytes_max =
+            connect.packet_bytes_max.map_or(usize::MAX, |most| most.try_into().expect("32 bits"));
         conn.alias_max = connect.alias_max.unwrap_or(0).min(self.limits.topic_alias_out_max);
         conn.will.clone_from(&connect.will);
+        self.forgive_large(index);
         self.excuse_large(socket, index);
         if let Some(connack) = connack {
             self.expect_announced(connect, connack);
         }
     }
 
-    /// Open messages that the new connection's Maximum Packet Size forbids need not be sent again.
+    /// Open messages that the new connection's Maximum Packet Size forbids need never be sent again.
     fn excuse_large(&mut self, socket: usize, index: usize) {
         let flows = self.sessions[index].flows.iter();
         let large = flows.filter(|(_, flow)| self.may_be_too_large(socket, &self.fates[&flow.message]));
         let large: Vec<u16> = large.map(|(id, _)| *id).collect();
-        for (id, flow) in &mut self.sessions[index].flows {
-            flow.is_optional = large.contains(id) && !flow.is_released;
+        for (_, flow) in self.sessions[index].flows.iter_mut().filter(|(id, _)| large.contains(id)) {
+            flow.is_excused = true;
         }
     }
 
@@ -139,7 +142,8 @@ impl Oracle {
         if connect.expiry_s.unwrap_or(0) > expiry_max && connack.expiry_s != Some(expiry_max) {
             self.fail(Rule::Answer, format!("a cut session expiry was announced as {:?}", connack.expiry_s));
         }
-        let is_cut = keep_alive_max > 0 && (connect.keep_alive_s == 0 || connect.keep_alive_s > keep_alive_max);
+        let is_cut =
+            keep_alive_max > 0 && (connect.keep_alive_s == 0 || connect.keep_alive_s > keep_alive_max);
         if is_cut && connack.keep_alive_s != Some(keep_alive_max) {
             self.fail(Rule::Answer, format!("a cut keep alive was announced as {:?}", connack.keep_alive_s));
         }
@@ -204,7 +208,8 @@ impl Oracle {
         let is_5 = conn.version == Version::V5;
         let right_code = |codes: &[u8]| {
             let is_right = said.is_some_and(|code| codes.contains(&code)) || !is_5;
-            let text = || format!("c{socket} was told {said:02x?} and should have been told one of {codes:02x?}");
+            let text =
+                || format!("c{socket} was told {said:02x?} and should have been told one of {codes:02x?}");
             if is_right { Ok(()) } else { Err((Rule::Close, text())) }
         };
         if self.is_shut {
@@ -217,8 +222,8 @@ impl Oracle {
                     Some(code) => Err((Rule::Close, format!("c{socket} left and was told {code:#04x}"))),
                 };
             }
-            Some(Cause::TakenOver) => return right_code(&[0x8e]),
-            Some(Cause::Gone | Cause::Misdeed | Cause::Closed) | None => {}
+            Some(Cause::TakenOver) if conn.misdeed.is_none() => return right_code(&[0x8e]),
+            Some(Cause::TakenOver | Cause::Gone | Cause::Misdeed | Cause::Closed) | None => {}
         }
         if conn.greeted.is_some_and(|code| code != 0) {
             return Ok(());
@@ -237,7 +242,9 @@ impl Oracle {
                 let early = end.since(self.now).ms();
                 Err((Rule::KeepAlive, format!("c{socket} was closed {early} ms too early")))
             }
-            Some(_) | None => Err((Rule::Close, format!("c{socket} was closed for no reason, told {said:02x?}"))),
+            Some(_) | None => {
+                Err((Rule::Close, format!("c{socket} was closed for no reason, told {said:02x?}")))
+            }
         }
     }
 }

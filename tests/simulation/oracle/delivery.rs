@@ -31,9 +31,11 @@ impl Oracle {
         let topic = self.resolve_alias(socket, delivery)?;
         let session = self.conns[&socket].session.expect("only attached connections have output");
         if delivery.qos > 0 && !delivery.is_dup {
-            self.sessions[session].forget_optional(delivery.id, socket);
+            self.forget_large(session, socket, delivery.id);
         }
-        if let Some(flow) = self.sessions[session].flows.get(&delivery.id).filter(|_| delivery.qos > 0).cloned() {
+        if let Some(flow) =
+            self.sessions[session].flows.get(&delivery.id).filter(|_| delivery.qos > 0).cloned()
+        {
             return self.resent(socket, session, delivery, &topic, &flow);
         }
         if delivery.is_dup && self.sessions[session].online_since == self.sessions[session].born {
@@ -78,10 +80,11 @@ impl Oracle {
         if flow.is_released {
             return Err((Rule::Duplicate, format!("m{} comes again after its PUBREC", flow.message)));
         }
-        let state = &mut self.sessions[session];
-        if !flow.is_optional && state.oldest_to_resend(socket) != Some(new.id) {
+        let is_optional = flow.is_excused || self.may_be_too_large(socket, fate);
+        if !is_optional && self.oldest_to_resend(session, socket) != Some(new.id) {
             return Err((Rule::Order, format!("m{} is not the oldest to resend", flow.message)));
         }
+        let state = &mut self.sessions[session];
         state.flows.get_mut(&new.id).expect("found by the caller").socket = socket;
         let (open, most) = (state.open_on(socket), self.conns[&socket].receive_maximum);
         if open > usize::from(most) {
@@ -90,8 +93,28 @@ impl Oracle {
         Ok(())
     }
 
+    /// The oldest message that was sent on an earlier connection and must be sent again on `socket`.
+    fn oldest_to_resend(&self, session: usize, socket: usize) -> Option<u16> {
+        let flows = self.sessions[session].flows.iter();
+        let unsent = flows.filter(|(_, flow)| {
+            let is_open = !flow.is_released && flow.socket != socket;
+            is_open && !flow.is_excused && !self.may_be_too_large(socket, &self.fates[&flow.message])
+        });
+        unsent.min_by_key(|(_, flow)| flow.order).map(|(id, _)| *id)
+    }
+
+    /// The id of a message that is too large for this connection, and so counts as delivered, may be used again.
+    /// Source: [MQTT-3.1.2-25].
+    fn forget_large(&mut self, session: usize, socket: usize, id: u16) {
+        let Some(flow) = self.sessions[session].flows.get(&id) else { return };
+        let is_open = !flow.is_released && flow.socket != socket;
+        if is_open && (flow.is_excused || self.may_be_too_large(socket, &self.fates[&flow.message])) {
+            self.sessions[session].flows.remove(&id);
+        }
+    }
+
     fn check_window(&self, socket: usize, session: usize) -> Verdict {
-        if let Some(id) = self.sessions[session].oldest_to_resend(socket) {
+        if let Some(id) = self.oldest_to_resend(session, socket) {
             return Err((Rule::Order, format!("a new message before the resend of id {id}")));
         }
         let (open, most) = (self.sessions[session].open_on(socket), self.conns[&socket].receive_maximum);
@@ -193,7 +216,8 @@ impl Oracle {
                 qos: new.qos,
                 is_retained: new.is_retained,
                 is_released: false,
-                is_optional: false,
+                // Whoever took the session over in the same turn may have been unable to take it.
+                is_excused: state.conn != Some(socket),
                 order: state.flows_opened,
                 socket,
                 released_on: None,

@@ -27,6 +27,8 @@ pub(super) struct Found {
     /// QoS of the delivery at least and at most.
     pub qos_low: u8,
     pub qos_high: u8,
+    /// The lowest QoS that any of the subscriptions would give it.
+    pub qos_least: u8,
     pub keeps_retain_maybe: bool,
     pub keeps_retain_surely: bool,
     pub ids_possible: BTreeSet<u32>,
@@ -50,7 +52,7 @@ impl Found {
 impl Oracle {
     /// Compares a message with all subscriptions that a session has or had.
     pub(super) fn matching(&self, session: &Session, fate: &Fate) -> Found {
-        let mut found = Found { qos_low: u8::MAX, ..Found::default() };
+        let mut found = Found { qos_low: u8::MAX, qos_least: u8::MAX, ..Found::default() };
         let mut low_certain = 0;
         for subscription in &session.subscriptions {
             if subscription.is_refused || !matches(&subscription.inner, &fate.publish.topic) {
@@ -64,12 +66,14 @@ impl Oracle {
             }
             let options = possible_options(subscription, fate, settled);
             let is_own = session.client == fate.publisher && !fate.is_will;
-            let open: Vec<&Options> = options.iter().copied().filter(|one| !(one.is_no_local && is_own)).collect();
+            let open: Vec<&Options> =
+                options.iter().copied().filter(|one| !(one.is_no_local && is_own)).collect();
             if open.is_empty() {
                 found.is_own = true;
                 continue;
             }
-            let is_blocked_maybe = options.iter().any(|one| one.is_no_local && session.client == fate.publisher);
+            let is_blocked_maybe =
+                options.iter().any(|one| one.is_no_local && session.client == fate.publisher);
             let is_certain = !is_blocked_maybe && self.is_certain(session, subscription, fate);
             note(&mut found, subscription, &open, fate, is_certain);
             if is_certain && subscription.group.is_none() {
@@ -113,7 +117,11 @@ impl Oracle {
     }
 }
 
-fn possible_options<'a>(subscription: &'a Subscription, fate: &Fate, settled: Option<Step>) -> Vec<&'a Options> {
+fn possible_options<'a>(
+    subscription: &'a Subscription,
+    fate: &Fate,
+    settled: Option<Step>,
+) -> Vec<&'a Options> {
     let from = fate.first_from();
     let all = subscription.options.iter().enumerate();
     let possible = all.filter(|(index, one)| {
@@ -142,6 +150,7 @@ fn note(found: &mut Found, subscription: &Subscription, options: &[&Options], fa
     let high = options.iter().map(|one| one.qos.min(fate.publish.qos)).max().unwrap_or(0);
     found.qos_low = found.qos_low.min(low(options, fate));
     found.qos_high = found.qos_high.max(high);
+    found.qos_least = found.qos_least.min(low(options, fate));
     found.keeps_retain_maybe |= options.iter().any(|one| one.keeps_retain);
     found.keeps_retain_surely |=
         is_certain && subscription.group.is_none() && options.iter().all(|one| one.keeps_retain);

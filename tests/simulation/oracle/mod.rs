@@ -38,6 +38,7 @@ use crate::wire::{ClientPacket, Framed};
 use conn::Conn;
 use routing::Fate;
 use session::Session;
+use turn::When;
 use wills::PendingWill;
 
 /// A point in the one order of everything that happens in a run.
@@ -152,6 +153,8 @@ pub struct Oracle {
     cores: usize,
     now: Instant,
     step: Step,
+    /// Between which steps the present event counted.
+    span: When,
     conns: BTreeMap<usize, Conn>,
     /// Client keys by client id.
     clients: BTreeMap<String, usize>,
@@ -195,6 +198,7 @@ impl Oracle {
             cores,
             now: Instant::START,
             step: 0,
+            span: When { from: 0, by: 0 },
             conns: BTreeMap::new(),
             clients: BTreeMap::new(),
             current: BTreeMap::new(),

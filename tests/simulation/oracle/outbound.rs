@@ -57,7 +57,11 @@ impl Oracle {
         let conn = self.conn_mut(socket);
         conn.greeted = Some(connack.code);
         if connack.code == 0 {
-            return if conn.session.is_some() { Ok(()) } else { Err((Rule::Legal, "accepted without a CONNECT".into())) };
+            return if conn.session.is_some() {
+                Ok(())
+            } else {
+                Err((Rule::Legal, "accepted without a CONNECT".into()))
+            };
         }
         let is_asked = conn.misdeed.is_some();
         if is_asked { Ok(()) } else { Err((Rule::Close, "a lawful CONNECT was refused".into())) }
@@ -127,12 +131,18 @@ impl Oracle {
             return Err((Rule::Answer, "SUBACK that nothing asks for".into()));
         };
         if owed.requests.len() != codes.len() {
-            return Err((Rule::Answer, format!("{} requests have {} codes", owed.requests.len(), codes.len())));
+            return Err((
+                Rule::Answer,
+                format!("{} requests have {} codes", owed.requests.len(), codes.len()),
+            ));
         }
         for ((index, options, qos), code) in owed.requests.iter().zip(codes) {
             let subscription = &mut self.sessions[session].subscriptions[*index];
             if code != qos {
-                return Err((Rule::Answer, format!("a lawful request for QoS {qos} was answered {code:#04x}")));
+                return Err((
+                    Rule::Answer,
+                    format!("a lawful request for QoS {qos} was answered {code:#04x}"),
+                ));
             }
             subscription.acked = subscription.acked.or(Some(step));
             subscription.options[*options].acked = Some(step);

@@ -42,14 +42,20 @@ impl Oracle {
     fn check_answers(&mut self) {
         let mut complaint = None;
         for (socket, conn) in self.conns.iter().filter(|(_, conn)| !conn.is_over) {
-            let Some(session) = conn.session.filter(|_| conn.ended.is_none()).map(|index| &self.sessions[index]) else {
+            let Some(session) =
+                conn.session.filter(|_| conn.ended.is_none()).map(|index| &self.sessions[index])
+            else {
                 continue;
             };
             let owed = conn.owed.describe();
             if !owed.is_empty() || conn.held.is_some() {
                 complaint = Some(format!("c{socket} still waits for {owed}"));
             }
-            let open = session.flows.iter().find(|(_, flow)| !flow.is_optional || flow.socket == *socket);
+            let open = session.flows.iter().find(|(_, flow)| {
+                let is_excused =
+                    flow.is_excused || self.may_be_too_large(*socket, &self.fates[&flow.message]);
+                flow.is_released || flow.socket == *socket || !is_excused
+            });
             if let Some((id, flow)) = open {
                 let sent = if flow.socket == *socket { "never finished" } else { "never sent again" };
                 complaint = Some(format!("c{socket}: id {id} with m{} was {sent}", flow.message));
@@ -68,8 +74,10 @@ impl Oracle {
                 continue;
             }
             let messages: BTreeSet<usize> = session.due.union(&self.fresh).copied().collect();
-            let due: BTreeSet<usize> =
-                messages.into_iter().filter(|message| self.must_have(session, &self.fates[message], *message)).collect();
+            let due: BTreeSet<usize> = messages
+                .into_iter()
+                .filter(|message| self.must_have(session, &self.fates[message], *message))
+                .collect();
             if session.conn.is_none() {
                 let missing = due.into_iter().filter(|message| self.is_missing(session, *message)).collect();
                 self.sessions[index].due = missing;
@@ -168,7 +176,9 @@ impl Oracle {
         let mut certain = BTreeSet::new();
         let mut doubtful = BTreeSet::new();
         for session in &self.sessions {
-            for known in session.subscriptions.iter().filter(|known| known.group.is_some() && !known.is_refused) {
+            for known in
+                session.subscriptions.iter().filter(|known| known.group.is_some() && !known.is_refused)
+            {
                 let group = (known.group.clone().unwrap_or_default(), known.inner.clone());
                 let is_past = known.gone.is_some_and(|gone| gone < from);
                 if is_past || !crate::topic::matches(&known.inner, &fate.publish.topic) {

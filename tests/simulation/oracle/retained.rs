@@ -56,7 +56,10 @@ impl Oracle {
             let other = &self.fates[rival];
             *rival != message
                 && other.is_certain_to_follow(fate, self.complete(fate))
-                && other.first_certain().and_then(|send| self.settled(send, core)).is_some_and(|step| step < begun)
+                && other
+                    .first_certain()
+                    .and_then(|send| self.settled(send, core))
+                    .is_some_and(|step| step < begun)
         })
     }
 

@@ -57,7 +57,9 @@ impl Oracle {
 
     /// Whether a group may still hand this message to somebody.
     fn group_is_open(&self, group: &(String, String), message: usize) -> bool {
-        let Some(copies) = self.groups.get(group).and_then(|copies| copies.get(&message)) else { return true };
+        let Some(copies) = self.groups.get(group).and_then(|copies| copies.get(&message)) else {
+            return true;
+        };
         let certain = copies.iter().filter(|copy| copy.is_certain).count();
         certain < self.fates[&message].sends.len() || copies.iter().any(|copy| self.may_be_handed_on(copy))
     }
@@ -78,7 +80,8 @@ impl Oracle {
     ) -> Verdict {
         let fate = &self.fates[&message];
         let is_5 = self.conns[&socket].version == Version::V5;
-        let wrong = |what: &str, got: String| Err((Rule::Content, format!("m{message} has the wrong {what}: {got}")));
+        let wrong =
+            |what: &str, got: String| Err((Rule::Content, format!("m{message} has the wrong {what}: {got}")));
         let (low, high) = match slot {
             Slot::Plain(_) | Slot::Shared(..) => (found.qos_low, found.qos_high),
             Slot::Replayed(replay) => {
@@ -102,11 +105,19 @@ impl Oracle {
         if fate.has_no_match && fate.sends.len() == 1 && !matches!(slot, Slot::Replayed(_)) {
             return wrong("acknowledgement", "it said that nobody subscribes".into());
         }
-        self.check_expiry(message, new, is_5)
+        // What was sent before goes on being sent. Source: [MQTT-4.3.3-7].
+        if new.is_dup { Ok(()) } else { self.check_expiry(message, new, is_5) }
     }
 
     /// Subscription Identifiers. Source: [MQTT-3.3.4-3] to [MQTT-3.3.4-5].
-    fn check_ids(&self, session: usize, message: usize, new: &Delivery, found: &Found, slot: &Slot) -> Verdict {
+    fn check_ids(
+        &self,
+        session: usize,
+        message: usize,
+        new: &Delivery,
+        found: &Found,
+        slot: &Slot,
+    ) -> Verdict {
         let ids: BTreeSet<u32> = new.subscription_ids.iter().copied().collect();
         let (certain, possible) = match slot {
             Slot::Replayed(replay) => {
@@ -140,7 +151,10 @@ impl Oracle {
         let least_s = fate.expires_at_first().since(self.now).s().saturating_sub(1).max(1);
         match new.expiry_s.map(u64::from) {
             Some(told_s) if (least_s..=left_s.max(1)).contains(&told_s) => Ok(()),
-            told_s => Err((Rule::Expiry, format!("m{message} says {told_s:?} s are left, {least_s} to {left_s} are"))),
+            told_s => Err((
+                Rule::Expiry,
+                format!("m{message} says {told_s:?} s are left, {least_s} to {left_s} are"),
+            )),
         }
     }
 
@@ -152,7 +166,8 @@ impl Oracle {
         let overtaken = |latest: Option<&usize>| {
             latest.copied().filter(|latest| {
                 let latest = &self.fates[latest];
-                latest.publisher == fate.publisher && fate.sends.iter().all(|send| send.by < latest.first_from())
+                latest.publisher == fate.publisher
+                    && fate.sends.iter().all(|send| send.by < latest.first_from())
             })
         };
         let key = (fate.publisher, topic.clone(), new.qos);

@@ -80,13 +80,7 @@ impl Fate {
 
 impl Oracle {
     /// A message is routed on its publisher's core.
-    pub(super) fn route(
-        &mut self,
-        publish: &Publish,
-        sender: Sender,
-        when: When,
-        foresight: &Foresight,
-    ) {
+    pub(super) fn route(&mut self, publish: &Publish, sender: Sender, when: When, foresight: &Foresight) {
         let message = publish.message;
         let send = Send {
             from: when.from,
@@ -136,9 +130,9 @@ impl Oracle {
     pub(super) fn complete(&self, fate: &Fate) -> Option<Step> {
         match fate.acked {
             Some(acked) if fate.sends.len() == 1 => Some(acked),
-            Some(_) | None => {
-                (0..self.cores).map(|core| self.settled_last(fate, core)).try_fold(0, |last, next| Some(next?.max(last)))
-            }
+            Some(_) | None => (0..self.cores)
+                .map(|core| self.settled_last(fate, core))
+                .try_fold(0, |last, next| Some(next?.max(last))),
         }
     }
 
@@ -152,8 +146,14 @@ impl Oracle {
         if !found.is_possible() {
             return;
         }
-        let (copies, index) = (found.copies(), usize::from(found.qos_high > 0));
-        *self.sessions[session].waiting[index].entry(message).or_default() += copies;
+        let [low, high] = &mut self.sessions[session].waiting;
+        if found.qos_least == 0 {
+            *low.entry(message).or_default() += found.copies();
+        }
+        if found.qos_high > 0 {
+            *high.entry(message).or_default() += found.copies();
+        }
+        self.forgive_large(session);
         self.forgive(session);
     }
 
@@ -162,11 +162,25 @@ impl Oracle {
         let core = self.sessions[session].core;
         let fresh: BTreeSet<usize> = self.fresh.clone();
         for message in fresh {
-            let is_known = self.sessions[session].waiting.iter().any(|waiting| waiting.contains_key(&message));
+            let is_known =
+                self.sessions[session].waiting.iter().any(|waiting| waiting.contains_key(&message));
             if !is_known && self.settled_last(&self.fates[&message], core).is_none() {
                 self.await_message(session, message);
             }
         }
+    }
+
+    /// Messages that are too large for the connection may count as delivered while it lasts. Source: [MQTT-3.1.2-25].
+    pub(super) fn forgive_large(&mut self, session: usize) {
+        let state = &self.sessions[session];
+        let Some(socket) = state.conn.filter(|socket| self.conns[socket].packet_bytes_max != usize::MAX)
+        else {
+            return;
+        };
+        let waiting = state.waiting.iter().flat_map(|waiting| waiting.keys());
+        let large = waiting.filter(|message| self.may_be_too_large(socket, &self.fates[message]));
+        let large: Vec<usize> = large.copied().collect();
+        self.sessions[session].forgiven.extend(large);
     }
 
     fn forgive(&mut self, session: usize) {

@@ -93,8 +93,8 @@ pub(super) struct Flow {
     pub is_retained: bool,
     /// PUBREC was handed over.
     pub is_released: bool,
-    /// It may be too large for the present connection, and then counts as delivered. Source: [MQTT-3.1.2-25].
-    pub is_optional: bool,
+    /// It was too large for some connection since, where it may have counted as delivered. Source: [MQTT-3.1.2-25].
+    pub is_excused: bool,
     pub order: u64,
     /// The connection that carried its last PUBLISH.
     pub socket: usize,
@@ -144,7 +144,9 @@ impl Session {
 
     /// The subscription with exactly this filter that is in force.
     pub fn active(&self, filter: &str) -> Option<usize> {
-        self.subscriptions.iter().position(|known| known.filter == filter && known.ended.is_none() && !known.is_refused)
+        self.subscriptions
+            .iter()
+            .position(|known| known.filter == filter && known.ended.is_none() && !known.is_refused)
     }
 
     /// Whether a subscription may not have been made because its connection ended before its SUBACK came out.
@@ -155,18 +157,5 @@ impl Session {
     /// Open messages whose last PUBLISH went over `socket`.
     pub fn open_on(&self, socket: usize) -> usize {
         self.flows.values().filter(|flow| flow.socket == socket).count()
-    }
-
-    /// The id of a message that need not be sent again is used for another one.
-    pub fn forget_optional(&mut self, id: u16, socket: usize) {
-        if self.flows.get(&id).is_some_and(|flow| flow.is_optional && flow.socket != socket) {
-            self.flows.remove(&id);
-        }
-    }
-
-    /// The oldest message that was sent on an earlier connection and not again on `socket`.
-    pub fn oldest_to_resend(&self, socket: usize) -> Option<u16> {
-        let unsent = self.flows.iter().filter(|(_, flow)| !flow.is_released && !flow.is_optional && flow.socket != socket);
-        unsent.min_by_key(|(_, flow)| flow.order).map(|(id, _)| *id)
     }
 }

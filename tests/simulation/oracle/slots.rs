@@ -47,7 +47,12 @@ impl Slots {
     }
 
     /// One step of the augmenting path; its depth is bounded by the number of slots.
-    fn settle(&mut self, delivery: usize, capacity: &impl Fn(&Slot) -> usize, seen: &mut BTreeSet<Slot>) -> bool {
+    fn settle(
+        &mut self,
+        delivery: usize,
+        capacity: &impl Fn(&Slot) -> usize,
+        seen: &mut BTreeSet<Slot>,
+    ) -> bool {
         for slot in self.deliveries[delivery].choices.clone() {
             if !seen.insert(slot.clone()) {
                 continue;

@@ -14,7 +14,7 @@ use stdx::Span;
 
 use super::conn::{Cause, Conn, Misdeed};
 use super::{Event, Oracle, Rule, Step, TIMER_SLACK, Turn};
-use crate::wire::{ClientPacket, ConnAck, ServerPacket};
+use crate::wire::{ClientPacket, ConnAck, ServerPacket, Version};
 
 /// What the output of a turn says about its events.
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub(super) struct Foresight {
     pub subacks: BTreeSet<(usize, u16)>,
     pub adopted: BTreeSet<usize>,
     pub closed: BTreeSet<usize>,
+    /// Who was told that it kept silent for too long.
+    pub silenced: BTreeSet<usize>,
     pub core: usize,
     pub enqueued: Rc<[usize]>,
 }
@@ -42,6 +44,7 @@ impl Oracle {
         let mut overdue = Vec::new();
         for (step, event) in &turn.events {
             self.step = *step;
+            self.span = When { from: *step, by: *step };
             if matches!(event, Event::Timers) {
                 overdue = self.overdue(turn.core);
                 self.silence_closed(turn.core, &foresight);
@@ -51,6 +54,8 @@ impl Oracle {
         }
         self.step = turn.end;
         self.release_held(turn, &foresight);
+        let begun = turn.events.first().map_or(turn.end, |(step, _)| *step);
+        self.span = When { from: begun, by: turn.end };
         for socket in &turn.closed {
             self.detach(*socket, Cause::Closed, &foresight);
         }
@@ -126,6 +131,7 @@ impl Oracle {
             }
             let Some((handed, packet)) = conn.queue.pop_front() else { return };
             let when = When { from: when.from.max(handed), by: when.by };
+            self.span = when;
             self.obey(socket, &packet, when, foresight);
         }
     }
@@ -148,7 +154,9 @@ impl Oracle {
         let now = self.now;
         let silent = self.conns.iter().filter(|(socket, conn)| {
             let is_due = conn.silence_ends().is_some_and(|end| end <= now);
-            conn.core == core && conn.is_live() && is_due && foresight.closed.contains(socket)
+            // A 3.x client is not told why, so another reason in the same turn may be taken for silence.
+            let is_told = conn.version != Version::V5 || foresight.silenced.contains(socket);
+            conn.core == core && conn.is_live() && is_due && is_told && foresight.closed.contains(socket)
         });
         let silent: Vec<usize> = silent.map(|(socket, _)| *socket).collect();
         for socket in silent {
@@ -162,7 +170,8 @@ impl Oracle {
         let here = self.conns.iter().filter(|(_, conn)| conn.core == core && !conn.is_over);
         let overdue = here.filter_map(|(socket, conn)| {
             let silent = conn.silence_must_end().filter(|_| conn.is_live() && conn.held.is_none());
-            let is_mute = conn.connect.is_none() && self.now > conn.accepted_at + connect_timeout + TIMER_SLACK;
+            let is_mute =
+                conn.connect.is_none() && self.now > conn.accepted_at + connect_timeout + TIMER_SLACK;
             if silent.is_some_and(|end| self.now > end + TIMER_SLACK) {
                 return Some((*socket, Rule::KeepAlive));
             }
@@ -208,6 +217,9 @@ fn foresee(turn: &Turn) -> Foresight {
                 }
                 ServerPacket::SubAck(id, _) => {
                     foresight.subacks.insert((*socket, *id));
+                }
+                ServerPacket::Disconnect(0x8d) => {
+                    foresight.silenced.insert(*socket);
                 }
                 // No other packet decides about events.
                 _ => {}

@@ -8,7 +8,7 @@
 use stdx::{Instant, Span};
 
 use super::routing::Sender;
-use super::turn::{Foresight, When};
+use super::turn::Foresight;
 use super::{Oracle, TIMER_SLACK};
 use crate::wire::{Publish, Will};
 
@@ -68,7 +68,8 @@ impl Oracle {
         let (cancelled, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.pending_wills).into_iter().partition(|will| will.session == session);
         self.pending_wills = others;
-        self.wills_void.extend(cancelled.iter().filter(|will| !will.is_doubtful).map(|will| will.publish.message));
+        self.wills_void
+            .extend(cancelled.iter().filter(|will| !will.is_doubtful).map(|will| will.publish.message));
     }
 
     /// The session ended before the delay did.
@@ -82,7 +83,7 @@ impl Oracle {
     }
 
     fn publish_will(&mut self, publish: &Publish, client: usize, is_certain: bool, foresight: &Foresight) {
-        let when = When { from: self.step, by: self.step };
+        let when = self.span;
         let known = self.fates.get_mut(&publish.message).and_then(|fate| fate.sends.first_mut());
         match known {
             // A timer may have routed it before; now it is certain that it has been.

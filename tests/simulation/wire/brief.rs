@@ -21,7 +21,9 @@ impl ClientPacket {
             Self::Subscribe(subscribe) => subscribe_line(subscribe),
             Self::Unsubscribe(id, filters) => format!("UNSUBSCRIBE {id} {filters:?}"),
             Self::PingReq => "PINGREQ".into(),
-            Self::Disconnect(code, expiry_s) => format!("DISCONNECT {code:#04x}{}", option(" expiry", expiry_s.as_ref())),
+            Self::Disconnect(code, expiry_s) => {
+                format!("DISCONNECT {code:#04x}{}", option(" expiry", expiry_s.as_ref()))
+            }
             Self::Bad(bad) => format!("BAD {:?} {:02x?}", bad.what, bad.bytes),
         }
     }
@@ -103,7 +105,12 @@ fn subscribe_line(subscribe: &Subscribe) -> String {
         .concat()
     };
     let requests: Vec<String> = subscribe.requests.iter().map(request).collect();
-    format!("SUBSCRIBE {}{}{}", subscribe.id, option(" sub_id", subscribe.subscription_id.as_ref()), requests.join(","))
+    format!(
+        "SUBSCRIBE {}{}{}",
+        subscribe.id,
+        option(" sub_id", subscribe.subscription_id.as_ref()),
+        requests.join(",")
+    )
 }
 
 fn connack_line(connack: &ConnAck) -> String {
@@ -125,7 +132,11 @@ fn delivery_line(delivery: &Delivery) -> String {
         flag(" dup", delivery.is_dup).to_string(),
         option(" alias", delivery.alias.as_ref()),
         option(" expiry", delivery.expiry_s.as_ref()),
-        if delivery.subscription_ids.is_empty() { String::new() } else { format!(" ids={:?}", delivery.subscription_ids) },
+        if delivery.subscription_ids.is_empty() {
+            String::new()
+        } else {
+            format!(" ids={:?}", delivery.subscription_ids)
+        },
     ]
     .concat()
 }

@@ -78,7 +78,8 @@ fn connect_body(connect: &Connect) -> Vec<u8> {
     binary(&mut body, name);
     body.push(level);
     let will = connect.will.as_ref();
-    let will_flags = will.map_or(0, |will| 4 | will.publish.qos << 3 | u8::from(will.publish.is_retained) << 5);
+    let will_flags =
+        will.map_or(0, |will| 4 | will.publish.qos << 3 | u8::from(will.publish.is_retained) << 5);
     body.push(u8::from(connect.is_clean) << 1 | will_flags);
     body.extend_from_slice(&connect.keep_alive_s.to_be_bytes());
     let is_5 = connect.version == Version::V5;

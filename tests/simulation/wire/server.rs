@@ -101,7 +101,11 @@ pub fn decode(version: Version, stream: &[u8]) -> Result<Option<Framed>, String>
     let Some((first, rest)) = stream.split_first() else { return Ok(None) };
     let digits = rest.iter().take(4).position(|byte| byte & 0x80 == 0);
     let Some(last) = digits else {
-        return if rest.len() >= 4 { Err("Remaining Length has more than four bytes".into()) } else { Ok(None) };
+        return if rest.len() >= 4 {
+            Err("Remaining Length has more than four bytes".into())
+        } else {
+            Ok(None)
+        };
     };
     let mut reader = Reader::new(rest);
     let length = usize::try_from(reader.varint()?).expect("28 bits");
@@ -110,7 +114,8 @@ pub fn decode(version: Version, stream: &[u8]) -> Result<Option<Framed>, String>
         return Ok(None);
     }
     let body = &stream[header..header + length];
-    let packet = body_of(version, *first, body).map_err(|why| format!("{why} in {:02x?}", &stream[..header + length]))?;
+    let packet = body_of(version, *first, body)
+        .map_err(|why| format!("{why} in {:02x?}", &stream[..header + length]))?;
     Ok(Some(Framed { packet, bytes: header + length }))
 }
 
@@ -198,8 +203,8 @@ fn keep(delivery: &mut Delivery, property: Property) -> Result<(), String> {
 
 /// Codes of the 5.0 CONNACK. Source: table 3-1.
 const CONNACK_CODES: [u8; 22] = [
-    0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90, 0x95, 0x97, 0x99, 0x9a, 0x9b,
-    0x9c, 0x9d, 0x9f,
+    0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90, 0x95, 0x97, 0x99,
+    0x9a, 0x9b, 0x9c, 0x9d, 0x9f,
 ];
 
 fn connack(version: Version, reader: &mut Reader<'_>) -> Result<ConnAck, String> {
@@ -290,8 +295,8 @@ fn unsuback(is_5: bool, reader: &mut Reader<'_>) -> Result<ServerPacket, String>
 
 /// Codes of a DISCONNECT from a server. Source: table 3-10.
 const DISCONNECT_CODES: [u8; 28] = [
-    0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
-    0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2,
+    0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97,
+    0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2,
 ];
 
 /// The body of DISCONNECT and AUTH: both may leave out code and properties.
