@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use broker::{Batch, CoreId, Notice};
+use broker::{Batch, CoreId, Counters, Notice};
 use stdx::Instant;
 
 /// Names one connection of one core. Packs into 64 bits for a completion's user data.
@@ -81,3 +81,17 @@ pub struct Effects {
 /// A connection that is not taken: a limit is reached, or the broker is closing. Close its socket at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refused;
+
+/// A question of the control plane to one core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Call {
+    /// What it has counted.
+    Counters,
+}
+
+/// The answer to a [`Call`].
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// To [`Call::Counters`].
+    Counters(Box<Counters>),
+}

@@ -21,6 +21,6 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-pub use effects::{Accepted, Arrival, Closing, ConnId, Effects, ListenerId, Moved, Refused};
+pub use effects::{Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Refused, Reply};
 pub use settings::{Settings, Setup};
 pub use shard::Shard;

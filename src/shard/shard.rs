@@ -9,7 +9,7 @@ use broker::{Batch, Change, CoreId, Counters, Exchange, ExchangeSetup, LinkEnd, 
 use stdx::{Instant, Wheel};
 
 use crate::connections::{Connections, State, conn_of};
-use crate::effects::{ConnId, Effects};
+use crate::effects::{Call, ConnId, Effects, Reply};
 use crate::settings::{Settings, Setup};
 
 /// One core's whole mind.
@@ -87,6 +87,14 @@ impl Shard {
     pub fn handle_timers(&mut self, now: Instant) {
         self.lobby_timeouts(now);
         self.exchange.handle_timers(now);
+    }
+
+    /// Answers the control plane.
+    #[must_use]
+    pub fn handle_call(&self, call: Call) -> Reply {
+        match call {
+            Call::Counters => Reply::Counters(Box::new(self.counters().clone())),
+        }
     }
 
     /// Begins the graceful end: no new connections, DISCONNECT 0x8B to 5.0 clients, everything closed behind what was

@@ -1,0 +1,171 @@
+//! The HTTP server: health, readiness, metrics.
+//!
+//! Invariants:
+//! - The address is bound before [`start`] returns, so that a failure stops the start of the broker.
+//! - A request waits at most [`ANSWER_MAX`] for the cores.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use broker::Counters;
+use flume::Receiver;
+use shard::Reply;
+use thiserror::Error;
+
+/// How long a core may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// Asks every core for its counters; the answers come through the receivers, one per core, in the order of the cores.
+pub type Ask = Arc<dyn Fn() -> Vec<Receiver<Reply>> + Send + Sync>;
+
+/// Why the control plane does not run.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} for the control plane: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The thread or its runtime cannot be started.
+    #[error("cannot start the control plane: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+#[derive(Clone)]
+struct Plane {
+    ask: Ask,
+    version: Arc<str>,
+}
+
+/// Starts the control plane on its own thread; it ends with the process. Returns the address bound.
+///
+/// # Errors
+/// The address is taken or not ours, or the thread cannot be started.
+pub fn start(address: SocketAddr, version: &str, ask: Ask) -> Result<SocketAddr, ControlError> {
+    let failed = |source| ControlError::Bind { address, source };
+    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let router = router(Plane { ask, version: version.into() });
+    thread::Builder::new().name("control".into()).spawn(move || {
+        runtime.block_on(async {
+            // The socket was bound and made non-blocking above; what fails later fails per connection.
+            if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
+                let _ends_with_the_process = axum::serve(listener, router).await;
+            }
+        });
+    })?;
+    Ok(bound)
+}
+
+fn router(plane: Plane) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "nothing here; see /\n") })
+        .with_state(plane)
+}
+
+async fn index(State(plane): State<Plane>) -> String {
+    format!("ringmq {}\n/healthz  the process lives\n/readyz   every core answers\n/metrics  counters for Prometheus\n", plane.version)
+}
+
+async fn readyz(State(plane): State<Plane>) -> Response {
+    match plane.counters().await {
+        Ok(_) => "ready\n".into_response(),
+        Err(core) => silent(core),
+    }
+}
+
+async fn metrics(State(plane): State<Plane>) -> Response {
+    match plane.counters().await {
+        Ok(cores) => {
+            let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+            (kind, crate::metrics::render(&plane.version, &cores)).into_response()
+        }
+        Err(core) => silent(core),
+    }
+}
+
+fn silent(core: usize) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("core {core} does not answer\n")).into_response()
+}
+
+impl Plane {
+    /// The counters of all cores, or the first core that does not answer in time.
+    async fn counters(&self) -> Result<Vec<Counters>, usize> {
+        let mut cores = Vec::new();
+        for (core, answer) in (self.ask)().into_iter().enumerate() {
+            match tokio::time::timeout(ANSWER_MAX, answer.recv_async()).await {
+                Ok(Ok(Reply::Counters(counters))) => cores.push(*counters),
+                Ok(Err(_)) | Err(_) => return Err(core),
+            }
+        }
+        Ok(cores)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn answered(path: &str, ask: Ask) -> (StatusCode, String) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = router(Plane { ask, version: "1.0".into() }).oneshot(request).await.unwrap();
+            let status = response.status();
+            let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            (status, String::from_utf8(body.to_vec()).unwrap())
+        })
+    }
+
+    fn two_cores() -> Ask {
+        Arc::new(|| {
+            let answer = |sessions| {
+                let (sender, receiver) = flume::bounded(1);
+                sender.send(Reply::Counters(Box::new(Counters { sessions, ..Counters::default() }))).unwrap();
+                receiver
+            };
+            vec![answer(1), answer(2)]
+        })
+    }
+
+    #[test]
+    fn metrics_come_from_every_core() {
+        let (status, body) = answered("/metrics", two_cores());
+        assert_eq!(status, StatusCode::OK);
+        assert!(body.contains("ringmq_sessions{core=\"1\"} 2\n"));
+    }
+
+    #[test]
+    fn a_core_that_does_not_answer_makes_the_broker_not_ready_but_it_still_lives() {
+        let (_sender, receiver) = flume::bounded(1);
+        let ask: Ask = Arc::new(move || vec![receiver.clone()]);
+        assert_eq!(answered("/readyz", ask.clone()), (StatusCode::SERVICE_UNAVAILABLE, "core 0 does not answer\n".into()));
+        assert_eq!(answered("/healthz", ask).0, StatusCode::OK);
+    }
+
+    #[test]
+    fn ready_and_unknown_paths_say_so() {
+        assert_eq!(answered("/readyz", two_cores()), (StatusCode::OK, "ready\n".into()));
+        assert_eq!(answered("/nowhere", two_cores()).0, StatusCode::NOT_FOUND);
+    }
+}
