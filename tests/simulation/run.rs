@@ -110,7 +110,7 @@ fn last_look(world: &mut World) {
         let connect = plain_connect(name);
         let deed = world.clients[first + usize::from(core)].begin(connect, &world.desk);
         world.carry_out(first + usize::from(core), deed);
-        let requests = ["#", "$x/#"].map(|filter| request(filter)).to_vec();
+        let requests = ["#", "$x/#"].map(request).to_vec();
         let subscribe = ClientPacket::Subscribe(Subscribe { id: 1, subscription_id: None, requests });
         world.carry_out(first + usize::from(core), Deed::Write(vec![subscribe]));
     }

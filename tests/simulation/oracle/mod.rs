@@ -259,10 +259,4 @@ impl Oracle {
     pub fn has_held(&self, core: usize) -> bool {
         self.conns.values().any(|conn| conn.core == core && conn.held.is_some() && conn.is_live())
     }
-
-    /// When the keep alive of a connection may close it, if ever.
-    #[must_use]
-    pub fn silence_ends(&self, socket: usize) -> Option<Instant> {
-        self.conns.get(&socket).and_then(Conn::silence_ends)
-    }
 }
