@@ -167,7 +167,10 @@ impl Exchange {
         }
         // Departing may have ended the session.
         let key = *self.by_client.get(client_id)?;
-        if clean_start {
+        // A session whose time is over has ended, whether or not its timer has fired yet.
+        let is_over = self.sessions[key.index()].ends_at <= now;
+        if clean_start || is_over {
+            self.counters.sessions_expired += u64::from(is_over);
             self.end_session(now, key);
             return None;
         }

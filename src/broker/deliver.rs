@@ -141,7 +141,8 @@ impl Delivery<'_> {
         self.write(key, link, message, Outbound { grant, id: Some(id), dup: false });
     }
 
-    fn fits(&self, link: &Link, message: &Message<'_>, grant: Grant<'_>) -> bool {
+    /// Whether a QoS 1 or 2 message can be said within the receiver's maximum, its topic in full.
+    pub fn fits(&self, link: &Link, message: &Message<'_>, grant: Grant<'_>) -> bool {
         if link.packet_bytes_max == u32::MAX {
             return true;
         }
@@ -288,10 +289,11 @@ fn write_single(link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) 
     if link.packet_bytes_max != u32::MAX
         && encode::publish_len(link.version, &publish) > stdx::widen(link.packet_bytes_max)
     {
-        if set.is_none() {
+        if publish.topic_alias.is_none() {
             return false;
         }
-        // Without the alias it may just fit.
+        // Without the alias it may just fit: that is also the form by which its size was judged before.
+        publish.topic = message.topic;
         publish.topic_alias = None;
         set = None;
         if encode::publish_len(link.version, &publish) > stdx::widen(link.packet_bytes_max) {

@@ -283,10 +283,21 @@ impl Exchange {
         out
     }
 
-    /// The links that ended, the links that need not be held any longer, and the notices, since the last call.
-    pub fn take_ends(&mut self, ended: &mut Vec<LinkEnd>, released: &mut Vec<LinkId>, notices: &mut Vec<Notice>) {
+    /// Whether a link ended, or need not be held any longer, since [`Exchange::take_ends`] was called.
+    #[must_use]
+    #[inline]
+    pub fn has_ends(&self) -> bool {
+        !self.ended.is_empty() || !self.released.is_empty()
+    }
+
+    /// The links that ended and the links that need not be held any longer, since the last call.
+    pub fn take_ends(&mut self, ended: &mut Vec<LinkEnd>, released: &mut Vec<LinkId>) {
         ended.append(&mut self.ended);
         released.append(&mut self.released);
+    }
+
+    /// The notices since the last call.
+    pub fn take_notices(&mut self, notices: &mut Vec<Notice>) {
         notices.append(&mut self.notices);
     }
 

@@ -32,15 +32,16 @@ impl Exchange {
     }
 
     fn message_from_core(&mut self, now: Instant, parcel: &PublishParcel, arena: &mut &[u8]) {
-        let unpacked = parcel.unpack(arena);
+        let mut unpacked = parcel.unpack(arena);
+        let is_alive = unpacked.message.grow_older(now);
         let message = &unpacked.message;
         if let Some((name, filter)) = unpacked.group {
-            if let Some(group) = self.table.group_of(name, filter) {
+            if let Some(group) = self.table.group_of(name, filter).filter(|_| is_alive) {
                 self.give_to_group(now, group, message, parcel.hops);
             }
             return;
         }
-        if parcel.deliver {
+        if parcel.deliver && is_alive {
             // The sender has checked the topic under the same limits.
             if let Ok((route, was_cached)) = self.table.route(message.topic, usize::MAX) {
                 self.counters.route_hits += u64::from(was_cached);
@@ -48,6 +49,8 @@ impl Exchange {
                 self.fan_out(now, route, message);
             }
         }
+        self.counters.dropped_expired += u64::from(!is_alive);
+        // Even an expired message replaces the retained one before it.
         if let Some(version) = parcel.store {
             self.replicate(message, version);
         }

@@ -9,7 +9,7 @@
 /// The limits of one broker. Names equal the keys of the `[limits]` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of the whole broker; one more is closed at once.
+    /// Connections of the whole broker, an equal share on each core; one more is closed at once.
     pub connections_max: u32,
     /// Seconds from accept to a complete CONNECT.
     pub connect_timeout_s: u32,
@@ -31,7 +31,8 @@ pub struct Limits {
     pub inflight_3x_max: u16,
     /// QoS 1 and 2 messages that wait for one client.
     pub queue_messages_max: u32,
-    /// Bytes of messages that wait for one client, inflight included.
+    /// Bytes of messages that wait for one client, inflight included; a message too many is dropped and counted, although
+    /// its publisher got an acknowledgement.
     pub queue_bytes_max: u32,
     /// QoS 0 messages that wait for a connected client that reads too slowly; the oldest goes first.
     pub queue_qos0_messages_max: u32,
@@ -47,7 +48,7 @@ pub struct Limits {
     pub session_expiry_max_s: u32,
     /// Longest keep alive in seconds; 0 is no limit. Announced as Server Keep Alive.
     pub keep_alive_max_s: u16,
-    /// Sessions, connected or not, of the whole broker; one more is refused with 0x97.
+    /// Sessions, connected or not, of the whole broker, an equal share on each core; one more is refused with 0x97.
     pub sessions_max: u32,
     /// Retained messages of the whole broker; one more is refused with 0x97.
     pub retained_messages_max: u32,
@@ -82,7 +83,7 @@ impl Default for Limits {
         Self {
             connections_max: 1_000_000,
             connect_timeout_s: 10,
-            pre_auth_bytes_max: 65_536,
+            pre_auth_bytes_max: 131_072,
             packet_bytes_max: 1_048_576,
             topic_levels_max: 128,
             client_id_bytes_max: 65_535,

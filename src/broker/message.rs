@@ -55,6 +55,19 @@ impl Message<'_> {
         std::str::from_utf8(self.topic).expect("a topic name is UTF-8")
     }
 
+    /// Takes the time since its publication off its expiry interval; false if nothing is left.
+    pub fn grow_older(&mut self, now: Instant) -> bool {
+        let ends_at = expires_at(self.at, self.expiry_s);
+        if ends_at == Instant::NEVER {
+            return true;
+        }
+        let left_s = ends_at.since(now).ns().div_ceil(1_000_000_000);
+        self.expiry_s = Some(u32::try_from(left_s).unwrap_or(u32::MAX));
+        // Rounding up the interval must not move the end.
+        self.at = ends_at - Span::from_s(left_s);
+        left_s > 0
+    }
+
     /// The stored form; one allocation for all receivers.
     pub fn stored(&self) -> &Arc<StoredMessage> {
         self.stored.get_or_init(|| Arc::new(StoredMessage::new(self)))

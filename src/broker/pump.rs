@@ -6,11 +6,10 @@
 //! Invariants:
 //! - What was sent before goes first (resends), then queued messages and replays by turns, so that neither starves.
 
-use std::sync::Arc;
-
-use mqtt::{AckKind, ReasonCode};
+use mqtt::{AckKind, PacketId, ReasonCode};
 use stdx::Instant;
 
+use crate::change::{Change, MessageCopy};
 use crate::deliver::{Grant, Outbound};
 use crate::exchange::Exchange;
 use crate::session::SessionKey;
@@ -88,25 +87,42 @@ impl Exchange {
 
     /// Sends again what an earlier connection left open, as far as the window allows. Source: [MQTT-4.4.0-1].
     pub(crate) fn resend(&mut self, now: Instant, key: SessionKey, releases: bool) {
-        let Some(session) = self.sessions.get_mut(key.index()) else { return };
-        let (Some(link), Some(window)) = (&session.link, &mut session.window) else { return };
-        if !releases && !window.is_waiting() {
-            return;
-        }
+        let mut releases = releases;
         let mut resends = Vec::new();
-        window.resend(link.window_max, releases, &mut resends);
-        for resend in resends {
-            match resend {
-                Resend::Release(id) => self.write_ack(key, AckKind::PubRel, id, ReasonCode::Success),
-                Resend::Publish(id, sent) => {
-                    let stored = Arc::clone(&sent.message);
-                    let grant = Grant { qos: sent.qos, retain: sent.retain, ids: &sent.ids };
-                    let (sessions, _, mut delivery) = self.delivery(now);
-                    let link = sessions[key.index()].link.as_mut().expect("checked above");
-                    delivery.templates.reset(false);
-                    delivery.write(key, link, &stored.message(now), Outbound { grant, id: Some(id), dup: true });
+        loop {
+            let Some(session) = self.sessions.get_mut(key.index()) else { return };
+            let (Some(link), Some(window)) = (&session.link, &mut session.window) else { return };
+            if releases || window.is_waiting() {
+                window.resend(link.window_max, releases, &mut resends);
+            }
+            if resends.is_empty() {
+                return;
+            }
+            releases = false;
+            for resend in resends.drain(..) {
+                match resend {
+                    Resend::Release(id) => self.write_ack(key, AckKind::PubRel, id, ReasonCode::Success),
+                    Resend::Publish(id, sent) => self.resend_publish(now, key, id, &sent),
                 }
             }
         }
+    }
+
+    /// A message that is too large for the new connection counts as delivered. Source: [MQTT-3.1.2-25].
+    fn resend_publish(&mut self, now: Instant, key: SessionKey, id: PacketId, sent: &MessageCopy) {
+        let (sessions, _, mut delivery) = self.delivery(now);
+        let session = &mut sessions[key.index()];
+        let link = session.link.as_mut().expect("a session without a link resends nothing");
+        let message = sent.message.message(now);
+        let grant = Grant { qos: sent.qos, retain: sent.retain, ids: &sent.ids };
+        if delivery.fits(link, &message, grant) {
+            delivery.templates.reset(false);
+            delivery.write(key, link, &message, Outbound { grant, id: Some(id), dup: true });
+            return;
+        }
+        delivery.counters.dropped_too_large += 1;
+        delivery.counters.inflight_messages -= 1;
+        session.window.as_mut().expect("it gave the message").forget(id);
+        self.note(key, |client_id| Change::Settled { client_id, packet_id: id });
     }
 }

@@ -39,7 +39,8 @@ impl Exchange {
 
     /// Keeps (or clears) a retained message here and on all other cores; cores in `remote` also deliver it.
     pub(crate) fn retain_everywhere(&mut self, message: &Message<'_>, remote: CoreSet) {
-        self.retained_counter += 1;
+        // All cores read one clock, so a write that begins after another was acknowledged gets the higher version.
+        self.retained_counter = (self.retained_counter + 1).max(message.at.ns());
         let version = RetainedVersion { counter: self.retained_counter, core: self.core.get() };
         // Only what this core accepts is offered to the others, who do not judge limits again.
         let store = self.retain_here(message, version).then_some(version);

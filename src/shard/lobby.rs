@@ -48,6 +48,7 @@ impl Shard {
         let Arrival { listener, peer, accepted_at, bytes } = arrival;
         let conn = self.enter(now, listener, peer, accepted_at, Inlet::with(bytes))?;
         self.knock(now, conn);
+        self.settle_ends(now);
         Ok(conn)
     }
 

@@ -23,6 +23,7 @@ impl Shard {
             State::Lobby { .. } => self.lobby_bytes(now, conn, bytes),
             State::Home { key, version } => self.home_bytes(now, conn, key, version, bytes),
         }
+        self.settle_ends(now);
     }
 
     #[inline]
@@ -37,6 +38,8 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         if self.exchange.is_held(key) {
             connection.inlet.keep(bytes);
+            // Its packets wait because of us, so it is not silent.
+            self.exchange.seen(key, now);
             if connection.inlet.len() > stdx::widen(self.settings.limits.held_bytes_max) {
                 let why = "sent too much behind a SUBSCRIBE";
                 self.exchange.evict(now, key, ReasonCode::QuotaExceeded, why);
@@ -54,6 +57,10 @@ impl Shard {
     pub(crate) fn resume(&mut self, now: Instant, link: broker::LinkId) {
         let Some(connection) = self.connections.get_mut(conn_of(link)) else { return };
         let State::Home { key, version } = connection.state else { return };
+        // It may have been read already and be held again, by a later SUBSCRIBE.
+        if self.exchange.is_held(key) {
+            return;
+        }
         let mut reader = Reader { exchange: &mut self.exchange, now, key, version, packets: 0 };
         let packet_bytes_max = self.settings.limits.packet_bytes_max;
         let result = connection.inlet.resume(packet_bytes_max, |frame| reader.read(frame));

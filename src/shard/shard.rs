@@ -76,17 +76,20 @@ impl Shard {
         if let State::Home { key, .. } = connection.state {
             self.exchange.gone(now, key);
         }
+        self.settle_ends(now);
     }
 
     /// A batch from another core; batches of one core must come in the order in which they left.
     pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
         self.exchange.handle_batch(now, from, batch);
+        self.settle_ends(now);
     }
 
     /// Does what is due at `now`.
     pub fn handle_timers(&mut self, now: Instant) {
         self.lobby_timeouts(now);
         self.exchange.handle_timers(now);
+        self.settle_ends(now);
     }
 
     /// Answers the control plane.
@@ -111,6 +114,7 @@ impl Shard {
         for conn in lobby {
             self.close(conn, Vec::new());
         }
+        self.settle_ends(now);
     }
 
     /// Closes the turn: completes [`Shard::effects`].
@@ -118,19 +122,18 @@ impl Shard {
         self.exchange.work(now);
         self.settle_ends(now);
         let (effects, exchange) = (&mut self.effects, &mut self.exchange);
+        exchange.take_notices(&mut effects.notices);
         exchange.drain_dirty(|link| effects.dirty.push(conn_of(link)));
         exchange.end_turn(&mut effects.batches);
     }
 
-    /// Closes what ended and goes on with what was held, until nothing more follows from it.
-    fn settle_ends(&mut self, now: Instant) {
-        loop {
+    /// Closes what ended and goes on with what was held, until nothing more follows from it. Called before the next
+    /// event: a connection whose session ended must not act on that session's successor.
+    #[inline]
+    pub(crate) fn settle_ends(&mut self, now: Instant) {
+        while self.exchange.has_ends() {
             let (mut ended, mut released) = (std::mem::take(&mut self.ended), std::mem::take(&mut self.released));
-            self.exchange.take_ends(&mut ended, &mut released, &mut self.effects.notices);
-            if ended.is_empty() && released.is_empty() {
-                (self.ended, self.released) = (ended, released);
-                return;
-            }
+            self.exchange.take_ends(&mut ended, &mut released);
             for end in ended.drain(..) {
                 self.close(conn_of(end.link), end.last);
             }
