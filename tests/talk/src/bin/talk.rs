@@ -61,6 +61,12 @@ fn play_file(path: &Path, arguments: &Arguments) -> Result<usize, String> {
     if arguments.check {
         return Ok(1);
     }
+    let transport =
+        if arguments.target.is_some() || arguments.world == Place::Tcp { "tcp" } else { "memory" };
+    if !script.runs_in(transport) {
+        println!("{}: not for {transport}", path.display());
+        return Ok(0);
+    }
     let mut count = 0;
     for version in &script.header.versions {
         if arguments.only.as_ref().is_some_and(|only| only != version.word()) {

@@ -16,7 +16,7 @@ pub fn settings(header: &Header) -> Result<Settings, String> {
     for (section, key, value) in &header.settings {
         match (section.as_str(), key.as_str()) {
             ("limits", key) => set_limit(&mut settings.limits, key, value)?,
-            ("broker", "sys_interval_s") => settings.sys_interval_s = read(key, value)?,
+            ("sys", "interval_s") => settings.sys_interval_s = read(key, value)?,
             _ => return Err(format!("the memory runner knows no {section}.{key}")),
         }
     }
