@@ -12,7 +12,7 @@ import subprocess
 import pytest
 from broker import Address, Process, free_address
 
-TIMEOUT_S = 20
+TIMEOUT_S = 6
 CONNECT_V5 = bytes.fromhex("10 0e 0004 4d515454 05 02 003c 00 0001 61")
 CONNACK_V5_TYPE = 0x20
 CONNECT_V311 = bytes.fromhex("10 0d 0004 4d515454 04 02 003c 0001 62")

@@ -13,7 +13,7 @@ import threading
 import time
 
 START_S = 20
-STOP_S = 20
+STOP_S = 6
 
 
 class Address:

@@ -15,7 +15,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 V31, V311, V5 = paho.MQTTv31, paho.MQTTv311, paho.MQTTv5
-TIMEOUT_S = 20
+TIMEOUT_S = 6
 FENCES = itertools.count(1)
 
 

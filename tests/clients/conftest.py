@@ -4,33 +4,32 @@ import itertools
 import os
 
 import pytest
-
-pytest.register_assert_rewrite("broker", "client", "mosquitto")
-
-from broker import Broker, ForeignBroker  # noqa: E402
-from client import V5, V31, V311, Client  # noqa: E402
+from broker import Broker, ForeignBroker
+from client import V5, V31, V311, Client
 
 NUMBERS = itertools.count(1)
 
 
-def pytest_generate_tests(metafunc):
-    if "cores" in metafunc.fixturenames:
-        cores = [0] if os.environ.get("RINGMQ_TARGET") else [1, 2]
-        metafunc.parametrize("cores", cores, ids=lambda n: f"cores{n}" if n else "foreign", scope="session")
+TARGET = os.environ.get("RINGMQ_TARGET")
+
+
+@pytest.fixture(scope="session", params=["foreign"] if TARGET else [1, 2], ids=lambda cores: f"cores-{cores}")
+def cores(request):
+    """How many cores the broker runs on."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
 def broker(cores):
     """One broker for all tests with this number of cores; it must survive them all and end with exit code 0."""
-    target = os.environ.get("RINGMQ_TARGET")
-    running = ForeignBroker(target) if target else Broker(cores=cores)
+    running = ForeignBroker(TARGET) if TARGET else Broker(cores=cores)
     yield running
     assert running.stop() == 0
 
 
 @pytest.fixture(autouse=True)
 def only_ours(request):
-    if request.node.get_closest_marker("ours") and os.environ.get("RINGMQ_TARGET"):
+    if request.node.get_closest_marker("ours") and TARGET:
         pytest.skip("holds for RingMQ only")
 
 

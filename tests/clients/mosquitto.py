@@ -9,7 +9,7 @@ import queue
 import subprocess
 import threading
 
-TIMEOUT_S = 20
+TIMEOUT_S = 6
 MARK = "message "
 
 

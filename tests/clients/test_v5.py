@@ -314,7 +314,7 @@ def test_a_client_that_pings_stays_connected(clients, name):
     quiet = clients("q")
     quiet.connect(keep_alive_s=1)
     quiet.subscribe(name, 1)
-    wait_s(clients, name, 4)
+    wait_s(clients, name, 3)
     quiet.publish(name, "still here", 1)
     quiet.expect(name, "still here")
 

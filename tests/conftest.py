@@ -1,0 +1,5 @@
+"""Shows the values in failed assertions of the modules that all tests share."""
+
+import pytest
+
+pytest.register_assert_rewrite("broker", "client", "mosquitto")
