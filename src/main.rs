@@ -12,12 +12,14 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use dialect::DIALECTS;
-use server::{Complaint, Config, Cores, Sources};
+use server::{Complaint, Config, Cores, Sources, Started};
+use shard::Call;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -90,8 +92,10 @@ fn serve(arguments: Serve) -> ExitCode {
         Err(complaints) => return complain(&complaints),
     };
     let log = server::open_log(&config.log);
-    let outcome = server::serve(&config, DIALECTS, VERSION, |line| {
-        say(line);
+    let outcome = server::serve(&config, DIALECTS, VERSION, |started| {
+        start_control(&config, &started)?;
+        say(&started.ready_line);
+        Ok(())
     });
     drop(log);
     match outcome {
@@ -101,6 +105,14 @@ fn serve(arguments: Serve) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Starts the control plane, if the configuration asks for one.
+fn start_control(config: &Config, started: &Started) -> Result<(), String> {
+    let Some(bind) = config.control.listen else { return Ok(()) };
+    let inquiry = started.inquiry.clone();
+    let ask = Arc::new(move || inquiry.ask(Call::Counters));
+    control::start(bind, VERSION, ask).map(drop).map_err(|failure| failure.to_string())
 }
 
 fn check(file: PathBuf) -> ExitCode {

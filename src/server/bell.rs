@@ -41,7 +41,7 @@ impl Bell {
         Ok(Self { asleep: AtomicBool::new(false), mail: CoreFlags::default(), starved: CoreFlags::default(), eventfd })
     }
 
-    /// The descriptor that is written to when the bell is rung. Nobody reads it.
+    /// The descriptor that is written to when the bell is rung.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.eventfd.as_fd()
     }
@@ -59,7 +59,7 @@ impl Bell {
     /// Wakes the core if it sleeps.
     pub(crate) fn ring(&self) {
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
-            // The ring sees each write; the count, which nobody reads, would be full after 2^64 of them.
+            // The core's ring and its bed see each write. The count is read in the bed only; it holds 2^64 of them.
             let _ = rustix::io::write(&self.eventfd, &ONE);
         }
     }

@@ -71,7 +71,7 @@ fn try_multishot(ring: &mut Ring) -> io::Result<()> {
     let (here, there) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::io::write(&there, b"probe")?;
     ring.receive(Slot { index: 0, life: 0 }, here.as_fd());
-    ring.enter(Urge::Always)?;
+    ring.enter(Urge::Always, 1)?;
     let mut events = Vec::new();
     ring.collect(&mut events, 1);
     match events.pop() {

@@ -21,7 +21,7 @@ use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::driver::{self, Doors, Driver, Equipment, Habits};
-use crate::mesh::{self, MeshEnd};
+use crate::mesh::{self, Inquiry, MeshEnd};
 use crate::mind::Mind;
 use crate::ring::{Depth, Ring};
 
@@ -67,6 +67,7 @@ pub enum LaunchError {
 pub struct Running {
     handles: Vec<ExecutorJoinHandle<io::Result<()>>>,
     stopper: Stopper,
+    inquiry: Inquiry,
 }
 
 /// Stops cores from another thread.
@@ -91,6 +92,12 @@ impl Running {
         self.stopper.clone()
     }
 
+    /// A handle to ask the cores with.
+    #[must_use]
+    pub fn inquiry(&self) -> Inquiry {
+        self.inquiry.clone()
+    }
+
     /// Waits until all cores have ended. An error means that the kernel refused a ring in between.
     pub fn join(self) -> Result<(), LaunchError> {
         let outcomes: Vec<_> = self.handles.into_iter().map(ExecutorJoinHandle::join).collect();
@@ -111,9 +118,10 @@ where
     let control = Arc::new(Control::new(plan.cpus.len()));
     let stopper = Stopper { control, bells: bells.clone() };
     let (ready, readiness) = flume::unbounded();
-    let mut running = Running { handles: Vec::new(), stopper: stopper.clone() };
+    let ends = mesh::weave(&bells);
+    let mut running = Running { handles: Vec::new(), stopper: stopper.clone(), inquiry: mesh::inquiry(&ends) };
     let habits = Habits { spin_rounds: plan.spin_rounds, shutdown_grace: plan.shutdown_grace };
-    for (end, doors, cpu) in seats(&bells, plan.listeners, &plan.cpus) {
+    for (end, doors, cpu) in seats(ends, plan.listeners, &plan.cpus) {
         let seat = Seat { end, doors, stopper: stopper.clone(), clock: plan.clock, depth: plan.depth, habits, ready: ready.clone() };
         let make_mind = make_mind.clone();
         let handle = executor(cpu).spawn(move || seat.run(make_mind));
@@ -180,9 +188,9 @@ impl Seat {
 }
 
 /// One mesh end, one set of doors and one processor per core.
-fn seats(bells: &Arc<[Bell]>, listeners: Vec<Vec<OwnedFd>>, cpus: &[u16]) -> Vec<(MeshEnd, Doors, u16)> {
+fn seats(ends: Vec<MeshEnd>, listeners: Vec<Vec<OwnedFd>>, cpus: &[u16]) -> Vec<(MeshEnd, Doors, u16)> {
     let mut listeners: Vec<_> = listeners.into_iter().map(Vec::into_iter).collect();
-    let ends = mesh::weave(bells).into_iter().zip(cpus);
+    let ends = ends.into_iter().zip(cpus);
     ends.map(|(end, cpu)| {
         let doors = listeners.iter_mut().map(|sockets| sockets.next().expect("one socket per core was bound"));
         (end, Doors::new(doors.collect()), *cpu)

@@ -29,7 +29,7 @@ mod signals;
 
 pub use clock::Clock;
 pub use config::{
-    Complaint, Config, Listener, Log, LogFormat, LogLevel, Place, Protocol, Server, Sources, Sys, default_file, load,
+    ControlPlane, Complaint, Config, Listener, Log, LogFormat, LogLevel, Place, Protocol, Server, Sources, Sys, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
 pub use kernel::KernelError;
@@ -39,4 +39,5 @@ pub use logging::{LogGuard, open_log};
 pub use mind::Mind;
 pub use rights::RightsError;
 pub use ring::Depth;
-pub use service::{Failure, serve};
+pub use mesh::Inquiry;
+pub use service::{Failure, Started, serve};

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use broker::{Batch, CoreId};
 use flume::{Receiver, Sender, TrySendError};
-use shard::Arrival;
+use shard::{Arrival, Call, Reply};
 
 use crate::bell::Bell;
 
@@ -33,6 +33,13 @@ pub(crate) enum Freight {
         /// What its home must know.
         arrival: Box<Arrival>,
     },
+    /// A question of the control plane, which comes through the core's channel to itself.
+    Call {
+        /// The question.
+        call: Call,
+        /// Where the answer goes.
+        reply: Sender<Reply>,
+    },
 }
 
 /// One core's end of the mesh.
@@ -42,11 +49,42 @@ pub(crate) struct MeshEnd {
     links: Vec<Link>,
 }
 
-/// The two channels to one other core. A core's link to itself is never used.
+/// The two channels to one other core. A core's link to itself carries the questions of the control plane.
 struct Link {
     outbound: Sender<Freight>,
     inbound: Receiver<Freight>,
     waiting: VecDeque<Freight>,
+}
+
+/// Asks cores from another thread.
+#[derive(Clone)]
+pub struct Inquiry {
+    bells: Arc<[Bell]>,
+    calls: Arc<[Sender<Freight>]>,
+}
+
+impl Inquiry {
+    /// Asks every core; the answers come through the receivers, in the order of the cores. A core that has ended, or
+    /// that has too many questions waiting, gives none: its receiver is disconnected.
+    #[must_use]
+    pub fn ask(&self, call: Call) -> Vec<Receiver<Reply>> {
+        let ask = |(core, calls): (usize, &Sender<Freight>)| {
+            let (reply, answer) = flume::bounded(1);
+            if calls.try_send(Freight::Call { call, reply }).is_ok() {
+                let bell = &self.bells[core];
+                bell.mark_mail(CoreId::new(u16::try_from(core).expect("at most CORES_MAX cores")));
+                bell.ring();
+            }
+            answer
+        };
+        self.calls.iter().enumerate().map(ask).collect()
+    }
+}
+
+/// Asks the cores whose mesh ends these are.
+pub(crate) fn inquiry(ends: &[MeshEnd]) -> Inquiry {
+    let calls = ends.iter().map(|end| end.links[end.core.index()].outbound.clone()).collect();
+    Inquiry { bells: ends.first().map_or_else(|| Arc::from([]), |end| end.bells.clone()), calls }
 }
 
 /// Makes the mesh for as many cores as there are bells.
@@ -91,7 +129,7 @@ impl MeshEnd {
     pub(crate) fn send_batch(&mut self, to: CoreId, batch: Batch) -> Result<(), Batch> {
         match self.offer(to, Freight::Batch(batch)) {
             Err(Freight::Batch(batch)) => Err(batch),
-            Err(Freight::Arrival { .. }) => unreachable!("what is refused is what was offered"),
+            Err(Freight::Arrival { .. } | Freight::Call { .. }) => unreachable!("what is refused is what was offered"),
             Ok(()) => Ok(()),
         }
     }

@@ -7,7 +7,7 @@
 //! - Methods are called on one thread, and effects are carried out before the next event.
 
 use broker::{Batch, CoreId};
-use shard::{Accepted, Arrival, ConnId, Effects, Shard};
+use shard::{Accepted, Arrival, Call, ConnId, Effects, Reply, Shard};
 use stdx::Instant;
 
 /// One core's mind: [`shard::Shard`], or a stand-in that echoes.
@@ -26,6 +26,8 @@ pub trait Mind: 'static {
     fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch);
     /// Fires the timers that are due.
     fn handle_timers(&mut self, now: Instant);
+    /// Answers the control plane.
+    fn handle_call(&mut self, call: Call) -> Reply;
     /// Begins the graceful end.
     fn handle_shutdown(&mut self, now: Instant);
     /// Completes `effects`.
@@ -71,6 +73,10 @@ impl Mind for Shard {
 
     fn handle_timers(&mut self, now: Instant) {
         Shard::handle_timers(self, now);
+    }
+
+    fn handle_call(&mut self, call: Call) -> Reply {
+        Shard::handle_call(self, call)
     }
 
     fn handle_shutdown(&mut self, now: Instant) {

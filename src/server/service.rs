@@ -20,6 +20,7 @@ use crate::config::{Config, Listener, LogLevel, Protocol};
 use crate::cores::{CoresError, allowed_cpus};
 use crate::kernel::{self, KernelError};
 use crate::launch::{LaunchError, Plan, launch};
+use crate::mesh::Inquiry;
 use crate::listen::{ListenError, Listening, listen};
 use crate::rights::{self, RightsError, Room};
 use crate::ring::Depth;
@@ -46,6 +47,9 @@ pub enum Failure {
     /// The operating system refused something else.
     #[error("{0}")]
     System(#[from] std::io::Error),
+    /// Something that runs beside the cores did not start.
+    #[error("{0}")]
+    Beside(String),
     /// A dialect was configured that nobody has passed in.
     #[error("unknown dialect `{0}`")]
     Dialect(String),
@@ -56,18 +60,28 @@ impl Failure {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Cores(_) | Failure::Listen(_) | Failure::Rights(_) | Failure::Dialect(_) => 2,
+            Failure::Cores(_) | Failure::Listen(_) | Failure::Rights(_) | Failure::Dialect(_) | Failure::Beside(_) => 2,
             Failure::Kernel(_) | Failure::Launch(_) | Failure::System(_) => 3,
         }
     }
 }
 
-/// Runs the broker until it is told to stop by a signal. `announce` gets the line that says that it is ready.
+/// A broker that has just become ready.
+#[derive(Clone)]
+pub struct Started {
+    /// The line that says so, with the addresses.
+    pub ready_line: String,
+    /// Asks its cores.
+    pub inquiry: Inquiry,
+}
+
+/// Runs the broker until it is told to stop by a signal. `announce` is called once it is ready; what it cannot start
+/// beside the broker stops the broker.
 pub fn serve(
     config: &Config,
     dialects: &[&'static dyn Dialect],
     version: &str,
-    announce: impl FnOnce(&str),
+    announce: impl FnOnce(Started) -> Result<(), String>,
 ) -> Result<(), Failure> {
     kernel::probe()?;
     let cpus = config.server.cores.resolve(&allowed_cpus()?)?;
@@ -94,8 +108,12 @@ pub fn serve(
         Shard::new(Setup { core, cores, seed, settings: settings.clone(), wall: clock.wall() }, now)
     })?;
     signals::heed(running.stopper())?;
-    announce(&ready_line);
+    let announced = announce(Started { ready_line, inquiry: running.inquiry() });
+    if announced.is_err() {
+        running.stopper().stop();
+    }
     running.join()?;
+    announced.map_err(Failure::Beside)?;
     info!("all cores have ended");
     Ok(())
 }

@@ -22,6 +22,8 @@ pub(super) struct Key<T> {
     pub(super) set: fn(&mut T, &Raw) -> Result<(), String>,
     /// Shows its value as TOML, nothing if it is unset.
     pub(super) show: fn(&T) -> Option<String>,
+    /// What it may look like, for a value that is unset.
+    pub(super) example: fn(&T) -> &'static str,
 }
 
 macro_rules! key {
@@ -35,6 +37,7 @@ macro_rules! key {
                 Ok(())
             },
             show: |$t: &$target| Setting::show(&$place),
+            example: |$t: &$target| Setting::example(&$place),
         }
     };
     (@read $raw:ident) => { read($raw) };
@@ -94,6 +97,11 @@ keys! {
         /// Seconds between publications of the $SYS topics; 0 is never.
         interval_s: 0..=86_400,
     }
+    control {
+        /// Address and port for health, readiness and metrics over HTTP, such as "127.0.0.1:9883". It has no
+        /// authentication, so keep it on loopback. Without this key there is none.
+        listen,
+    }
 }
 
 listener! {
@@ -109,7 +117,7 @@ listener! {
 }
 
 limits! {
-    /// Connections of the whole broker; one more is closed at once.
+    /// Connections of the whole broker, an equal share on each core; one more is closed at once.
     connections_max: 1..=50_000_000,
     /// Seconds from accept to a complete CONNECT.
     connect_timeout_s: 1..=3600,
@@ -131,7 +139,8 @@ limits! {
     inflight_3x_max: 1..=u16::MAX,
     /// QoS 1 and 2 messages that wait for one client.
     queue_messages_max,
-    /// Bytes of messages that wait for one client, inflight included.
+    /// Bytes of messages that wait for one client, inflight included; a message too many is dropped and counted, although
+    /// its publisher got an acknowledgement.
     queue_bytes_max,
     /// QoS 0 messages that wait for a connected client that reads too slowly; the oldest goes first.
     queue_qos0_messages_max,
@@ -147,7 +156,7 @@ limits! {
     session_expiry_max_s,
     /// Longest keep alive in seconds; 0 is no limit. Announced as Server Keep Alive.
     keep_alive_max_s,
-    /// Sessions, connected or not, of the whole broker; one more is refused with 0x97.
+    /// Sessions, connected or not, of the whole broker, an equal share on each core; one more is refused with 0x97.
     sessions_max: 1..=u32::MAX,
     /// Retained messages of the whole broker; one more is refused with 0x97.
     retained_messages_max,
@@ -183,4 +192,4 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key<Config
 }
 
 /// The names of all sections.
-pub(super) const SECTIONS: [&str; 5] = ["server", "listener", "limits", "log", "sys"];
+pub(super) const SECTIONS: [&str; 6] = ["server", "listener", "limits", "log", "sys", "control"];

@@ -29,6 +29,7 @@ pub fn default_file() -> String {
     write_section(&mut text, "[limits]", keys_of("limits"), &config);
     write_section(&mut text, "[log]", keys_of("log"), &config);
     write_section(&mut text, "[sys]", keys_of("sys"), &config);
+    write_section(&mut text, "[control]", keys_of("control"), &config);
     text
 }
 
@@ -50,7 +51,7 @@ fn write_section<'a, T: 'a>(text: &mut String, head: &str, keys: impl Iterator<I
         // Writing to a string cannot fail.
         let _ = match (key.show)(values) {
             Some(value) => writeln!(text, "{} = {value}", key.name),
-            None => writeln!(text, "# {} = true", key.name),
+            None => writeln!(text, "# {} = {}", key.name, (key.example)(values)),
         };
     }
 }

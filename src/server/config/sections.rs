@@ -23,6 +23,8 @@ pub struct Config {
     pub log: Log,
     /// `[sys]`
     pub sys: Sys,
+    /// `[control]`
+    pub control: ControlPlane,
 }
 
 /// The process.
@@ -89,6 +91,13 @@ pub enum LogFormat {
     Json,
 }
 
+/// The control plane over HTTP.
+#[derive(Clone, Debug)]
+pub struct ControlPlane {
+    /// Address and port; unset is off.
+    pub listen: Option<SocketAddr>,
+}
+
 /// `$SYS` topics.
 #[derive(Clone, Debug)]
 pub struct Sys {
@@ -104,6 +113,7 @@ impl Default for Config {
             limits: Limits::default(),
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
             sys: Sys { interval_s: 10 },
+            control: ControlPlane { listen: None },
         }
     }
 }

@@ -40,6 +40,14 @@ pub(super) trait Setting: Sized {
     fn read(text: &str) -> Result<Self, String>;
     /// Writes it as TOML; nothing if it is unset.
     fn show(&self) -> Option<String>;
+
+    /// What a value may look like, where none is set.
+    const EXAMPLE: &'static str = "true";
+
+    /// As [`Setting::EXAMPLE`], for whoever has a value and not its type.
+    fn example(&self) -> &'static str {
+        Self::EXAMPLE
+    }
 }
 
 /// Reads a value whatever its form; the error says what was wanted and what was found.
@@ -140,16 +148,20 @@ impl Setting for bool {
     }
 }
 
-impl Setting for Option<bool> {
-    const FORMS: &'static [Form] = bool::FORMS;
-    const WANTED: &'static str = bool::WANTED;
+impl<T: Setting> Setting for Option<T> {
+    const FORMS: &'static [Form] = T::FORMS;
+    const WANTED: &'static str = T::WANTED;
 
     fn read(text: &str) -> Result<Self, String> {
-        bool::read(text).map(Some)
+        T::read(text).map(Some)
     }
 
     fn show(&self) -> Option<String> {
-        self.as_ref().and_then(bool::show)
+        self.as_ref().and_then(T::show)
+    }
+
+    fn example(&self) -> &'static str {
+        T::EXAMPLE
     }
 }
 
@@ -169,6 +181,7 @@ impl Setting for String {
 impl Setting for SocketAddr {
     const FORMS: &'static [Form] = &[Form::Text];
     const WANTED: &'static str = "a string such as \"127.0.0.1:1883\"";
+    const EXAMPLE: &'static str = "\"127.0.0.1:9883\"";
 
     fn read(text: &str) -> Result<Self, String> {
         let wanted = || format!("wants an IP address and a port such as 127.0.0.1:1883 or [::1]:1883, not `{text}`");

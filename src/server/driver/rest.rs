@@ -12,10 +12,10 @@
 use std::future::{Future, poll_fn};
 use std::hint::spin_loop;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use glommio::io::BufferedFile;
@@ -75,16 +75,16 @@ async fn rest<M: Mind>(driver: &mut Driver<M>, bed: &mut Bed) -> io::Result<()> 
         return Ok(());
     }
     driver.ring.watch();
-    let entered = driver.ring.enter(Urge::Always);
+    let entered = driver.ring.enter(Urge::Always, 1);
     let slept = if driver.is_restless() { Ok(()) } else { bed.sleep(left).await };
     driver.ring.unwatch();
     entered.and(slept)
 }
 
 impl<M: Mind> Driver<M> {
-    /// Whether something must be done that no completion will announce any more.
+    /// Whether something must be done that nobody will announce any more.
     fn is_restless(&mut self) -> bool {
-        self.ring.has_events() || self.mesh.bell().has_mail() || self.must_heed_stop() || self.is_finished()
+        self.ring.is_stirring() || self.mesh.bell().has_mail() || self.must_heed_stop() || self.is_finished()
     }
 
     /// How long the core may sleep; `None` is until somebody rings.
@@ -94,9 +94,19 @@ impl<M: Mind> Driver<M> {
     }
 }
 
-/// Where a core sleeps: glommio awaits an eventfd that the ring's completions ring.
+/// Where a core sleeps: glommio awaits the alarm, which the ring's completions ring, and the bell, which neighbours ring.
+///
+/// The ring listens to the bell too, but that is of use only while the core naps in the ring: the kernel does not ring an
+/// eventfd (the alarm) from within the ringing of another one (the bell), it puts that off, at times for good.
 struct Bed {
-    alarm: Rc<BufferedFile>,
+    alarm: Ear,
+    bell: Ear,
+}
+
+/// A read of an eventfd that stays pending over many sleeps. A read that was dropped could still be alive in the kernel
+/// when the next one starts, and swallow the ring that the next one waits for.
+struct Ear {
+    file: Rc<BufferedFile>,
     rung: Option<Pin<Box<dyn Future<Output = io::Result<()>>>>>,
 }
 
@@ -104,28 +114,41 @@ impl Bed {
     fn new<M: Mind>(driver: &mut Driver<M>) -> io::Result<Self> {
         let alarm = eventfd(0, EventfdFlags::CLOEXEC)?;
         driver.ring.set_alarm(alarm.as_fd())?;
-        Ok(Self { alarm: Rc::new(alarm_file(alarm)), rung: None })
+        let bell = driver.mesh.bell().fd().try_clone_to_owned()?;
+        Ok(Self { alarm: Ear::new(alarm), bell: Ear::new(bell) })
     }
 
-    /// Sleeps until the alarm rings or `left` is over.
+    /// Sleeps until the alarm or the bell rings or `left` is over.
     async fn sleep(&mut self, left: Option<Duration>) -> io::Result<()> {
-        // One read stays pending over many sleeps. A read that was dropped could still be alive in the kernel when the
-        // next one starts, and swallow the ring that the next one waits for.
-        let rung = self.rung.get_or_insert_with(|| Box::pin(await_ring(self.alarm.clone())));
         let mut timer = left.map(Timer::new);
-        let outcome = poll_fn(|context| {
-            if let Poll::Ready(outcome) = rung.as_mut().poll(context) {
-                return Poll::Ready(Some(outcome));
+        poll_fn(|context| {
+            for ear in [&mut self.alarm, &mut self.bell] {
+                if let Poll::Ready(outcome) = ear.poll(context) {
+                    return Poll::Ready(outcome);
+                }
             }
             let over = timer.as_mut().is_some_and(|timer| Pin::new(timer).poll(context).is_ready());
-            if over { Poll::Ready(None) } else { Poll::Pending }
-        });
-        let Some(outcome) = outcome.await else { return Ok(()) };
-        self.rung = None;
+            if over { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+}
+
+impl Ear {
+    fn new(eventfd: OwnedFd) -> Self {
+        Self { file: Rc::new(alarm_file(eventfd)), rung: None }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let rung = self.rung.get_or_insert_with(|| Box::pin(await_ring(self.file.clone())));
+        let outcome = rung.as_mut().poll(context);
+        if outcome.is_ready() {
+            self.rung = None;
+        }
         outcome
     }
 }
 
-async fn await_ring(alarm: Rc<BufferedFile>) -> io::Result<()> {
-    alarm.read_at(0, 8).await.map(drop).map_err(io::Error::from)
+async fn await_ring(eventfd: Rc<BufferedFile>) -> io::Result<()> {
+    eventfd.read_at(0, 8).await.map(drop).map_err(io::Error::from)
 }

@@ -129,15 +129,14 @@ impl<M: Mind> Driver<M> {
 
     /// One turn. An error means that the kernel refuses the ring, and the core cannot go on.
     pub(super) fn turn(&mut self) -> io::Result<Found> {
-        self.ring.enter(Urge::IfNeeded)?;
+        self.ring.enter(Urge::IfNeeded, EVENTS_MAX)?;
         let now = self.clock.now();
         let told = self.take_in(now);
         let waiting = self.mesh.send_all_waiting();
-        if told == Found::Nothing && !self.desk.owing {
-            return Ok(Found::Nothing);
+        if told == Found::Something || self.desk.owing {
+            self.mind.end_turn(now);
+            self.carry_out(now);
         }
-        self.mind.end_turn(now);
-        self.carry_out(now);
         self.note_drained(waiting);
         Ok(if self.has_leftovers() { Found::Something } else { told })
     }
@@ -214,6 +213,10 @@ impl<M: Mind> Driver<M> {
             match piece {
                 Freight::Batch(batch) => self.mind.handle_batch(now, from, batch),
                 Freight::Arrival { fd, arrival } => self.on_arrival(now, fd, *arrival),
+                Freight::Call { call, reply } => {
+                    // Whoever asked may have given up waiting.
+                    let _ = reply.send(self.mind.handle_call(call));
+                }
             }
         }
         self.desk.freight = freight;
@@ -239,8 +242,10 @@ impl<M: Mind> Driver<M> {
     }
 
     fn note_drained(&mut self, waiting: bool) {
-        let empty = self.mind.connections() == 0 && self.sockets.open() == 0 && !waiting;
-        if self.ending.deadline.is_some() && !self.ending.drained && empty {
+        if self.ending.deadline.is_none() || self.ending.drained {
+            return;
+        }
+        if self.mind.connections() == 0 && self.sockets.open() == 0 && !waiting {
             self.ending.drained = true;
             self.ending.control.note_drained();
             self.mesh.ring_all();

@@ -83,6 +83,12 @@ impl Mind for Echo {
 
     fn handle_timers(&mut self, _now: Instant) {}
 
+    fn handle_call(&mut self, call: shard::Call) -> shard::Reply {
+        match call {
+            shard::Call::Counters => shard::Reply::Counters(Box::default()),
+        }
+    }
+
     fn handle_shutdown(&mut self, _now: Instant) {
         for index in 0..self.connections.len() {
             if self.connections[index].known {

@@ -24,6 +24,7 @@ pub struct Line {
     jammed: bool,
     naps: Vec<(Instant, ConnId)>,
     dying: Vec<ConnId>,
+    closing: bool,
 }
 
 struct Conn {
@@ -49,6 +50,7 @@ impl Line {
             jammed: false,
             naps: Vec::new(),
             dying: Vec::new(),
+            closing: false,
         }
     }
 
@@ -171,10 +173,16 @@ impl Mind for Line {
     fn handle_accepted(&mut self, now: Instant, accepted: Accepted) -> Option<ConnId> {
         self.jammed = false;
         assert_eq!(accepted.listener, ListenerId(0));
+        if self.closing {
+            return None;
+        }
         Some(self.add(Some((accepted, now))))
     }
 
     fn handle_arrival(&mut self, now: Instant, arrival: Arrival) -> Option<ConnId> {
+        if self.closing {
+            return None;
+        }
         let conn = self.add(None);
         self.conn(conn).unread = arrival.bytes;
         self.settle(now, conn);
@@ -220,7 +228,14 @@ impl Mind for Line {
         }
     }
 
+    fn handle_call(&mut self, call: shard::Call) -> shard::Reply {
+        match call {
+            shard::Call::Counters => shard::Reply::Counters(Box::default()),
+        }
+    }
+
     fn handle_shutdown(&mut self, _now: Instant) {
+        self.closing = true;
         let places = (0u32..).zip(&self.conns).filter(|(_, conn)| conn.alive);
         let alive: Vec<ConnId> = places.map(|(index, conn)| ConnId { index, generation: conn.generation }).collect();
         for conn in alive {
