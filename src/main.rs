@@ -19,7 +19,6 @@ use clap_complete::Shell;
 
 use dialect::DIALECTS;
 use server::{Complaint, Config, Cores, Sources, Started};
-use shard::Call;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -111,7 +110,7 @@ fn serve(arguments: Serve) -> ExitCode {
 fn start_control(config: &Config, started: &Started) -> Result<(), String> {
     let Some(bind) = config.control.listen else { return Ok(()) };
     let inquiry = started.inquiry.clone();
-    let ask = Arc::new(move || inquiry.ask(Call::Counters));
+    let ask = Arc::new(move || inquiry.ask_counters());
     control::start(bind, VERSION, ask).map(drop).map_err(|failure| failure.to_string())
 }
 
@@ -126,7 +125,8 @@ fn check(file: PathBuf) -> ExitCode {
 fn load(sources: Sources) -> Result<Config, Vec<Complaint>> {
     let dialects = DIALECTS.iter().map(|dialect| dialect.name()).collect();
     // A variable that is not text cannot be one of ours.
-    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     server::load(&Sources { dialects, variables: variables.collect(), ..sources })
 }
 

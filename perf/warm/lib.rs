@@ -41,7 +41,8 @@ impl Bench {
     /// Connects everyone and sends each topic's first messages, so that nothing is cold.
     #[must_use]
     pub fn new(load: Load) -> Self {
-        let settings = Arc::new(Settings { limits: Limits::default(), sys_interval_s: 0, ..Settings::default() });
+        let settings =
+            Arc::new(Settings { limits: Limits::default(), sys_interval_s: 0, ..Settings::default() });
         let setup = Setup { core: CoreId::new(0), cores: 1, seed: 7, settings, wall: WallMs(0) };
         let mut bench = Self {
             shard: Shard::new(setup, Instant::START),

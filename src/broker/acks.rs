@@ -42,7 +42,9 @@ impl Exchange {
             }
             Settled::Done => self.settled(now, key, ack.packet_id),
             Settled::Unknown if failed => {}
-            Settled::Unknown => self.write_ack(key, AckKind::PubRel, ack.packet_id, ReasonCode::PacketIdNotFound),
+            Settled::Unknown => {
+                self.write_ack(key, AckKind::PubRel, ack.packet_id, ReasonCode::PacketIdNotFound)
+            }
             Settled::Mismatch => return Err(Violation::AckStateMismatch),
         }
         Ok(())

@@ -37,14 +37,25 @@ struct Terms {
 
 impl Exchange {
     /// Handles a CONNECT whose client id (`assigned` if it was empty) is at home on this core.
-    pub fn connect(&mut self, now: Instant, link: LinkId, connect: &Connect<'_>, assigned: Option<&str>) -> Admission {
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        connect: &Connect<'_>,
+        assigned: Option<&str>,
+    ) -> Admission {
         let client_id = assigned.unwrap_or(connect.client_id);
         let terms = self.terms(connect);
         if let Err(reason) = self.judge_connect(connect, client_id) {
             return self.refuse(connect, client_id, reason);
         }
         let mut probe = Vec::new();
-        let fit = encode::connack(&mut probe, connect.version, &self.connack(connect, &terms, assigned), bytes_max(connect));
+        let fit = encode::connack(
+            &mut probe,
+            connect.version,
+            &self.connack(connect, &terms, assigned),
+            bytes_max(connect),
+        );
         if fit == Fit::Nothing {
             return Admission::Refused(Vec::new());
         }
@@ -129,10 +140,15 @@ impl Exchange {
 
     fn refuse(&mut self, connect: &Connect<'_>, client_id: &str, reason: ReasonCode) -> Admission {
         self.counters.connects_refused += 1;
-        self.notice(Level::Info, NoticeKind::Refused, format!("client {client_id:?} refused: {}", reason.text()));
+        self.notice(
+            Level::Info,
+            NoticeKind::Refused,
+            format!("client {client_id:?} refused: {}", reason.text()),
+        );
         let connack = ConnAck { reason, reason_string: Some(reason.text()), ..ConnAck::default() };
         let mut out = Vec::new();
-        let _nothing_means_close_bare = encode::connack(&mut out, connect.version, &connack, bytes_max(connect));
+        let _nothing_means_close_bare =
+            encode::connack(&mut out, connect.version, &connack, bytes_max(connect));
         Admission::Refused(out)
     }
 

@@ -46,7 +46,13 @@ pub(crate) struct Delivery<'a> {
 impl Delivery<'_> {
     /// Delivers `message` to a session: writes, queues or drops.
     #[inline]
-    pub fn deliver(&mut self, key: SessionKey, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+    pub fn deliver(
+        &mut self,
+        key: SessionKey,
+        session: &mut Session,
+        message: &Message<'_>,
+        grant: Grant<'_>,
+    ) {
         if grant.qos == QoS::AtMostOnce {
             self.deliver_qos0(key, session, message, grant);
         } else {
@@ -55,7 +61,13 @@ impl Delivery<'_> {
     }
 
     #[inline]
-    fn deliver_qos0(&mut self, key: SessionKey, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+    fn deliver_qos0(
+        &mut self,
+        key: SessionKey,
+        session: &mut Session,
+        message: &Message<'_>,
+        grant: Grant<'_>,
+    ) {
         let Some(link) = &mut session.link else {
             self.keep_qos0_offline(session, message, grant);
             return;
@@ -66,7 +78,9 @@ impl Delivery<'_> {
             return;
         }
         let waiting = session.waiting.get_or_insert_default();
-        if waiting.queue_qos0.len() >= stdx::widen(self.limits.queue_qos0_messages_max) && waiting.pop_qos0().is_some() {
+        if waiting.queue_qos0.len() >= stdx::widen(self.limits.queue_qos0_messages_max)
+            && waiting.pop_qos0().is_some()
+        {
             self.counters.dropped_slow_consumer += 1;
             self.counters.queued_messages -= 1;
         }
@@ -93,7 +107,13 @@ impl Delivery<'_> {
         self.counters.queued_messages += 1;
     }
 
-    fn deliver_acknowledged(&mut self, key: SessionKey, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+    fn deliver_acknowledged(
+        &mut self,
+        key: SessionKey,
+        session: &mut Session,
+        message: &Message<'_>,
+        grant: Grant<'_>,
+    ) {
         let is_first = session.waiting.as_ref().is_none_or(|waiting| waiting.queue.is_empty());
         if is_first && self.has_room(session) {
             let sent = sent(message, grant);
@@ -104,7 +124,13 @@ impl Delivery<'_> {
     }
 
     /// Writes a message whose turn it is, before anything that waits; the caller has asked for room.
-    pub fn deliver_now(&mut self, key: SessionKey, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+    pub fn deliver_now(
+        &mut self,
+        key: SessionKey,
+        session: &mut Session,
+        message: &Message<'_>,
+        grant: Grant<'_>,
+    ) {
         if grant.qos == QoS::AtMostOnce {
             let link = session.link.as_mut().expect("there is room only with a link");
             self.write(key, link, message, Outbound { grant, id: None, dup: false });
@@ -116,7 +142,9 @@ impl Delivery<'_> {
     /// Whether a QoS 1 or 2 message could be written to this session now.
     pub fn has_room(&self, session: &Session) -> bool {
         let Some(link) = &session.link else { return false };
-        let Some(window) = &session.window else { return link.backlog() < stdx::widen(self.limits.out_bytes_high) };
+        let Some(window) = &session.window else {
+            return link.backlog() < stdx::widen(self.limits.out_bytes_high);
+        };
         link.backlog() < stdx::widen(self.limits.out_bytes_high) && window.has_room(link.window_max)
     }
 
@@ -202,7 +230,8 @@ impl Delivery<'_> {
         if waiting.queue.is_empty() || !self.has_room(session) {
             return false;
         }
-        let sent = session.waiting.as_mut().and_then(|waiting| waiting.pop()).expect("the queue is not empty");
+        let sent =
+            session.waiting.as_mut().and_then(|waiting| waiting.pop()).expect("the queue is not empty");
         self.counters.queued_messages -= 1;
         note_dequeued(self.journal, session.is_lasting(), &session.client_id);
         if sent.message.is_expired(self.now) {
@@ -253,7 +282,11 @@ pub(crate) struct Outbound<'a> {
 }
 
 /// The packet for one receiver; its topic in full.
-pub(crate) fn publish_out<'a>(message: &Message<'a>, outbound: Outbound<'a>, alias: Option<u16>) -> PublishOut<'a> {
+pub(crate) fn publish_out<'a>(
+    message: &Message<'a>,
+    outbound: Outbound<'a>,
+    alias: Option<u16>,
+) -> PublishOut<'a> {
     PublishOut {
         dup: outbound.dup,
         qos: outbound.grant.qos,

@@ -48,7 +48,8 @@ impl Exchange {
             let text = format!("client {:?} {} ({})", session.client_id, facts.text, facts.id);
             self.notice(Level::Info, NoticeKind::Violation, text);
         }
-        let departure = Departure { farewell: Some(facts.reason), detail: Some(facts.text), will_is_due: true };
+        let departure =
+            Departure { farewell: Some(facts.reason), detail: Some(facts.text), will_is_due: true };
         self.depart(now, key, departure);
     }
 
@@ -65,7 +66,12 @@ impl Exchange {
     ///
     /// # Errors
     /// It raised a session expiry that was zero. Source: section 3.14.2.2.2.
-    pub fn disconnect(&mut self, now: Instant, key: SessionKey, packet: &Disconnect<'_>) -> Result<(), Violation> {
+    pub fn disconnect(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        packet: &Disconnect<'_>,
+    ) -> Result<(), Violation> {
         let session_expiry_max_s = self.limits.session_expiry_max_s;
         let Some(session) = self.sessions.get_mut(key.index()) else { return Ok(()) };
         if let Some(expiry_s) = packet.session_expiry_s {
@@ -86,8 +92,13 @@ impl Exchange {
         if let Some(reason) = departure.farewell
             && link.version == Version::V5
         {
-            let _trimmed_if_need_be =
-                encode::disconnect(&mut link.out, link.version, reason, departure.detail, link.packet_bytes_max);
+            let _trimmed_if_need_be = encode::disconnect(
+                &mut link.out,
+                link.version,
+                reason,
+                departure.detail,
+                link.packet_bytes_max,
+            );
             self.counters.packets_sent += 1;
         }
         self.counters.clients_connected -= 1;

@@ -118,7 +118,8 @@ impl Exchange {
     #[must_use]
     pub fn new(setup: ExchangeSetup) -> Self {
         let mut prng = Prng::new(setup.seed);
-        let hasher = RandomState::with_seeds(prng.next_u64(), prng.next_u64(), prng.next_u64(), prng.next_u64());
+        let hasher =
+            RandomState::with_seeds(prng.next_u64(), prng.next_u64(), prng.next_u64(), prng.next_u64());
         let retained_limits = RetainedLimits {
             messages_max: stdx::widen(setup.limits.retained_messages_max),
             bytes_max: usize::try_from(setup.limits.retained_bytes_max).unwrap_or(usize::MAX),
@@ -238,7 +239,8 @@ impl Exchange {
     /// Writes a reply into a connection's out buffer.
     #[inline]
     pub(crate) fn reply(&mut self, key: SessionKey, write: impl FnOnce(&mut Vec<u8>, Version)) {
-        let Some(link) = self.sessions.get_mut(key.index()).and_then(|session| session.link.as_deref_mut()) else {
+        let Some(link) = self.sessions.get_mut(key.index()).and_then(|session| session.link.as_deref_mut())
+        else {
             return;
         };
         write(&mut link.out, link.version);
@@ -343,6 +345,9 @@ impl Exchange {
     /// Whether nobody is left: no session, no subscription, nothing queued; for leak checks.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty() && self.by_client.is_empty() && self.pending.is_empty() && self.table.len() == 0
+        self.sessions.is_empty()
+            && self.by_client.is_empty()
+            && self.pending.is_empty()
+            && self.table.len() == 0
     }
 }

@@ -138,7 +138,8 @@ impl PublishParcel {
         };
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).expect("the sender packed a str");
         let group = self.group.map(|(name, filter)| (text(take(name)), text(take(filter))));
-        let (topic, forward, payload) = (take(self.topic_len), take(self.forward_len), take(self.payload_len));
+        let (topic, forward, payload) =
+            (take(self.topic_len), take(self.forward_len), take(self.payload_len));
         let message = Message {
             topic,
             forward,
@@ -179,7 +180,9 @@ impl Outgoing {
     /// All other cores.
     pub fn others(&self) -> impl Iterator<Item = CoreId> + use<> {
         let (here, cores) = (self.here, self.batches.len());
-        (0..cores).map(|core| CoreId::new(u16::try_from(core).expect("at most 128 cores"))).filter(move |core| *core != here)
+        (0..cores)
+            .map(|core| CoreId::new(u16::try_from(core).expect("at most 128 cores")))
+            .filter(move |core| *core != here)
     }
 
     /// Tells every other core; `parcel` is called once for each.

@@ -167,7 +167,10 @@ impl Exchange {
         {
             return Some(ReasonCode::PayloadFormatInvalid);
         }
-        if publish.retain && !publish.payload.is_empty() && self.retained_is_full(topic, publish.payload.len()) {
+        if publish.retain
+            && !publish.payload.is_empty()
+            && self.retained_is_full(topic, publish.payload.len())
+        {
             return Some(ReasonCode::QuotaExceeded);
         }
         None
@@ -251,7 +254,8 @@ impl Exchange {
     /// Delivers to one member of a shared group, wherever it is.
     pub(crate) fn give_to_group(&mut self, now: Instant, group: u32, message: &Message<'_>, hops: u8) {
         let (sessions, table, mut delivery) = self.delivery(now);
-        let is_online = |key: SessionKey| sessions.get(key.index()).is_some_and(|session| session.link.is_some());
+        let is_online =
+            |key: SessionKey| sessions.get(key.index()).is_some_and(|session| session.link.is_some());
         match table.pick(group, hops > 0, is_online) {
             Pick::Local(member) => {
                 let grant = Grant {

@@ -86,7 +86,9 @@ impl Exchange {
             let will_due_at = session.will.as_ref().map(|will| will.due_at);
             match will_due_at {
                 Some(Instant::NEVER) => self.schedule_will(now, key),
-                Some(due_at) => self.timers.insert(due_at, Timer::Will(key, self.sessions[key.index()].serial)),
+                Some(due_at) => {
+                    self.timers.insert(due_at, Timer::Will(key, self.sessions[key.index()].serial))
+                }
                 None => {}
             }
             self.announce_interest_of(key);
@@ -100,8 +102,11 @@ impl Exchange {
         if self.cores == 1 {
             return;
         }
-        let filters: Vec<Box<str>> =
-            self.sessions[key.index()].subscriptions.iter().map(|subscription| subscription.filter.clone()).collect();
+        let filters: Vec<Box<str>> = self.sessions[key.index()]
+            .subscriptions
+            .iter()
+            .map(|subscription| subscription.filter.clone())
+            .collect();
         for filter in filters.iter().filter(|filter| !mqtt::topic::is_shared(filter)) {
             self.tell_interest(filter, true);
         }

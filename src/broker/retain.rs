@@ -125,7 +125,8 @@ impl Exchange {
         while self.retained_expiries.peek().is_some_and(|expiry| expiry.at <= now) {
             let expiry = self.retained_expiries.pop().expect("peeked one line above");
             let topic = expiry.message.topic();
-            let is_current = self.retained.get(topic).is_some_and(|message| Arc::ptr_eq(message, &expiry.message));
+            let is_current =
+                self.retained.get(topic).is_some_and(|message| Arc::ptr_eq(message, &expiry.message));
             if is_current {
                 self.retained.expire(topic);
                 self.counters.dropped_expired += 1;
@@ -142,7 +143,9 @@ impl Exchange {
         };
         self.found.clear();
         let found = &mut self.found;
-        let scan = self.retained.scan(&replay.filter, &mut replay.cursor, 1, |message| found.push(Arc::clone(message)));
+        let scan = self
+            .retained
+            .scan(&replay.filter, &mut replay.cursor, 1, |message| found.push(Arc::clone(message)));
         let (qos, no_local, ids) = (replay.qos, replay.no_local, replay.ids.clone());
         if scan == Scan::Done
             && let Some(waiting) = &mut session.waiting

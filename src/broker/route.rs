@@ -96,7 +96,11 @@ impl RouteCache {
         match self.by_topic.get(topic) {
             Some(index) => {
                 let index = stdx::widen(*index);
-                if self.routes[index].epoch == self.epoch { Lookup::Fresh(index) } else { Lookup::Stale(index) }
+                if self.routes[index].epoch == self.epoch {
+                    Lookup::Fresh(index)
+                } else {
+                    Lookup::Stale(index)
+                }
             }
             None => Lookup::Unknown,
         }
@@ -136,7 +140,7 @@ impl RouteCache {
 }
 
 /// Merges the matching subscriptions into one target per client. Sorts `found`.
-pub(crate) fn merge(found: &mut Vec<Subscriber>) -> Vec<Target> {
+pub(crate) fn merge(found: &mut [Subscriber]) -> Vec<Target> {
     found.sort_unstable_by_key(|subscriber| (subscriber.session, subscriber.id));
     found.chunk_by(|a, b| a.session == b.session).map(merge_client).collect()
 }
@@ -190,7 +194,8 @@ mod tests {
     fn no_local_on_some_filters_leaves_what_the_others_grant() {
         let mut all = vec![subscriber(1, QoS::ExactlyOnce, true, 7)];
         assert!(matches!(merge(&mut all)[0].no_local, NoLocal::On));
-        let mut some = vec![subscriber(1, QoS::ExactlyOnce, true, 7), subscriber(1, QoS::AtMostOnce, false, 8)];
+        let mut some =
+            vec![subscriber(1, QoS::ExactlyOnce, true, 7), subscriber(1, QoS::AtMostOnce, false, 8)];
         let NoLocal::Rest(rest) = &merge(&mut some)[0].no_local else { panic!("the rest must be kept") };
         assert_eq!((rest.qos, rest.ids.as_deref()), (QoS::AtMostOnce, Some(&[8u32][..])));
     }

@@ -102,7 +102,10 @@ impl Session {
     /// The full filters of the shared subscriptions.
     pub fn shared_filters(&self) -> impl Iterator<Item = &str> {
         let start = self.subscriptions.partition_point(|subscription| &*subscription.filter < "$share/");
-        self.subscriptions[start..].iter().map(|subscription| &*subscription.filter).take_while(|f| f.starts_with("$share/"))
+        self.subscriptions[start..]
+            .iter()
+            .map(|subscription| &*subscription.filter)
+            .take_while(|f| f.starts_with("$share/"))
     }
 
     /// Whether the session may outlive its connection, so that its changes are worth writing down.

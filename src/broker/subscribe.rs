@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use mqtt::{
-    PacketId, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeOptions, SubscribeRequest, Unsubscribe, Version,
-    Violation, encode, topic,
+    PacketId, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeOptions, SubscribeRequest, Unsubscribe,
+    Version, Violation, encode, topic,
 };
 use stdx::Instant;
 
@@ -52,7 +52,12 @@ impl Exchange {
     ///
     /// # Errors
     /// The statement that it breaks; the connection must end.
-    pub fn subscribe(&mut self, now: Instant, key: SessionKey, subscribe: &Subscribe<'_>) -> Result<(), Violation> {
+    pub fn subscribe(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        subscribe: &Subscribe<'_>,
+    ) -> Result<(), Violation> {
         for request in subscribe.requests() {
             self.check_request(request)?;
         }
@@ -94,7 +99,13 @@ impl Exchange {
     }
 
     /// The code for one request. Source: section 3.9.3.
-    fn judge(&self, key: SessionKey, request: SubscribeRequest<'_>, has_id: bool, added: &mut u32) -> ReasonCode {
+    fn judge(
+        &self,
+        key: SessionKey,
+        request: SubscribeRequest<'_>,
+        has_id: bool,
+        added: &mut u32,
+    ) -> ReasonCode {
         let session = &self.sessions[key.index()];
         let (is_shared, inner) = inner_filter(request.filter);
         if is_shared && !self.limits.shared_available {
@@ -151,9 +162,15 @@ impl Exchange {
         }
         let sessions = &self.sessions;
         let Some(group) = self.table.group_mut(name, filter) else { return };
-        let is_online = |key: SessionKey| sessions.get(key.index()).is_some_and(|session| session.link.is_some());
+        let is_online =
+            |key: SessionKey| sessions.get(key.index()).is_some_and(|session| session.link.is_some());
         let Some((online, offline)) = group.news(is_online) else { return };
-        self.outgoing.tell_others(|| Parcel::Members { name: name.into(), filter: filter.into(), online, offline });
+        self.outgoing.tell_others(|| Parcel::Members {
+            name: name.into(),
+            filter: filter.into(),
+            online,
+            offline,
+        });
     }
 
     /// Asks the other cores to confirm what they were told in this turn.
@@ -215,7 +232,11 @@ impl Exchange {
         for wish in pending.accepted() {
             let terms = wish.terms(pending.subscription_id);
             let is_new = self.apply(pending.key, &wish.filter, terms);
-            self.note(pending.key, |client_id| Change::Subscribed { client_id, filter: wish.filter.clone(), terms });
+            self.note(pending.key, |client_id| Change::Subscribed {
+                client_id,
+                filter: wish.filter.clone(),
+                terms,
+            });
             if wish.wants_retained(is_new) {
                 replays.push(Replay {
                     filter: wish.filter.clone(),
@@ -271,7 +292,8 @@ impl Exchange {
         let mut reasons = Vec::with_capacity(unsubscribe.len());
         for filter in unsubscribe.filters() {
             let (_, inner) = inner_filter(filter);
-            let is_valid = topic::parse_share(filter).is_ok() && topic::check_filter(inner, levels_max).is_ok();
+            let is_valid =
+                topic::parse_share(filter).is_ok() && topic::check_filter(inner, levels_max).is_ok();
             reasons.push(match (is_valid, self.sessions[key.index()].find(filter)) {
                 (false, _) => ReasonCode::TopicFilterInvalid,
                 (true, Err(_)) => ReasonCode::NoSubscriptionExisted,

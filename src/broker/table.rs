@@ -180,7 +180,10 @@ impl Table {
 
     fn drop_if_empty(&mut self, filter: &str) {
         let is_empty = |node: &Node| {
-            node.subscribers.is_empty() && node.pending == 0 && node.remote.is_empty() && node.groups.is_empty()
+            node.subscribers.is_empty()
+                && node.pending == 0
+                && node.remote.is_empty()
+                && node.groups.is_empty()
         };
         if self.tree.get(filter).is_some_and(is_empty) {
             self.tree.remove(filter);

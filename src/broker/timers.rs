@@ -61,7 +61,9 @@ impl Exchange {
     }
 
     fn check_session_end(&mut self, now: Instant, key: SessionKey, serial: u64) {
-        let Some(session) = self.sessions.get(key.index()).filter(|session| session.serial == serial) else { return };
+        let Some(session) = self.sessions.get(key.index()).filter(|session| session.serial == serial) else {
+            return;
+        };
         if session.link.is_none() && session.ends_at <= now {
             self.counters.sessions_expired += 1;
             self.end_session(now, key);
@@ -69,7 +71,9 @@ impl Exchange {
     }
 
     fn check_will(&mut self, now: Instant, key: SessionKey, serial: u64) {
-        let Some(session) = self.sessions.get(key.index()).filter(|session| session.serial == serial) else { return };
+        let Some(session) = self.sessions.get(key.index()).filter(|session| session.serial == serial) else {
+            return;
+        };
         let is_due = session.will.as_ref().is_some_and(|will| will.due_at <= now);
         if session.link.is_none() && is_due {
             self.publish_will(now, key);

@@ -8,9 +8,9 @@
 
 use std::collections::VecDeque;
 
+use crate::change::MessageCopy;
 use crate::retained::RetainedCursor;
 use crate::route::SubscriptionIds;
-use crate::change::MessageCopy;
 
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {

@@ -26,9 +26,14 @@ const ID_COUNT: usize = 65_535;
 enum Slot {
     Free,
     /// PUBLISH sent, no PUBACK or PUBREC yet.
-    Published { sent: MessageCopy, on_link: bool },
+    Published {
+        sent: MessageCopy,
+        on_link: bool,
+    },
     /// PUBREC received, PUBREL sent, no PUBCOMP yet.
-    Released { on_link: bool },
+    Released {
+        on_link: bool,
+    },
 }
 
 /// Whether and how an acknowledgement fits.
@@ -390,7 +395,9 @@ mod tests {
         window.link_lost();
         let mut out = Vec::new();
         window.resend(1, true, &mut out);
-        assert!(matches!(&out[..], [Resend::Publish(a, _), Resend::Release(b)] if *a == ids[0] && *b == ids[1]));
+        assert!(
+            matches!(&out[..], [Resend::Publish(a, _), Resend::Release(b)] if *a == ids[0] && *b == ids[1])
+        );
         assert!(window.is_waiting() && !window.has_room(1));
         out.clear();
         assert_eq!(window.pubcomp(ids[1]), Settled::Done);

@@ -40,11 +40,19 @@ mod tests {
 
     #[test]
     fn every_core_has_a_line_per_counter_and_gauges_have_no_total() {
-        let cores = [Counters { sessions: 3, ..Counters::default() }, Counters { packets_sent: 9, ..Counters::default() }];
+        let cores = [
+            Counters { sessions: 3, ..Counters::default() },
+            Counters { packets_sent: 9, ..Counters::default() },
+        ];
         let text = render("1.2.3", &cores);
         assert!(text.contains("ringmq_build_info{version=\"1.2.3\"} 1\n"));
-        assert!(text.contains("# TYPE ringmq_sessions gauge\nringmq_sessions{core=\"0\"} 3\nringmq_sessions{core=\"1\"} 0\n"));
+        assert!(text.contains(
+            "# TYPE ringmq_sessions gauge\nringmq_sessions{core=\"0\"} 3\nringmq_sessions{core=\"1\"} 0\n"
+        ));
         assert!(text.contains("ringmq_packets_sent_total{core=\"1\"} 9\n"));
-        assert!(text.lines().all(|line| line.starts_with('#') || line.rsplit(' ').next().unwrap().parse::<u64>().is_ok()));
+        assert!(
+            text.lines()
+                .all(|line| line.starts_with('#') || line.rsplit(' ').next().unwrap().parse::<u64>().is_ok())
+        );
     }
 }

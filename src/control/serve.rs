@@ -80,7 +80,10 @@ fn router(plane: Plane) -> Router {
 }
 
 async fn index(State(plane): State<Plane>) -> String {
-    format!("ringmq {}\n/healthz  the process lives\n/readyz   every core answers\n/metrics  counters for Prometheus\n", plane.version)
+    format!(
+        "ringmq {}\n/healthz  the process lives\n/readyz   every core answers\n/metrics  counters for Prometheus\n",
+        plane.version
+    )
 }
 
 async fn readyz(State(plane): State<Plane>) -> Response {
@@ -127,7 +130,8 @@ mod tests {
     use super::*;
 
     fn answered(path: &str, ask: Ask) -> (StatusCode, String) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let request = Request::get(path).body(Body::empty()).unwrap();
             let response = router(Plane { ask, version: "1.0".into() }).oneshot(request).await.unwrap();
@@ -159,7 +163,10 @@ mod tests {
     fn a_core_that_does_not_answer_makes_the_broker_not_ready_but_it_still_lives() {
         let (_sender, receiver) = flume::bounded(1);
         let ask: Ask = Arc::new(move || vec![receiver.clone()]);
-        assert_eq!(answered("/readyz", ask.clone()), (StatusCode::SERVICE_UNAVAILABLE, "core 0 does not answer\n".into()));
+        assert_eq!(
+            answered("/readyz", ask.clone()),
+            (StatusCode::SERVICE_UNAVAILABLE, "core 0 does not answer\n".into())
+        );
         assert_eq!(answered("/healthz", ask).0, StatusCode::OK);
     }
 

@@ -1,5 +1,8 @@
 //! Reason codes of MQTT 5.0, and what they become below 5.0.
 //!
+//! Invariants:
+//! - A code that the standard does not define cannot be made.
+//!
 //! Source: MQTT 5.0 section 2.4; MQTT 3.1.1 table 3.1.
 
 macro_rules! reason_codes {

@@ -38,7 +38,12 @@ impl Bell {
     /// A bell that nobody has rung.
     pub(crate) fn new() -> io::Result<Self> {
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC)?;
-        Ok(Self { asleep: AtomicBool::new(false), mail: CoreFlags::default(), starved: CoreFlags::default(), eventfd })
+        Ok(Self {
+            asleep: AtomicBool::new(false),
+            mail: CoreFlags::default(),
+            starved: CoreFlags::default(),
+            eventfd,
+        })
     }
 
     /// The descriptor that is written to when the bell is rung.
@@ -151,7 +156,9 @@ mod tests {
         let readable = |bell: &Bell| {
             let fd = bell.fd();
             let mut polled = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
-            rustix::event::poll(&mut polled, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+            rustix::event::poll(&mut polled, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))
+                .unwrap()
+                == 1
         };
         let bell = Bell::new().unwrap();
         bell.ring();
@@ -161,7 +168,7 @@ mod tests {
         bell.ring();
         assert!(readable(&bell));
         let mut count = [0; 8];
-        rustix::io::read(&bell.fd(), &mut count).unwrap();
+        rustix::io::read(bell.fd(), &mut count).unwrap();
         assert_eq!(u64::from_le_bytes(count), 1);
     }
 }

@@ -20,7 +20,11 @@ pub(crate) struct Control {
 impl Control {
     /// For `cores` cores.
     pub(crate) fn new(cores: usize) -> Self {
-        Self { stop: AtomicBool::new(false), failed: AtomicBool::new(false), undrained: AtomicUsize::new(cores) }
+        Self {
+            stop: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            undrained: AtomicUsize::new(cores),
+        }
     }
 
     /// Asks all cores to stop. They see it in their next turn, so ring their bells afterwards.

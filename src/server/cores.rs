@@ -123,7 +123,9 @@ fn parse_list(text: &str) -> Result<Cores, CoresError> {
     let mut list = Vec::new();
     for part in text_inner.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (Some(first), Some(last)) = (number(first.trim()), number(last.trim())) else { return Err(unreadable()) };
+        let (Some(first), Some(last)) = (number(first.trim()), number(last.trim())) else {
+            return Err(unreadable());
+        };
         if first > last || last >= 4096 {
             return Err(unreadable());
         }

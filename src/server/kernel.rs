@@ -160,9 +160,15 @@ mod tests {
     #[test]
     fn a_seccomp_filter_that_forbids_io_uring_is_named() {
         let refused = probe_when_setup_fails_with(libc::EPERM).to_string();
-        assert!(refused.contains("a seccomp filter or a security module refuses it; allow io_uring_setup"), "{refused}");
+        assert!(
+            refused.contains("a seccomp filter or a security module refuses it; allow io_uring_setup"),
+            "{refused}"
+        );
         let refused = probe_when_setup_fails_with(libc::ENOSYS).to_string();
-        assert!(refused.contains("has no io_uring, or a seccomp filter hides it; run RingMQ on Linux 6.1"), "{refused}");
+        assert!(
+            refused.contains("has no io_uring, or a seccomp filter hides it; run RingMQ on Linux 6.1"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -119,10 +119,19 @@ where
     let stopper = Stopper { control, bells: bells.clone() };
     let (ready, readiness) = flume::unbounded();
     let ends = mesh::weave(&bells);
-    let mut running = Running { handles: Vec::new(), stopper: stopper.clone(), inquiry: mesh::inquiry(&ends) };
+    let mut running =
+        Running { handles: Vec::new(), stopper: stopper.clone(), inquiry: mesh::inquiry(&ends) };
     let habits = Habits { spin_rounds: plan.spin_rounds, shutdown_grace: plan.shutdown_grace };
     for (end, doors, cpu) in seats(ends, plan.listeners, &plan.cpus) {
-        let seat = Seat { end, doors, stopper: stopper.clone(), clock: plan.clock, depth: plan.depth, habits, ready: ready.clone() };
+        let seat = Seat {
+            end,
+            doors,
+            stopper: stopper.clone(),
+            clock: plan.clock,
+            depth: plan.depth,
+            habits,
+            ready: ready.clone(),
+        };
         let make_mind = make_mind.clone();
         let handle = executor(cpu).spawn(move || seat.run(make_mind));
         match handle {
@@ -179,7 +188,8 @@ impl Seat {
         let Seat { end, doors, stopper, clock, depth, habits, ready } = self;
         let ring = Ring::new(depth)?;
         let mind = make_mind(end.core(), clock.now());
-        let driver = Driver::new(mind, Equipment { ring, mesh: end, doors, control: stopper.control, clock, habits });
+        let driver =
+            Driver::new(mind, Equipment { ring, mesh: end, doors, control: stopper.control, clock, habits });
         // Nobody listens any more only if another core has failed, and then this one is stopped too.
         let _ = ready.send(());
         drop(ready);
@@ -192,7 +202,8 @@ fn seats(ends: Vec<MeshEnd>, listeners: Vec<Vec<OwnedFd>>, cpus: &[u16]) -> Vec<
     let mut listeners: Vec<_> = listeners.into_iter().map(Vec::into_iter).collect();
     let ends = ends.into_iter().zip(cpus);
     ends.map(|(end, cpu)| {
-        let doors = listeners.iter_mut().map(|sockets| sockets.next().expect("one socket per core was bound"));
+        let doors =
+            listeners.iter_mut().map(|sockets| sockets.next().expect("one socket per core was bound"));
         (end, Doors::new(doors.collect()), *cpu)
     })
     .collect()

@@ -29,15 +29,16 @@ mod signals;
 
 pub use clock::Clock;
 pub use config::{
-    ControlPlane, Complaint, Config, Listener, Log, LogFormat, LogLevel, Place, Protocol, Server, Sources, Sys, default_file, load,
+    Complaint, Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Place, Protocol, Server, Sources,
+    Sys, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
 pub use kernel::KernelError;
 pub use launch::{LaunchError, Plan, Running, Stopper, launch};
 pub use listen::{ListenError, Listening, listen};
 pub use logging::{LogGuard, open_log};
+pub use mesh::Inquiry;
 pub use mind::Mind;
 pub use rights::RightsError;
 pub use ring::Depth;
-pub use mesh::Inquiry;
 pub use service::{Failure, Started, serve};

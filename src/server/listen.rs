@@ -110,12 +110,18 @@ mod tests {
         let first = listen(ANY.parse().unwrap(), 2).unwrap();
         let refused = listen(first.address, 2).unwrap_err().to_string();
         let port = first.address.port();
-        assert!(refused.starts_with(&format!("cannot listen on 127.0.0.1:{port}: another process")), "{refused}");
+        assert!(
+            refused.starts_with(&format!("cannot listen on 127.0.0.1:{port}: another process")),
+            "{refused}"
+        );
     }
 
     #[test]
     fn an_address_of_another_machine_is_refused_with_its_reason() {
         let refused = listen("192.0.2.1:1883".parse().unwrap(), 1).unwrap_err().to_string();
-        assert_eq!(refused, "cannot listen on 192.0.2.1:1883: no network interface of this machine has this address");
+        assert_eq!(
+            refused,
+            "cannot listen on 192.0.2.1:1883: no network interface of this machine has this address"
+        );
     }
 }

@@ -22,7 +22,8 @@ pub struct LogGuard {
 /// Opens the log of this process. A log that is open already stays as it is.
 pub fn open_log(log: &Log) -> LogGuard {
     let (writer, worker) = NonBlocking::new(std::io::stderr());
-    let lines = tracing_subscriber::fmt().with_writer(writer).with_target(false).with_max_level(filter(log.level));
+    let lines =
+        tracing_subscriber::fmt().with_writer(writer).with_target(false).with_max_level(filter(log.level));
     // Both fail only if there is a log already.
     let _ = match log.format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),

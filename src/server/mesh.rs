@@ -64,10 +64,14 @@ pub struct Inquiry {
 }
 
 impl Inquiry {
-    /// Asks every core; the answers come through the receivers, in the order of the cores. A core that has ended, or
+    /// Asks every core for its counters; the answers come through the receivers, in the order of the cores. A core that has ended, or
     /// that has too many questions waiting, gives none: its receiver is disconnected.
     #[must_use]
-    pub fn ask(&self, call: Call) -> Vec<Receiver<Reply>> {
+    pub fn ask_counters(&self) -> Vec<Receiver<Reply>> {
+        self.ask(Call::Counters)
+    }
+
+    fn ask(&self, call: Call) -> Vec<Receiver<Reply>> {
         let ask = |(core, calls): (usize, &Sender<Freight>)| {
             let (reply, answer) = flume::bounded(1);
             if calls.try_send(Freight::Call { call, reply }).is_ok() {
@@ -129,7 +133,9 @@ impl MeshEnd {
     pub(crate) fn send_batch(&mut self, to: CoreId, batch: Batch) -> Result<(), Batch> {
         match self.offer(to, Freight::Batch(batch)) {
             Err(Freight::Batch(batch)) => Err(batch),
-            Err(Freight::Arrival { .. } | Freight::Call { .. }) => unreachable!("what is refused is what was offered"),
+            Err(Freight::Arrival { .. } | Freight::Call { .. }) => {
+                unreachable!("what is refused is what was offered")
+            }
             Ok(()) => Ok(()),
         }
     }

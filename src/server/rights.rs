@@ -23,7 +23,9 @@ pub enum RightsError {
     )]
     Memlock(u64),
     /// Too few descriptors for even one connection.
-    #[error("RLIMIT_NOFILE allows {0} open files, which is too few; raise it (`ulimit -n`, LimitNOFILE= in a systemd unit)")]
+    #[error(
+        "RLIMIT_NOFILE allows {0} open files, which is too few; raise it (`ulimit -n`, LimitNOFILE= in a systemd unit)"
+    )]
     Files(u64),
 }
 
@@ -46,7 +48,9 @@ pub(crate) fn raise(connections: u32, cores: usize) -> Result<Room, RightsError>
     let files_max = raise_limit(Resource::Nofile, own_files + u64::from(connections));
     match files_max.saturating_sub(own_files) {
         0 => Err(RightsError::Files(files_max)),
-        room => Ok(Room { files_max, connections_max: u32::try_from(room).unwrap_or(u32::MAX).min(connections) }),
+        room => {
+            Ok(Room { files_max, connections_max: u32::try_from(room).unwrap_or(u32::MAX).min(connections) })
+        }
     }
 }
 

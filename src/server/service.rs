@@ -20,8 +20,8 @@ use crate::config::{Config, Listener, LogLevel, Protocol};
 use crate::cores::{CoresError, allowed_cpus};
 use crate::kernel::{self, KernelError};
 use crate::launch::{LaunchError, Plan, launch};
-use crate::mesh::Inquiry;
 use crate::listen::{ListenError, Listening, listen};
+use crate::mesh::Inquiry;
 use crate::rights::{self, RightsError, Room};
 use crate::ring::Depth;
 use crate::signals;
@@ -60,7 +60,11 @@ impl Failure {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Cores(_) | Failure::Listen(_) | Failure::Rights(_) | Failure::Dialect(_) | Failure::Beside(_) => 2,
+            Failure::Cores(_)
+            | Failure::Listen(_)
+            | Failure::Rights(_)
+            | Failure::Dialect(_)
+            | Failure::Beside(_) => 2,
             Failure::Kernel(_) | Failure::Launch(_) | Failure::System(_) => 3,
         }
     }
@@ -165,8 +169,9 @@ fn ready_line(version: &str, listeners: &[Listener], bound: &[Listening], cores:
         Protocol::Mqtt => "mqtt",
     };
     let addresses = listeners.iter().zip(bound);
-    let addresses: Vec<String> =
-        addresses.map(|(listener, listening)| format!("{} {}", spoken(listener), listening.address)).collect();
+    let addresses: Vec<String> = addresses
+        .map(|(listener, listening)| format!("{} {}", spoken(listener), listening.address))
+        .collect();
     let plural = if cores == 1 { "" } else { "s" };
     format!("ringmq {version} ready: {} ({cores} core{plural})", addresses.join(", "))
 }

@@ -1,4 +1,7 @@
 //! What a shard is told and what it asks for: the vocabulary between a shard and whoever drives it.
+//!
+//! Invariants:
+//! - Nothing in here holds a socket: whoever drives a shard keeps them, by connection.
 
 use std::net::SocketAddr;
 

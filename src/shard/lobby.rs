@@ -67,7 +67,12 @@ impl Shard {
             self.exchange.notice(Level::Warn, NoticeKind::Limit, text);
             return Err(Refused);
         }
-        let conn = self.connections.insert(Connection { listener, peer, inlet, state: State::Lobby { accepted_at } });
+        let conn = self.connections.insert(Connection {
+            listener,
+            peer,
+            inlet,
+            state: State::Lobby { accepted_at },
+        });
         let timeout = Span::from_s(u64::from(self.settings.limits.connect_timeout_s));
         self.lobby_timers.insert((accepted_at + timeout).max(now), conn);
         let counters = self.exchange.counters_mut();
@@ -111,7 +116,9 @@ impl Shard {
         let kept = connection.inlet.kept();
         match kept.first() {
             None => return Knock::Partial,
-            Some(first) if first >> 4 != 1 => return Knock::Broken(Violation::FirstPacketNotConnect, Vec::new()),
+            Some(first) if first >> 4 != 1 => {
+                return Knock::Broken(Violation::FirstPacketNotConnect, Vec::new());
+            }
             Some(_) => {}
         }
         let limits = &self.settings.limits;
@@ -126,7 +133,8 @@ impl Shard {
             Ok(connect) => connect,
         };
         let dialect = self.settings.dialects.get(usize::from(connection.listener.0));
-        let placement_key = dialect.map_or(connect.client_id, |dialect| dialect.introduce(&connect).placement_key);
+        let placement_key =
+            dialect.map_or(connect.client_id, |dialect| dialect.introduce(&connect).placement_key);
         if !placement_key.is_empty() {
             let home = CoreId::home_of(placement_key.as_bytes(), self.cores);
             if home != self.core {

@@ -132,7 +132,8 @@ impl Shard {
     #[inline]
     pub(crate) fn settle_ends(&mut self, now: Instant) {
         while self.exchange.has_ends() {
-            let (mut ended, mut released) = (std::mem::take(&mut self.ended), std::mem::take(&mut self.released));
+            let (mut ended, mut released) =
+                (std::mem::take(&mut self.ended), std::mem::take(&mut self.released));
             self.exchange.take_ends(&mut ended, &mut released);
             for end in ended.drain(..) {
                 self.close(conn_of(end.link), end.last);

@@ -2,6 +2,9 @@
 //!
 //! Why not the map hasher: maps are keyed per process against hash floods; placement must give the same answer on
 //! every core, in every process and in every version, or a client's state would be sought on the wrong core.
+//!
+//! Invariants:
+//! - The hash of a byte string never changes, in no version and on no machine.
 
 /// Hashes `bytes` the same way in every process. Source: XXH3, 64 bits, seed zero.
 #[must_use]

@@ -2,6 +2,9 @@
 //!
 //! Why our own forty lines: the simulator replays a run from one printed number, so the sequence must never change
 //! with a library version. Not for secrets.
+//!
+//! Invariants:
+//! - The sequence of a seed never changes.
 
 /// A pseudo-random generator that gives the same sequence for the same seed, for ever.
 #[derive(Clone, Debug)]
@@ -39,7 +42,8 @@ impl Prng {
 
     /// A number in `0..bound`, or 0 when `bound` is 0. The bias is below 2^-32 for bounds that fit 32 bits.
     pub fn below(&mut self, bound: u64) -> u64 {
-        u64::try_from((u128::from(self.next_u64()) * u128::from(bound)) >> 64).expect("high half of a 128-bit product")
+        u64::try_from((u128::from(self.next_u64()) * u128::from(bound)) >> 64)
+            .expect("high half of a 128-bit product")
     }
 
     /// True once in `n` calls on average; `n` of 0 or 1 is always true.

@@ -84,7 +84,11 @@ impl Inlet {
     ///
     /// # Errors
     /// As [`Inlet::feed`].
-    pub fn resume(&mut self, packet_bytes_max: u32, read: impl FnMut(Frame<'_>) -> Flow) -> Result<(), Violation> {
+    pub fn resume(
+        &mut self,
+        packet_bytes_max: u32,
+        read: impl FnMut(Frame<'_>) -> Flow,
+    ) -> Result<(), Violation> {
         let mut kept = std::mem::take(&mut self.kept);
         let left = frames(&kept, packet_bytes_max, read)?.len();
         if left > 0 {

@@ -61,7 +61,9 @@ impl fmt::Display for Complaint {
         match &self.place {
             Place::Default => write!(f, "configuration: {}", self.text),
             Place::File(path) => write!(f, "{}: {}", path.display(), self.text),
-            Place::Line { path, line, column } => write!(f, "{}:{line}:{column}: {}", path.display(), self.text),
+            Place::Line { path, line, column } => {
+                write!(f, "{}:{line}:{column}: {}", path.display(), self.text)
+            }
             Place::Variable(name) => write!(f, "environment variable {name}: {}", self.text),
             Place::Flag(flag) => write!(f, "{flag}: {}", self.text),
         }

@@ -40,7 +40,9 @@ impl Reader<'_> {
                 ("listener", DeValue::Array(tables)) => {
                     config.listener = tables.iter().map(|table| self.read_listener(table)).collect();
                 }
-                ("listener", _) => self.complain(name, "a listener begins with [[listener]], in double brackets"),
+                ("listener", _) => {
+                    self.complain(name, "a listener begins with [[listener]], in double brackets")
+                }
                 (section, DeValue::Table(table)) if SECTIONS.contains(&section) => {
                     self.read_section(section, table, config);
                 }
@@ -80,7 +82,8 @@ impl Reader<'_> {
             let name = entry.0.get_ref().as_ref();
             match LISTENER.iter().find(|key| key.name == name) {
                 Some(key) => self.set(key, &mut listener, entry),
-                None => self.complain(entry.0, unknown_key("[listener]", name, LISTENER.iter().map(|key| key.name))),
+                None => self
+                    .complain(entry.0, unknown_key("[listener]", name, LISTENER.iter().map(|key| key.name))),
             }
             if name == "bind" {
                 listener.place = Place::in_text(self.path, self.text, &entry.1.span());

@@ -39,7 +39,9 @@ pub fn load(sources: &Sources) -> Result<Config, Vec<Complaint>> {
     if let Some(path) = &sources.file {
         match std::fs::read_to_string(path) {
             Ok(text) => read_text(path, &text, &mut config, &mut complaints),
-            Err(failure) => complaints.push(Place::File(path.clone()).complain(format!("cannot be read: {failure}"))),
+            Err(failure) => {
+                complaints.push(Place::File(path.clone()).complain(format!("cannot be read: {failure}")))
+            }
         }
     }
     // Complaints about variables come in the order of their names, whatever order the environment has.
@@ -66,7 +68,8 @@ fn set_flags(config: &mut Config, sources: &Sources) {
     }
     // What the first listener says otherwise (its dialect, whether anonymous clients may come) still holds.
     let pattern = config.listener.first().cloned().unwrap_or_default();
-    let listener = |bind: &SocketAddr| Listener { bind: *bind, place: Place::Flag("--listen"), ..pattern.clone() };
+    let listener =
+        |bind: &SocketAddr| Listener { bind: *bind, place: Place::Flag("--listen"), ..pattern.clone() };
     config.listener = sources.listen.iter().map(listener).collect();
 }
 
@@ -74,7 +77,8 @@ const PREFIX: &str = "RINGMQ_";
 
 fn set_variable(config: &mut Config, variable: &str, value: &str) -> Result<(), String> {
     let Some(rest) = variable.strip_prefix(PREFIX) else { return Ok(()) };
-    let Some((section, name)) = rest.split_once('_').map(|(s, n)| (s.to_lowercase(), n.to_lowercase())) else {
+    let Some((section, name)) = rest.split_once('_').map(|(s, n)| (s.to_lowercase(), n.to_lowercase()))
+    else {
         return Ok(());
     };
     if !SECTIONS.contains(&section.as_str()) {
@@ -94,7 +98,10 @@ fn set_variable(config: &mut Config, variable: &str, value: &str) -> Result<(), 
 
 fn set_listener(config: &mut Config, variable: &str, name: &str, value: &str) -> Result<(), String> {
     let Some(key) = LISTENER.iter().find(|key| key.name == name) else {
-        return Err(unknown_variable(variable, LISTENER.iter().map(|key| variable_of("listener", key.name)).collect()));
+        return Err(unknown_variable(
+            variable,
+            LISTENER.iter().map(|key| variable_of("listener", key.name)).collect(),
+        ));
     };
     let [listener] = config.listener.as_mut_slice() else {
         return Err(format!("can change only a single listener, and there are {}", config.listener.len()));

@@ -37,7 +37,12 @@ fn write_listener(text: &mut String, listener: &Listener) {
     write_section(text, "[[listener]]", LISTENER.iter(), listener);
 }
 
-fn write_section<'a, T: 'a>(text: &mut String, head: &str, keys: impl Iterator<Item = &'a Key<T>>, values: &T) {
+fn write_section<'a, T: 'a>(
+    text: &mut String,
+    head: &str,
+    keys: impl Iterator<Item = &'a Key<T>>,
+    values: &T,
+) {
     text.push('\n');
     text.push_str(head);
     text.push('\n');

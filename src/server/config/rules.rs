@@ -17,7 +17,8 @@ pub(super) fn check(config: &Config, dialects: &[&'static str], complaints: &mut
         complaints.extend(check_listener(listener, dialects));
         let same = |other: &&Listener| other.bind == listener.bind && listener.bind.port() != 0;
         if config.listener[..index].iter().any(|other| same(&other)) {
-            complaints.push(listener.place.complain(format!("two listeners have the address {}", listener.bind)));
+            complaints
+                .push(listener.place.complain(format!("two listeners have the address {}", listener.bind)));
         }
     }
     if u16::try_from(config.listener.len()).is_err() {

@@ -57,7 +57,10 @@ pub(super) fn read<S: Setting>(raw: &Raw) -> Result<S, String> {
 }
 
 /// Reads a number that must lie in a range.
-pub(super) fn read_within<S: Setting + PartialOrd + Display>(raw: &Raw, range: RangeInclusive<S>) -> Result<S, String> {
+pub(super) fn read_within<S: Setting + PartialOrd + Display>(
+    raw: &Raw,
+    range: RangeInclusive<S>,
+) -> Result<S, String> {
     let value: S = read(raw)?;
     if range.contains(&value) {
         return Ok(value);
@@ -184,7 +187,8 @@ impl Setting for SocketAddr {
     const EXAMPLE: &'static str = "\"127.0.0.1:9883\"";
 
     fn read(text: &str) -> Result<Self, String> {
-        let wanted = || format!("wants an IP address and a port such as 127.0.0.1:1883 or [::1]:1883, not `{text}`");
+        let wanted =
+            || format!("wants an IP address and a port such as 127.0.0.1:1883 or [::1]:1883, not `{text}`");
         text.trim().parse().map_err(|_| wanted())
     }
 

@@ -29,7 +29,11 @@ fn read(text: &str) -> (Config, Vec<String>) {
 
 fn sources(variables: &[(&str, &str)]) -> Sources {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    Sources { variables: variables.iter().map(owned).collect(), dialects: DIALECTS.to_vec(), ..Sources::default() }
+    Sources {
+        variables: variables.iter().map(owned).collect(),
+        dialects: DIALECTS.to_vec(),
+        ..Sources::default()
+    }
 }
 
 fn refused(sources: &Sources) -> Vec<String> {
@@ -84,7 +88,10 @@ fn unknown_keys_are_refused_with_place_and_guess() {
         ("qos_max = 1", "x.toml:1:1: `qos_max` belongs into section [limits]"),
         ("bind = \"x\"", "x.toml:1:1: `bind` belongs into section [[listener]]"),
         ("flavour = 1", "x.toml:1:1: unknown key `flavour` outside of all sections"),
-        ("[[listener]]\nbimd = \"x\"", "x.toml:2:1: unknown key `bimd` in [[listener]]; did you mean `bind`?"),
+        (
+            "[[listener]]\nbimd = \"x\"",
+            "x.toml:2:1: unknown key `bimd` in [[listener]]; did you mean `bind`?",
+        ),
     ];
     for (text, complaint) in rows {
         assert_eq!(complaints(text), [complaint], "{text}");
@@ -98,7 +105,10 @@ fn bad_values_are_refused_with_what_was_wanted() {
         ("[limits]\nqos_max = -1", "x.toml:2:11: `qos_max` wants a number from 0 to 255, not -1"),
         ("[limits]\nqos_max = \"2\"", "x.toml:2:11: `qos_max` wants an integer, not a string"),
         ("[limits]\nqos_max = 1.5", "x.toml:2:11: `qos_max` wants an integer, not a number with a fraction"),
-        ("[limits]\nretain_available = 1", "x.toml:2:20: `retain_available` wants true or false, not an integer"),
+        (
+            "[limits]\nretain_available = 1",
+            "x.toml:2:20: `retain_available` wants true or false, not an integer",
+        ),
         (
             "# ä\n[log]\nlevel = \"wran\"",
             "x.toml:3:9: `level` wants one of \"error\" \"warn\" \"info\" \"debug\", not `wran`; did you mean `warn`?",
@@ -111,7 +121,10 @@ fn bad_values_are_refused_with_what_was_wanted() {
             "[server]\ncores = \"two\"",
             "x.toml:2:9: `cores` `two` is neither `all`, nor a number, nor a list such as `0,2-3`",
         ),
-        ("[listener]\nbind = \"127.0.0.1:1\"", "x.toml:1:2: a listener begins with [[listener]], in double brackets"),
+        (
+            "[listener]\nbind = \"127.0.0.1:1\"",
+            "x.toml:1:2: a listener begins with [[listener]], in double brackets",
+        ),
         ("limits = 5", "x.toml:1:1: `limits` is a section: write [limits]"),
     ];
     for (text, complaint) in rows {
@@ -155,7 +168,10 @@ fn values_that_contradict_each_other_are_refused() {
             "configuration: limits.out_bytes_high (2048) must not be above limits.out_bytes_max (1024)",
         ),
         ("[[listener]]\n[[listener]]", "x.toml:2:1: two listeners have the address 127.0.0.1:1883"),
-        ("[[listener]]\ndialect = \"thingsbord\"", "x.toml:1:1: unknown dialect `thingsbord`; did you mean `thingsboard`?"),
+        (
+            "[[listener]]\ndialect = \"thingsbord\"",
+            "x.toml:1:1: unknown dialect `thingsbord`; did you mean `thingsboard`?",
+        ),
     ];
     for (text, complaint) in rows {
         assert_eq!(complaints(text), [complaint], "{text}");
@@ -174,7 +190,10 @@ fn variables_win_over_the_file_and_flags_over_variables() {
     let config = load(&Sources { file: Some(repository_file()), ..sources(&variables) }).unwrap();
     assert_eq!((config.limits.qos_max, config.log.format), (1, LogFormat::Json));
     assert_eq!(config.server.cores, Cores::Count(2));
-    assert_eq!((config.listener[0].bind, config.listener[0].allow_anonymous), ("127.0.0.1:7".parse().unwrap(), Some(true)));
+    assert_eq!(
+        (config.listener[0].bind, config.listener[0].allow_anonymous),
+        ("127.0.0.1:7".parse().unwrap(), Some(true))
+    );
 
     let listen = vec!["0.0.0.0:8".parse().unwrap(), "127.0.0.1:9".parse().unwrap()];
     let config = load(&Sources { listen, cores: Some(Cores::Count(1)), ..sources(&variables) }).unwrap();

@@ -103,7 +103,10 @@ impl<M: Mind> Driver<M> {
         if failure.raw_os_error() == Some(libc::ECONNABORTED) {
             return self.open_door(door);
         }
-        self.notices.fault(now, format_args!("cannot accept connections: {failure}; trying again in {} ms", REST_SPAN.ms()));
+        self.notices.fault(
+            now,
+            format_args!("cannot accept connections: {failure}; trying again in {} ms", REST_SPAN.ms()),
+        );
         self.doors.resting.push(door);
         self.doors.reopen_at.get_or_insert(now + REST_SPAN);
     }

@@ -17,7 +17,6 @@ mod sockets;
 mod spares;
 mod turn;
 
-
 pub(crate) use accept::Doors;
 pub(crate) use rest::run;
 pub(crate) use turn::{Driver, Equipment, Habits};

@@ -76,7 +76,8 @@ impl<M: Mind> Driver<M> {
     /// Takes the next step that is possible: send the last bytes, shut down, close.
     pub(super) fn go_on_parting(&mut self, now: Instant, slot: Slot) {
         let Some(socket) = self.sockets.find(slot) else { return };
-        let (Stage::Parting, Some(farewell), false) = (socket.stage, &mut socket.farewell, socket.sending) else {
+        let (Stage::Parting, Some(farewell), false) = (socket.stage, &mut socket.farewell, socket.sending)
+        else {
             return;
         };
         if socket.mute {
@@ -101,7 +102,9 @@ impl<M: Mind> Driver<M> {
 
     /// Notes that a parting socket has sent us `count` bytes that nobody wants.
     pub(super) fn drain(&mut self, slot: Slot, count: usize) {
-        let Some(farewell) = self.sockets.find(slot).and_then(|socket| socket.farewell.as_mut()) else { return };
+        let Some(farewell) = self.sockets.find(slot).and_then(|socket| socket.farewell.as_mut()) else {
+            return;
+        };
         farewell.drained_bytes += count;
         if farewell.drained_bytes > DRAIN_BYTES_MAX {
             self.doom(slot);

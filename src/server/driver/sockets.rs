@@ -117,7 +117,8 @@ impl Sockets {
 
     fn is_named(&self, slot: Slot, conn: ConnId) -> bool {
         let place = &self.places[at(slot.index)];
-        place.known_slot(slot.index) == Some(slot) && place.socket.as_ref().is_some_and(|socket| socket.conn == conn)
+        place.known_slot(slot.index) == Some(slot)
+            && place.socket.as_ref().is_some_and(|socket| socket.conn == conn)
     }
 
     /// Takes a socket out. Nothing may be in flight for it.

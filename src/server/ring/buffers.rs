@@ -64,7 +64,8 @@ impl Buffers {
 
     /// Tells the kernel where the pool lies.
     pub(crate) fn register(&self, submitter: &Submitter<'_>) -> io::Result<()> {
-        let address = u64::try_from(self.entries.as_ptr().expose_provenance()).expect("pointers have 64 bits");
+        let address =
+            u64::try_from(self.entries.as_ptr().expose_provenance()).expect("pointers have 64 bits");
         // SAFETY: the entries live as long as `self`, which the owner keeps until the ring is gone; their number is
         // the number that was allocated.
         unsafe { submitter.register_buf_ring_with_flags(address, self.count, GROUP, 0) }

@@ -5,7 +5,10 @@
 //!
 //! Invariants:
 //! - Each number becomes an owner exactly once.
-#![allow(unsafe_code, reason = "descriptors arrive as numbers from completions and leave as numbers to glommio")]
+#![allow(
+    unsafe_code,
+    reason = "descriptors arrive as numbers from completions and leave as numbers to glommio"
+)]
 
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 

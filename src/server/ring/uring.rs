@@ -267,7 +267,9 @@ impl Ring {
 
     /// Whether completions can be read, or something is known to be pending on either side.
     pub(crate) fn is_stirring(&mut self) -> bool {
-        let idle = self.backlog.is_empty() && self.uring.submission().is_empty() && self.uring.completion().is_empty();
+        let idle = self.backlog.is_empty()
+            && self.uring.submission().is_empty()
+            && self.uring.completion().is_empty();
         !idle || self.is_owed_work()
     }
 
@@ -282,7 +284,8 @@ impl Ring {
         // SAFETY: `self` is borrowed mutably, so this is the only handle to the completion queue, and it is used and
         // dropped within this function. The shared form leaves `self` free for decoding.
         let mut queue = unsafe { self.uring.completion_shared() };
-        let decoder = Decoder { buffers: &mut self.buffers, sends: &mut self.sends, flights: &mut self.flights };
+        let decoder =
+            Decoder { buffers: &mut self.buffers, sends: &mut self.sends, flights: &mut self.flights };
         decoder.decode(queue.by_ref().take(count_max), events);
     }
 
@@ -336,7 +339,8 @@ impl Ring {
     fn enter_kernel(&mut self, queued: usize, flags: EnterFlags) -> io::Result<()> {
         let queued = u32::try_from(queued).expect("the queue has at most 32,768 entries");
         // SAFETY: no argument structure is passed, and `queued` is the number of entries that were pushed.
-        let entered = unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, flags.bits(), None) };
+        let entered =
+            unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, flags.bits(), None) };
         tolerate(entered)
     }
 
@@ -487,7 +491,9 @@ struct Token {
 
 impl Token {
     fn pack(self) -> u64 {
-        self.kind << (32 + LIFE_BITS) | (u64::from(self.slot.life) & LIFE_MASK) << 32 | u64::from(self.slot.index)
+        self.kind << (32 + LIFE_BITS)
+            | (u64::from(self.slot.life) & LIFE_MASK) << 32
+            | u64::from(self.slot.index)
     }
 
     fn unpack(word: u64) -> Self {

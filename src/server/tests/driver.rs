@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - No test waits for a time to pass; what must happen is waited for by reading from a socket.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod line;
 

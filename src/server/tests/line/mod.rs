@@ -237,7 +237,8 @@ impl Mind for Line {
     fn handle_shutdown(&mut self, _now: Instant) {
         self.closing = true;
         let places = (0u32..).zip(&self.conns).filter(|(_, conn)| conn.alive);
-        let alive: Vec<ConnId> = places.map(|(index, conn)| ConnId { index, generation: conn.generation }).collect();
+        let alive: Vec<ConnId> =
+            places.map(|(index, conn)| ConnId { index, generation: conn.generation }).collect();
         for conn in alive {
             self.close(conn, "closing time\n");
         }
