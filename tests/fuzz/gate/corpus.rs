@@ -1,0 +1,77 @@
+//! Every target against its committed inputs and a fixed number of seeded mutants of them.
+//!
+//! Why a fixed number: the gate must say the same on every machine. Longer hunts are `cargo run -p fuzz`.
+
+use std::sync::Once;
+
+use fuzz::{Mutator, TARGETS, begin, golden, load, target, watch};
+
+/// The same mutants every time.
+const SEED: u64 = 1;
+
+fn hold(name: &'static str) {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(watch);
+    let target = target(name).expect("a target");
+    let inputs = load(name).expect("the corpus of the target");
+    assert!(!inputs.is_empty(), "{name} has no corpus");
+    let mut corpus = Vec::new();
+    for (file, input) in inputs {
+        println!("{name}/{file}");
+        begin(name, &input);
+        (target.run)(&input);
+        corpus.push(input);
+    }
+    let (mut mutator, mut input) = (Mutator::new(SEED), Vec::new());
+    for _ in 0..target.mutants {
+        mutator.mutant(&corpus, &mut input);
+        begin(name, &input);
+        (target.run)(&input);
+    }
+}
+
+#[test]
+fn no_bytes_break_the_decoders_of_3_1_and_3_1_1() {
+    hold("packet_v3");
+}
+
+#[test]
+fn no_bytes_break_the_decoder_of_5_0() {
+    hold("packet_v5");
+}
+
+#[test]
+fn no_bytes_break_the_decoder_of_connect() {
+    hold("connect");
+}
+
+#[test]
+fn no_bytes_break_the_readers_of_properties() {
+    hold("properties");
+}
+
+#[test]
+fn no_cut_changes_what_comes_out_of_a_stream() {
+    hold("stream_splitter");
+}
+
+#[test]
+fn no_filters_part_the_matchers() {
+    hold("filters");
+}
+
+#[test]
+fn no_script_harms_a_bystander() {
+    hold("script");
+}
+
+#[test]
+fn every_golden_input_is_in_the_corpus() {
+    for target in TARGETS {
+        let corpus = load(target.name).expect("the corpus of the target");
+        for (name, input) in golden(target.name) {
+            let known = corpus.iter().find(|(file, _)| *file == name);
+            assert_eq!(known.map(|(_, known)| known), Some(&input), "{}/{name}", target.name);
+        }
+    }
+}
