@@ -18,7 +18,7 @@ use crate::message::Message;
 use crate::parcel::Shipping;
 use crate::route::NoLocal;
 use crate::session::{Session, SessionKey};
-use crate::table::Pick;
+use crate::table::{Pick, Standing};
 
 /// How often a message for a group may be handed on when its member has just left.
 const HOPS_MAX: u8 = 3;
@@ -84,8 +84,7 @@ impl Exchange {
         }
         if let Some(reason) = self.refusal(key, publish, topic) {
             self.counters.dropped_refused += 1;
-            self.acknowledge(key, publish, reason);
-            return Ok(());
+            return self.turn_down(key, publish, reason);
         }
         let forward = std::mem::take(&mut self.forward);
         let forward = forwardable(publish, forward);
@@ -176,6 +175,23 @@ impl Exchange {
         None
     }
 
+    /// Answers a message that is not taken. Below 5.0 an acknowledgement cannot say so: a message that may not be
+    /// published is acknowledged and dropped, one that cannot be kept ends the connection. Source: [MQTT-3.3.5-2] and
+    /// [MQTT-4.8.0-2] of 3.1.1.
+    fn turn_down(
+        &mut self,
+        key: SessionKey,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+    ) -> Result<(), Violation> {
+        let is_told = self.version_of(key) == Some(Version::V5) || publish.qos == QoS::AtMostOnce;
+        if reason == ReasonCode::QuotaExceeded && !is_told {
+            return Err(Violation::RetainedQuotaExceeded);
+        }
+        self.acknowledge(key, publish, reason);
+        Ok(())
+    }
+
     /// Answers a PUBLISH; a QoS 2 id stays open unless the answer is a failure. Source: [MQTT-4.3.3-9].
     #[inline]
     fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode) {
@@ -253,10 +269,14 @@ impl Exchange {
 
     /// Delivers to one member of a shared group, wherever it is.
     pub(crate) fn give_to_group(&mut self, now: Instant, group: u32, message: &Message<'_>, hops: u8) {
+        let policy = self.policy.clone();
         let (sessions, table, mut delivery) = self.delivery(now);
-        let is_online =
-            |key: SessionKey| sessions.get(key.index()).is_some_and(|session| session.link.is_some());
-        match table.pick(group, hops > 0, is_online) {
+        let standing = |key: SessionKey| match &sessions[key.index()] {
+            session if !may_receive(policy.as_deref(), session, message) => Standing::Barred,
+            session if session.link.is_some() => Standing::Connected,
+            _without_a_link => Standing::Away,
+        };
+        match table.pick(group, hops > 0, standing) {
             Pick::Local(member) => {
                 let grant = Grant {
                     qos: Session::qos_of(message.qos, member.qos),

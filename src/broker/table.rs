@@ -64,6 +64,16 @@ struct RemoteMembers {
     offline: u32,
 }
 
+/// Whether a member of this core can be given a message now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    Connected,
+    /// Not connected: the message waits for it.
+    Away,
+    /// Its rights do not allow this message.
+    Barred,
+}
+
 /// Who of a group gets a message.
 #[derive(Debug)]
 pub(crate) enum Pick {
@@ -268,38 +278,31 @@ impl Table {
 
     /// Chooses who of a group gets the next message: by turn among connected members, on whatever core; if none is
     /// connected, by turn among those that are away. `here_only` asks for a member of this core if there is one.
-    pub fn pick(&mut self, index: u32, here_only: bool, is_online: impl Fn(SessionKey) -> bool) -> Pick {
+    pub fn pick(&mut self, index: u32, here_only: bool, standing: impl Fn(SessionKey) -> Standing) -> Pick {
         let Some(group) = self.groups.get_mut(stdx::widen(index)) else { return Pick::Nobody };
-        let here = group.members.iter().filter(|member| is_online(member.session)).count();
-        let away = group.members.len() - here;
-        let elsewhere = |count: fn(&RemoteMembers) -> u32, group: &Group| -> usize {
-            group.remote.iter().map(|remote| stdx::widen(count(remote))).sum()
-        };
-        let remote_online = elsewhere(|remote| remote.online, group);
-        let remote_offline = elsewhere(|remote| remote.offline, group);
-        let (wanted, local, remote) = match (here_only && !group.members.is_empty(), here + remote_online) {
-            (true, _) => (here > 0, if here > 0 { here } else { away }, 0),
-            (false, 0) => (false, away, remote_offline),
-            (false, _) => (true, here, remote_online),
+        let standing = &standing;
+        let members = |wanted| group.members.iter().filter(move |member| standing(member.session) == wanted);
+        let (here, away) = (members(Standing::Connected).count(), members(Standing::Away).count());
+        let (mut online, mut offline) = (0, 0);
+        if !(here_only && here + away > 0) {
+            online = group.remote.iter().map(|remote| stdx::widen(remote.online)).sum();
+            offline = group.remote.iter().map(|remote| stdx::widen(remote.offline)).sum();
+        }
+        let (wanted, local, remote) = match here + online {
+            0 => (Standing::Away, away, offline),
+            _ => (Standing::Connected, here, online),
         };
         if local + remote == 0 {
             return Pick::Nobody;
         }
-        group.turn = group.turn.wrapping_add(1);
-        let mut turn = group.turn % (local + remote);
-        if turn < local {
-            let mut fitting = group.members.iter().filter(|member| is_online(member.session) == wanted);
-            return fitting.nth(turn).map_or(Pick::Nobody, |member| Pick::Local(member.clone()));
-        }
-        turn -= local;
-        for remote in &group.remote {
-            let count = stdx::widen(if wanted { remote.online } else { remote.offline });
-            if turn < count {
-                return Pick::Remote(remote.core);
-            }
-            turn -= count;
-        }
-        Pick::Nobody
+        let turn = group.turn.wrapping_add(1);
+        let place = turn % (local + remote);
+        let pick = match members(wanted).nth(place) {
+            Some(member) => Pick::Local(member.clone()),
+            None => group.remote_at(place - local, wanted),
+        };
+        group.turn = turn;
+        pick
     }
 
     /// The group that `$share/name/filter` means, for a message that another core sent to it.
@@ -309,6 +312,20 @@ impl Table {
 }
 
 impl Group {
+    /// The core of the member at `place` among the wanted ones of all other cores.
+    fn remote_at(&self, place: usize, wanted: Standing) -> Pick {
+        let mut rest = place;
+        for remote in &self.remote {
+            let count =
+                stdx::widen(if wanted == Standing::Connected { remote.online } else { remote.offline });
+            if rest < count {
+                return Pick::Remote(remote.core);
+            }
+            rest -= count;
+        }
+        Pick::Nobody
+    }
+
     /// Members connected and away on this core, if the other cores were told something else; they count as told now. A
     /// SUBSCRIBE that waits counts as a connected member.
     pub fn news(&mut self, is_online: impl Fn(SessionKey) -> bool) -> Option<(u32, u32)> {

@@ -122,6 +122,8 @@ violations! {
     ReceiveMaximumExceeded, "MQTT-3.3.4-7", ReceiveMaximumExceeded, "sent more QoS 1 and 2 messages than allowed";
     PublishQoSTooHigh, "MQTT-3.2.2-11", QoSNotSupported, "sent a PUBLISH above the maximum QoS";
     RetainNotSupported, "MQTT-3.2.2-14", RetainNotSupported, "sent a retained message where none are kept";
+    /// Below 5.0 only, where an acknowledgement cannot refuse.
+    RetainedQuotaExceeded, "3.1.1 MQTT-4.8.0-2", QuotaExceeded, "sent a retained message that cannot be kept";
     PayloadNotUtf8, "section 3.3.2.3.2", PayloadFormatInvalid, "sent a payload that is not the UTF-8 it promised";
 
     // Acknowledgements.

@@ -1,22 +1,29 @@
 //! How a core is woken, and how it learns where mail lies.
 //!
-//! Why flags before a descriptor: ringing costs a system call, so it is done only for a core that says that it sleeps;
-//! and a core that is awake should not lock a channel per neighbour and turn only to find it empty.
+//! Why flags first: waking costs, so it is done only for a core that says that it sleeps; and a core that is awake
+//! should not lock a channel per neighbour and turn only to find it empty.
+//!
+//! Why two ways to wake: a neighbour posts a completion from its own ring into the sleeper's, which wakes it wherever it
+//! sleeps and costs no system call of its own. Whoever has no ring (the thread for signals) writes to the alarm, which
+//! wakes a core that sleeps through glommio; one that naps in its ring wakes by itself soon enough. Letting the ring poll
+//! an eventfd that neighbours write to would be simpler, but Linux 6.12 and later pass only the first such write on to
+//! the ring's own eventfd.
 //!
 //! Invariants:
 //! - Whoever changes what a core waits for (mail, room, stop) does so before it looks at `asleep`; a core sets `asleep`
 //!   before it looks for the last time. Both with sequential consistency, so one of them sees the other.
-//! - Only the one who turns `asleep` off rings, so a sleeping core is rung once.
+//! - Only the one who turns `asleep` off wakes, so a sleeping core is woken once.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use broker::CoreId;
 use rustix::event::{EventfdFlags, eventfd};
 
 const WORDS: usize = 2;
-// The counter is added in the byte order of the machine; any number but zero rings, so the order does not matter.
+// The count is added in the byte order of the machine; any number but zero wakes, so the order does not matter.
 const ONE: [u8; 8] = 1u64.to_le_bytes();
 const _: () = assert!(WORDS * 64 >= broker::CORES_MAX as usize);
 
@@ -27,7 +34,8 @@ pub(crate) struct Bell {
     asleep: AtomicBool,
     mail: CoreFlags,
     starved: CoreFlags,
-    eventfd: OwnedFd,
+    alarm: OwnedFd,
+    ring: OnceLock<OwnedFd>,
 }
 
 /// One flag per core.
@@ -37,18 +45,28 @@ struct CoreFlags([AtomicU64; WORDS]);
 impl Bell {
     /// A bell that nobody has rung.
     pub(crate) fn new() -> io::Result<Self> {
-        let eventfd = eventfd(0, EventfdFlags::CLOEXEC)?;
         Ok(Self {
             asleep: AtomicBool::new(false),
             mail: CoreFlags::default(),
             starved: CoreFlags::default(),
-            eventfd,
+            alarm: eventfd(0, EventfdFlags::CLOEXEC)?,
+            ring: OnceLock::new(),
         })
     }
 
-    /// The descriptor that is written to when the bell is rung.
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.eventfd.as_fd()
+    /// The eventfd that wakes the core when it sleeps through glommio.
+    pub(crate) fn alarm(&self) -> BorrowedFd<'_> {
+        self.alarm.as_fd()
+    }
+
+    /// Tells the neighbours which ring is this core's.
+    pub(crate) fn publish_ring(&self, ring: OwnedFd) {
+        assert!(self.ring.set(ring).is_ok());
+    }
+
+    /// The core's ring, unless it has not started yet.
+    pub(crate) fn ring(&self) -> Option<BorrowedFd<'_>> {
+        self.ring.get().map(AsFd::as_fd)
     }
 
     /// The core is about to sleep and will look round once more.
@@ -61,12 +79,16 @@ impl Bell {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Wakes the core if it sleeps.
-    pub(crate) fn ring(&self) {
-        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
-            // The core's ring and its bed see each write. The count is read in the bed only; it holds 2^64 of them.
-            let _ = rustix::io::write(&self.eventfd, &ONE);
-        }
+    /// Whether the core sleeps and the caller must wake it; nobody else will.
+    #[must_use]
+    pub(crate) fn must_wake(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst)
+    }
+
+    /// Sounds the alarm, whether the core sleeps or not.
+    pub(crate) fn sound_alarm(&self) {
+        // The count would have to reach 2^64 for the write to fail.
+        let _ = rustix::io::write(&self.alarm, &ONE);
     }
 
     /// `from` has put something into its channel towards this core.
@@ -152,23 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sleeping_core_is_rung_and_only_once() {
-        let readable = |bell: &Bell| {
-            let fd = bell.fd();
-            let mut polled = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
-            rustix::event::poll(&mut polled, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))
-                .unwrap()
-                == 1
-        };
+    fn only_a_sleeping_core_must_be_woken_and_only_by_one() {
         let bell = Bell::new().unwrap();
-        bell.ring();
-        assert!(!readable(&bell));
+        assert!(!bell.must_wake());
         bell.lie_down();
-        bell.ring();
-        bell.ring();
-        assert!(readable(&bell));
-        let mut count = [0; 8];
-        rustix::io::read(bell.fd(), &mut count).unwrap();
-        assert_eq!(u64::from_le_bytes(count), 1);
+        assert!(bell.must_wake());
+        assert!(!bell.must_wake());
+        bell.lie_down();
+        bell.get_up();
+        assert!(!bell.must_wake());
     }
 }

@@ -81,7 +81,7 @@ impl Stopper {
     /// Asks all cores for the graceful end. May be called again; it changes nothing then.
     pub fn stop(&self) {
         self.control.stop();
-        self.bells.iter().for_each(Bell::ring);
+        self.bells.iter().for_each(Bell::sound_alarm);
     }
 }
 

@@ -6,11 +6,11 @@
 //! Invariants:
 //! - Freight of one core arrives at another in the order in which it was handed over.
 //! - A refused batch returns to its owner; a refused connection waits here, because nobody else could keep its socket.
-//! - A core that waits for room is rung when its neighbour has made some.
+//! - A core that waits for room is woken when its neighbour has made some.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use broker::{Batch, CoreId};
@@ -47,6 +47,7 @@ pub(crate) struct MeshEnd {
     core: CoreId,
     bells: Arc<[Bell]>,
     links: Vec<Link>,
+    sleepers: Vec<CoreId>,
 }
 
 /// The two channels to one other core. A core's link to itself carries the questions of the control plane.
@@ -103,7 +104,7 @@ pub(crate) fn weave(bells: &Arc<[Bell]>) -> Vec<MeshEnd> {
             waiting: VecDeque::new(),
         };
         let core = CoreId::new(u16::try_from(here).expect("at most CORES_MAX cores"));
-        MeshEnd { core, bells: bells.clone(), links: (0..count).map(link).collect() }
+        MeshEnd { core, bells: bells.clone(), links: (0..count).map(link).collect(), sleepers: Vec::new() }
     };
     (0..count).map(end).collect()
 }
@@ -124,9 +125,14 @@ impl MeshEnd {
         &self.bells[self.core.index()]
     }
 
-    /// Rings everybody else.
-    pub(crate) fn ring_all(&self) {
-        self.bells.iter().for_each(Bell::ring);
+    /// The rings of the cores that this core must wake.
+    pub(crate) fn take_sleepers(&mut self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sleepers.drain(..).filter_map(|core| self.bells[core.index()].ring())
+    }
+
+    /// Wakes all cores, sooner or later.
+    pub(crate) fn sound_alarms(&self) {
+        self.bells.iter().for_each(Bell::sound_alarm);
     }
 
     /// Hands a batch over; a full channel gives it back. To a core that has ended it goes nowhere.
@@ -159,7 +165,7 @@ impl MeshEnd {
     /// Takes at most `count_max` pieces of freight from each neighbour who has sent some. Returns how many came.
     pub(crate) fn receive(&mut self, count_max: usize, freight: &mut Vec<(CoreId, Freight)>) -> usize {
         let before = freight.len();
-        let bell = self.bell();
+        let bell = &self.bells[self.core.index()];
         for from in bell.take_mail().iter() {
             let inbound = &self.links[from.index()].inbound;
             freight.extend(inbound.try_iter().take(count_max).map(|piece| (from, piece)));
@@ -168,7 +174,7 @@ impl MeshEnd {
             }
         }
         for core in bell.take_starved().iter() {
-            self.bells[core.index()].ring();
+            wake(&self.bells, core, &mut self.sleepers);
         }
         freight.len() - before
     }
@@ -194,16 +200,19 @@ impl MeshEnd {
             outcome => outcome,
         };
         match refused {
-            Err(TrySendError::Full(piece)) => {
-                bell.ring();
-                Err(piece)
-            }
+            Err(TrySendError::Full(piece)) => Err(piece),
             Err(TrySendError::Disconnected(_)) => Ok(()),
             Ok(()) => {
                 bell.mark_mail(self.core);
-                bell.ring();
+                wake(&self.bells, to, &mut self.sleepers);
                 Ok(())
             }
         }
+    }
+}
+
+fn wake(bells: &[Bell], core: CoreId, sleepers: &mut Vec<CoreId>) {
+    if bells[core.index()].must_wake() {
+        sleepers.push(core);
     }
 }

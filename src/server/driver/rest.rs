@@ -6,7 +6,7 @@
 //! there are any, wait no longer than that.
 //!
 //! Invariants:
-//! - Before sleeping, a core says so and then looks round once more; whatever is done for it afterwards rings.
+//! - Before sleeping, a core says so and then looks round once more; whatever is done for it afterwards wakes it.
 //! - A core that sleeps without a deadline is woken by a completion, by a neighbour or by the wish to stop.
 
 use std::future::{Future, poll_fn};
@@ -20,12 +20,11 @@ use std::time::Duration;
 
 use glommio::io::BufferedFile;
 use glommio::timer::Timer;
-use rustix::event::{EventfdFlags, eventfd};
 use stdx::{Instant, Span};
 
 use super::turn::{Driver, Found};
 use crate::mind::Mind;
-use crate::ring::{Urge, alarm_file};
+use crate::ring::alarm_file;
 
 /// How long the loop keeps the core for itself.
 const YIELD_SPAN: Span = Span::from_ms(5);
@@ -75,10 +74,12 @@ async fn rest<M: Mind>(driver: &mut Driver<M>, bed: &mut Bed) -> io::Result<()> 
         return Ok(());
     }
     driver.ring.watch();
-    let entered = driver.ring.enter(Urge::Always, 1);
-    let slept = if driver.is_restless() { Ok(()) } else { bed.sleep(left).await };
+    let slept = match driver.ring.settle_down() {
+        Ok(()) if !driver.is_restless() => bed.sleep(left).await,
+        outcome => outcome,
+    };
     driver.ring.unwatch();
-    entered.and(slept)
+    slept
 }
 
 impl<M: Mind> Driver<M> {

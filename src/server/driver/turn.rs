@@ -122,7 +122,6 @@ impl<M: Mind> Driver<M> {
             clock,
             habits,
         };
-        driver.listen_to_bell(false);
         driver.open_doors();
         driver
     }
@@ -137,6 +136,7 @@ impl<M: Mind> Driver<M> {
             self.mind.end_turn(now);
             self.carry_out(now);
         }
+        self.mesh.take_sleepers().for_each(|ring| self.ring.wake(ring));
         self.note_drained(waiting);
         Ok(if self.has_leftovers() { Found::Something } else { told })
     }
@@ -193,17 +193,12 @@ impl<M: Mind> Driver<M> {
                 Event::Received { slot, inbound, armed } => self.on_received(now, slot, inbound, armed),
                 Event::Sent { slot, outcome } => self.on_sent(now, slot, outcome),
                 Event::Accepted { door, outcome, armed } => self.on_accepted(now, door, outcome, armed),
-                Event::Rung { armed } => self.listen_to_bell(armed),
+                // The mail flags say why.
+                Event::Woken => {}
             }
         }
         self.desk.events = events;
         any
-    }
-
-    fn listen_to_bell(&mut self, armed: bool) {
-        if !armed {
-            self.ring.listen_to(self.mesh.bell().fd());
-        }
     }
 
     fn read_freight(&mut self, now: Instant) -> bool {
@@ -248,7 +243,7 @@ impl<M: Mind> Driver<M> {
         if self.mind.connections() == 0 && self.sockets.open() == 0 && !waiting {
             self.ending.drained = true;
             self.ending.control.note_drained();
-            self.mesh.ring_all();
+            self.mesh.sound_alarms();
         }
     }
 }

@@ -58,8 +58,8 @@ pub(crate) enum Event {
     Accepted { door: u32, outcome: io::Result<OwnedFd>, armed: bool },
     /// A connection received something; unless `armed`, nothing more will come until the next receive is asked for.
     Received { slot: Slot, inbound: Inbound, armed: bool },
-    /// The bell was rung; unless `armed`, it must be listened to again.
-    Rung { armed: bool },
+    /// Another core has woken this one.
+    Woken,
     /// A send ended; its buffer waits in [`Ring::reclaim`].
     Sent { slot: Slot, outcome: Result<usize, rustix::io::Errno> },
 }
@@ -139,11 +139,17 @@ impl Ring {
         self.uring.submitter().register_eventfd(alarm.as_raw_fd())
     }
 
-    /// Reports each write to an eventfd, which nobody needs to read.
-    pub(crate) fn listen_to(&mut self, bell: BorrowedFd<'_>) {
-        let readable = u32::try_from(libc::POLLIN).expect("a small constant");
-        let entry = opcode::PollAdd::new(fd(bell), readable).multi(true).build();
-        self.launch(entry.user_data(Token { kind: BELL, slot: door_slot(0) }.pack()));
+    /// A descriptor of this ring for other threads to wake it by.
+    pub(crate) fn duplicate_fd(&self) -> io::Result<OwnedFd> {
+        // SAFETY: the descriptor is the ring's own, which is open as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(self.uring.as_raw_fd()) }.try_clone_to_owned()
+    }
+
+    /// Wakes the thread that waits in another ring.
+    pub(crate) fn wake(&mut self, ring: BorrowedFd<'_>) {
+        let woken = Token { kind: WOKEN, slot: door_slot(0) }.pack();
+        let entry = opcode::MsgRingData::new(fd(ring), 0, woken, None).build();
+        self.push_silently(entry);
     }
 
     /// Accepts connections on a listening socket until told otherwise.
@@ -265,12 +271,22 @@ impl Ring {
         tolerate(waited)
     }
 
-    /// Whether completions can be read, or something is known to be pending on either side.
+    /// Before going to sleep on a watched ring: lets the kernel finish everything that it may not announce any more.
+    pub(crate) fn settle_down(&mut self) -> io::Result<()> {
+        /// The flag may also stand for nothing, until the next piece of work, if the kernel set it a moment too late.
+        const ROUNDS_MAX: usize = 8;
+        for _ in 0..ROUNDS_MAX {
+            self.enter(Urge::Always, 1)?;
+            if self.is_stirring() || !self.is_owed_work() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether completions can be read or something waits to be submitted.
     pub(crate) fn is_stirring(&mut self) -> bool {
-        let idle = self.backlog.is_empty()
-            && self.uring.submission().is_empty()
-            && self.uring.completion().is_empty();
-        !idle || self.is_owed_work()
+        !(self.backlog.is_empty() && self.uring.submission().is_empty() && self.uring.completion().is_empty())
     }
 
     /// Whether the kernel has completions that it can finish only when we enter.
@@ -305,8 +321,14 @@ impl Ring {
     }
 
     fn cancel(&mut self, token: Token) {
-        let entry = opcode::AsyncCancel::new(token.pack()).build().flags(squeue::Flags::SKIP_SUCCESS);
-        self.push(entry.user_data(Token { kind: CANCEL, slot: token.slot }.pack()));
+        self.push_silently(opcode::AsyncCancel::new(token.pack()).build());
+    }
+
+    /// Asks for something whose success is not reported and whose failure does not matter: what was to be cancelled has
+    /// ended, whoever was to be woken is.
+    fn push_silently(&mut self, entry: squeue::Entry) {
+        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
+        self.push(entry.user_data(Token { kind: SILENT, slot: door_slot(0) }.pack()));
     }
 
     fn push(&mut self, entry: squeue::Entry) {
@@ -347,8 +369,7 @@ impl Ring {
     /// Cancels everything and reads completions until nothing is in flight. Returns whether it worked within a second.
     fn settle(&mut self) -> bool {
         const ROUNDS_MAX: usize = 100;
-        let everything = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
-        self.push(everything.user_data(Token { kind: CANCEL, slot: door_slot(0) }.pack()));
+        self.push_silently(opcode::AsyncCancel2::new(CancelBuilder::any()).build());
         let mut events = Vec::new();
         for _ in 0..ROUNDS_MAX {
             if self.wait(Duration::from_millis(10)).is_err() {
@@ -386,7 +407,7 @@ pub(crate) fn missing_operations() -> io::Result<Vec<&'static str>> {
         (opcode::RecvMulti::CODE, "RECV"),
         (opcode::Send::CODE, "SEND"),
         (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
-        (opcode::PollAdd::CODE, "POLL_ADD"),
+        (opcode::MsgRingData::CODE, "MSG_RING"),
     ];
     let ring = IoUring::new(1)?;
     let mut known = Probe::new();
@@ -415,16 +436,20 @@ impl Decoder<'_> {
         for completion in completions {
             let token = Token::unpack(completion.user_data());
             let armed = cqueue::more(completion.flags());
-            // Cancels are not flights: a successful one is silent, and a failed one says that nothing was there.
-            if token.kind == CANCEL {
-                continue;
+            match token.kind {
+                SILENT => continue,
+                WOKEN => {
+                    events.push(Event::Woken);
+                    continue;
+                }
+                // What else there is was launched by this ring.
+                _ => {}
             }
             *self.flights -= u32::from(!armed);
             let slot = token.slot;
             events.push(match token.kind {
                 ACCEPT => Event::Accepted { door: slot.index, outcome: accepted(&completion), armed },
                 RECEIVE => Event::Received { slot, inbound: received(self.buffers, &completion), armed },
-                BELL => Event::Rung { armed },
                 SEND => {
                     self.sends[place(slot)].in_flight = false;
                     Event::Sent { slot, outcome: taken(&completion) }
@@ -468,8 +493,8 @@ fn taken(completion: &cqueue::Entry) -> Result<usize, rustix::io::Errno> {
 const ACCEPT: u64 = 1;
 const RECEIVE: u64 = 2;
 const SEND: u64 = 3;
-const CANCEL: u64 = 4;
-const BELL: u64 = 5;
+const SILENT: u64 = 4;
+const WOKEN: u64 = 5;
 
 const LIFE_BITS: u32 = 24;
 const LIFE_MASK: u64 = (1 << LIFE_BITS) - 1;

@@ -195,6 +195,7 @@ const ELSEWHERE: &[Violation] = &[
     Violation::PublishQoSTooHigh,
     Violation::RetainNotSupported,
     Violation::PayloadNotUtf8,
+    Violation::RetainedQuotaExceeded,
     Violation::AckStateMismatch,
     Violation::SessionExpiryRaisedFromZero,
     Violation::AuthUnexpected,
