@@ -65,7 +65,7 @@ impl Bell {
     }
 
     /// The core's ring, unless it has not started yet.
-    pub(crate) fn ring(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn ring_fd(&self) -> Option<BorrowedFd<'_>> {
         self.ring.get().map(AsFd::as_fd)
     }
 

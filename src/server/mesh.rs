@@ -78,7 +78,7 @@ impl Inquiry {
             if calls.try_send(Freight::Call { call, reply }).is_ok() {
                 let bell = &self.bells[core];
                 bell.mark_mail(CoreId::new(u16::try_from(core).expect("at most CORES_MAX cores")));
-                bell.ring();
+                bell.sound_alarm();
             }
             answer
         };
@@ -127,7 +127,7 @@ impl MeshEnd {
 
     /// The rings of the cores that this core must wake.
     pub(crate) fn take_sleepers(&mut self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sleepers.drain(..).filter_map(|core| self.bells[core.index()].ring())
+        self.sleepers.drain(..).filter_map(|core| self.bells[core.index()].ring_fd())
     }
 
     /// Wakes all cores, sooner or later.

@@ -12,10 +12,9 @@
 use std::future::{Future, poll_fn};
 use std::hint::spin_loop;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use glommio::io::BufferedFile;
@@ -95,61 +94,40 @@ impl<M: Mind> Driver<M> {
     }
 }
 
-/// Where a core sleeps: glommio awaits the alarm, which the ring's completions ring, and the bell, which neighbours ring.
-///
-/// The ring listens to the bell too, but that is of use only while the core naps in the ring: the kernel does not ring an
-/// eventfd (the alarm) from within the ringing of another one (the bell), it puts that off, at times for good.
+/// Where a core sleeps: glommio awaits the alarm, which completions sound while the ring is watched.
 struct Bed {
-    alarm: Ear,
-    bell: Ear,
-}
-
-/// A read of an eventfd that stays pending over many sleeps. A read that was dropped could still be alive in the kernel
-/// when the next one starts, and swallow the ring that the next one waits for.
-struct Ear {
-    file: Rc<BufferedFile>,
-    rung: Option<Pin<Box<dyn Future<Output = io::Result<()>>>>>,
+    alarm: Rc<BufferedFile>,
+    sounded: Option<Pin<Box<dyn Future<Output = io::Result<()>>>>>,
 }
 
 impl Bed {
     fn new<M: Mind>(driver: &mut Driver<M>) -> io::Result<Self> {
-        let alarm = eventfd(0, EventfdFlags::CLOEXEC)?;
-        driver.ring.set_alarm(alarm.as_fd())?;
-        let bell = driver.mesh.bell().fd().try_clone_to_owned()?;
-        Ok(Self { alarm: Ear::new(alarm), bell: Ear::new(bell) })
+        let bell = driver.mesh.bell();
+        driver.ring.set_alarm(bell.alarm())?;
+        bell.publish_ring(driver.ring.duplicate_fd()?);
+        let alarm = bell.alarm().try_clone_to_owned()?;
+        Ok(Self { alarm: Rc::new(alarm_file(alarm)), sounded: None })
     }
 
-    /// Sleeps until the alarm or the bell rings or `left` is over.
+    /// Sleeps until the alarm sounds or `left` is over.
     async fn sleep(&mut self, left: Option<Duration>) -> io::Result<()> {
+        // One read stays pending over many sleeps. A read that was dropped could still be alive in the kernel when the
+        // next one starts, and swallow the alarm that the next one waits for.
+        let sounded = self.sounded.get_or_insert_with(|| Box::pin(hear(self.alarm.clone())));
         let mut timer = left.map(Timer::new);
-        poll_fn(|context| {
-            for ear in [&mut self.alarm, &mut self.bell] {
-                if let Poll::Ready(outcome) = ear.poll(context) {
-                    return Poll::Ready(outcome);
-                }
+        let outcome = poll_fn(|context| {
+            if let Poll::Ready(outcome) = sounded.as_mut().poll(context) {
+                return Poll::Ready(Some(outcome));
             }
             let over = timer.as_mut().is_some_and(|timer| Pin::new(timer).poll(context).is_ready());
-            if over { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await
-    }
-}
-
-impl Ear {
-    fn new(eventfd: OwnedFd) -> Self {
-        Self { file: Rc::new(alarm_file(eventfd)), rung: None }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let rung = self.rung.get_or_insert_with(|| Box::pin(await_ring(self.file.clone())));
-        let outcome = rung.as_mut().poll(context);
-        if outcome.is_ready() {
-            self.rung = None;
-        }
+            if over { Poll::Ready(None) } else { Poll::Pending }
+        });
+        let Some(outcome) = outcome.await else { return Ok(()) };
+        self.sounded = None;
         outcome
     }
 }
 
-async fn await_ring(eventfd: Rc<BufferedFile>) -> io::Result<()> {
-    eventfd.read_at(0, 8).await.map(drop).map_err(io::Error::from)
+async fn hear(alarm: Rc<BufferedFile>) -> io::Result<()> {
+    alarm.read_at(0, 8).await.map(drop).map_err(io::Error::from)
 }
