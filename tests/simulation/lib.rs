@@ -22,7 +22,7 @@ mod wire;
 mod world;
 
 pub use dice::Dice;
-pub use mutant::Mutant;
+pub use mutant::{Lie, Mutant};
 pub use oracle::{Rule, Violation};
 pub use rig::{ClientEnd, Place, Rig, Socket, Yield};
 pub use run::{Outcome, run, run_spoken, run_with};

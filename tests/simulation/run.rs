@@ -62,7 +62,7 @@ pub fn run_with(seed: u64, mutant: Mutant, trace: Trace) -> (Outcome, Trace) {
         violation: world.oracle.violation().cloned(),
         hash: world.trace.hash(),
         messages: world.oracle.messages(),
-        lies: 0,
+        lies: world.mutant.lies(),
     };
     (outcome, world.trace)
 }
