@@ -45,13 +45,20 @@ pub(crate) fn raise(connections: u32, cores: usize) -> Result<Room, RightsError>
         return Err(RightsError::Memlock(memlock));
     }
     let own_files = SPARE_FILES + CORE_FILES * u64::try_from(cores).unwrap_or(u64::MAX);
-    let files_max = raise_limit(Resource::Nofile, own_files + u64::from(connections));
+    let files_max =
+        raise_limit(Resource::Nofile, (own_files + u64::from(connections)).min(files_of_machine()));
     match files_max.saturating_sub(own_files) {
         0 => Err(RightsError::Files(files_max)),
         room => {
             Ok(Room { files_max, connections_max: u32::try_from(room).unwrap_or(u32::MAX).min(connections) })
         }
     }
+}
+
+/// Open files that the machine allows any one process.
+fn files_of_machine() -> u64 {
+    let told = std::fs::read_to_string("/proc/sys/fs/nr_open").ok();
+    told.and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX)
 }
 
 /// Raises a limit towards `wanted`: beyond the hard limit if we may, else up to it. Returns what holds then.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use broker::{Level, Limits};
 use device::Dialect;
+use sd_notify::NotifyState;
 use shard::{Settings, Setup, Shard};
 use stdx::Span;
 use thiserror::Error;
@@ -118,6 +119,7 @@ pub fn serve(
     }
     running.join()?;
     announced.map_err(Failure::Beside)?;
+    signals::tell_supervisor(NotifyState::Ready);
     info!("all cores have ended");
     Ok(())
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::thread;
 
+use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
@@ -15,6 +16,12 @@ use crate::launch::Stopper;
 
 /// Exit code of a process that was told twice.
 const IMPATIENT: i32 = 130;
+
+/// Tells systemd how far we are, if it has started us and wants to know.
+pub(crate) fn tell_supervisor(state: NotifyState<'_>) {
+    // Without a supervisor there is nobody to tell, and one that does not listen is no reason to fail.
+    let _ = sd_notify::notify(&[state]);
+}
 
 /// Listens for signals from now on, on a thread of its own.
 pub(crate) fn heed(stopper: Stopper) -> io::Result<()> {
@@ -31,6 +38,7 @@ pub(crate) fn heed(stopper: Stopper) -> io::Result<()> {
             } else {
                 info!("{name}: saying goodbye to all clients");
                 stopping = true;
+                tell_supervisor(NotifyState::Stopping);
                 stopper.stop();
             }
         }
