@@ -1,7 +1,7 @@
 //! The server that a scenario talks to: a process of our own, or one that runs already.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -96,20 +96,22 @@ impl Server {
         self.await_ready()
     }
 
+    /// Waits for the line that names the address. A connection alone would not do: it may come to a listener that is
+    /// there before the rest of the server is.
     fn await_ready(&mut self) -> Result<(), String> {
-        let address = self.address;
+        let address = self.address.to_string();
         let Some(process) = &mut self.process else { return Ok(()) };
         for _ in 0..PATIENCE.as_millis() / TICK.as_millis() {
-            if TcpStream::connect(address).is_ok() {
+            let log = process.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if log.iter().any(|line| line.contains("ready") && line.contains(&address)) {
                 return Ok(());
             }
             if let Ok(Some(status)) = process.child.try_wait() {
-                let log = process.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n");
-                return Err(format!("the server ended with {status}:\n{log}"));
+                return Err(format!("the server ended with {status}:\n{}", log.join("\n")));
             }
-            let _line = process.ticks.recv_timeout(TICK);
+            pause(&process.ticks);
         }
-        Err("the server does not listen".to_owned())
+        Err("the server does not say that it is ready".to_owned())
     }
 
     /// Asks the process to end and waits for it; the exit must be clean.
