@@ -128,6 +128,9 @@ impl<M: Mind> Driver<M> {
 
     /// One turn. An error means that the kernel refuses the ring, and the core cannot go on.
     pub(super) fn turn(&mut self) -> io::Result<Found> {
+        // Freight is fetched before the kernel is entered and told after what that brought: a client that says its last
+        // words on one connection and comes back on another, through another core, is then heard in that order.
+        self.fetch_freight();
         self.ring.enter(Urge::IfNeeded, EVENTS_MAX)?;
         let now = self.clock.now();
         let told = self.take_in(now);
@@ -201,9 +204,13 @@ impl<M: Mind> Driver<M> {
         any
     }
 
+    fn fetch_freight(&mut self) {
+        self.mesh.receive(FREIGHT_MAX, &mut self.desk.freight);
+    }
+
     fn read_freight(&mut self, now: Instant) -> bool {
         let mut freight = std::mem::take(&mut self.desk.freight);
-        let count = self.mesh.receive(FREIGHT_MAX, &mut freight);
+        let any = !freight.is_empty();
         for (from, piece) in freight.drain(..) {
             match piece {
                 Freight::Batch(batch) => self.mind.handle_batch(now, from, batch),
@@ -215,7 +222,7 @@ impl<M: Mind> Driver<M> {
             }
         }
         self.desk.freight = freight;
-        count > 0
+        any
     }
 
     fn fire_timers(&mut self, now: Instant) -> bool {
