@@ -27,6 +27,17 @@ pub struct Plan {
     pub habits: Habits,
     /// How the world behaves.
     pub weather: Weather,
+    /// Whether the broker starts again before everybody comes back.
+    pub restart: Option<Restart>,
+}
+
+/// The broker ends, and another one takes over its changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Restart {
+    /// Cores of the new broker.
+    pub cores: usize,
+    /// Whether all connections are open when it ends; else all of them ended before, in the midst of everything.
+    pub is_sudden: bool,
 }
 
 /// Shares (of 100) and weights for what clients do.
@@ -98,7 +109,18 @@ impl Plan {
             limits: limits(dice),
             habits: Habits::new(dice),
             weather: Weather::new(dice),
+            restart: None,
         }
+    }
+}
+
+impl Restart {
+    /// Whether and how the broker of `seed` starts again. Its draws are apart, so that no other choice depends on it.
+    #[must_use]
+    pub fn of(seed: u64) -> Option<Self> {
+        let mut dice = Dice::new(!seed);
+        let restart = Self { cores: *dice.pick(&[1, 2, 3]), is_sudden: dice.percent(40) };
+        dice.percent(30).then_some(restart)
     }
 }
 

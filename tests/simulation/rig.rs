@@ -29,6 +29,8 @@ pub struct Rig {
     enqueued: Vec<usize>,
     travellers: Vec<VecDeque<(usize, Arrival)>>,
     link_batches: usize,
+    settings: Settings,
+    seed: u64,
 }
 
 /// One TCP connection, seen from both ends.
@@ -99,21 +101,9 @@ impl Rig {
     /// A broker of `cores` shards that begins at `now`.
     #[must_use]
     pub fn new(cores: usize, limits: &Limits, link_batches: usize, seed: u64, now: Instant) -> Self {
-        let settings =
-            Arc::new(Settings { limits: limits.clone(), sys_interval_s: 0, ..Settings::default() });
-        let count = u16::try_from(cores).expect("a few cores");
-        let shard = |core: u16| {
-            let setup = Setup {
-                core: CoreId::new(core),
-                cores: count,
-                seed: seed.wrapping_add(u64::from(core)),
-                settings: Arc::clone(&settings),
-                wall: WallMs(1_700_000_000_000),
-            };
-            Shard::new(setup, now)
-        };
+        let settings = Settings { limits: limits.clone(), sys_interval_s: 0, ..Settings::default() };
         Self {
-            shards: (0..count).map(shard).collect(),
+            shards: shards(cores, seed, &settings, now),
             names: vec![BTreeMap::new(); cores],
             dying: Vec::new(),
             sockets: Vec::new(),
@@ -121,7 +111,39 @@ impl Rig {
             enqueued: vec![0; cores * cores],
             travellers: (0..cores * cores).map(|_| VecDeque::new()).collect(),
             link_batches,
+            settings,
+            seed,
         }
+    }
+
+    /// The shards write down their changes. Before anything happened.
+    pub fn keep_journal(&mut self, now: Instant) {
+        self.settings.journal_is_on = true;
+        self.shards = shards(self.cores(), self.seed, &self.settings, now);
+    }
+
+    /// Other shards take over what these have written down; all connections are gone.
+    pub fn start_again(&mut self, now: Instant, cores: usize) {
+        let mut changes = Vec::new();
+        self.shards.iter_mut().for_each(|shard| shard.take_changes(&mut changes));
+        for socket in &mut self.sockets {
+            (socket.place, socket.is_closed, socket.is_untaken) = (Place::Nowhere, true, false);
+            socket.unsent.clear();
+        }
+        let mut shards = shards(cores, !self.seed, &self.settings, now);
+        shards.iter_mut().for_each(|shard| shard.restore(now, &changes));
+        let pairs = cores * cores;
+        self.shards = shards;
+        self.names = vec![BTreeMap::new(); cores];
+        self.links = (0..pairs).map(|_| VecDeque::new()).collect();
+        self.enqueued = vec![0; pairs];
+        self.travellers = (0..pairs).map(|_| VecDeque::new()).collect();
+    }
+
+    /// The sockets of connections that are on a core.
+    #[must_use]
+    pub fn sockets_of(&self, core: usize) -> Vec<usize> {
+        self.names[core].values().copied().collect()
     }
 
     /// How many cores there are.
@@ -384,6 +406,22 @@ impl Rig {
         self.place(socket, Place::Nowhere);
         self.sockets[socket].is_closed = true;
     }
+}
+
+fn shards(cores: usize, seed: u64, settings: &Settings, now: Instant) -> Vec<Shard> {
+    let cores = u16::try_from(cores).expect("a few cores");
+    let settings = Arc::new(settings.clone());
+    let shard = |core: u16| {
+        let setup = Setup {
+            core: CoreId::new(core),
+            cores,
+            seed: seed.wrapping_add(u64::from(core)),
+            settings: Arc::clone(&settings),
+            wall: WallMs(1_700_000_000_000),
+        };
+        Shard::new(setup, now)
+    };
+    (0..cores).map(shard).collect()
 }
 
 fn core_id(core: usize) -> CoreId {

@@ -1,6 +1,7 @@
 //! A whole run: the world's actions, rests in between, the return of everybody, the last look, the clean-up.
 //!
-//! Why it ends in steps: first everything must be delivered while clients are as they are; then everybody comes back and
+//! Why it ends in steps: first everything must be delivered while clients are as they are; then, in some runs, another
+//! broker takes over from what this one wrote down, perhaps with another number of cores; then everybody comes back and
 //! must find what was kept for them; then every core must hold the same retained messages; then nothing may be left.
 //!
 //! Invariants:
@@ -15,6 +16,7 @@ use stdx::Span;
 use crate::client::{Client, Deed};
 use crate::mutant::Mutant;
 use crate::oracle::{Rule, Violation};
+use crate::plan::Restart;
 use crate::rig::ClientEnd;
 use crate::trace::Trace;
 use crate::wire::{ClientPacket, Connect, Meta, Publish, Request, Subscribe, Version};
@@ -78,13 +80,28 @@ fn live(world: &mut World) {
             return;
         }
     }
-    world.come_to_rest();
+    match world.plan.restart {
+        Some(Restart { cores, is_sudden }) => start_again(world, cores, is_sudden),
+        None => world.come_to_rest(),
+    }
     let phases = [return_of_all, last_look, clean_up];
     for phase in phases {
         if world.is_over() {
             return;
         }
         phase(world);
+    }
+}
+
+/// The broker ends and another one, perhaps with other cores, goes on with what was written down.
+fn start_again(world: &mut World, cores: usize, is_sudden: bool) {
+    if !is_sudden {
+        world.everybody_leaves();
+    }
+    world.come_to_rest();
+    if !world.is_over() {
+        world.start_again(cores);
+        world.come_to_rest();
     }
 }
 

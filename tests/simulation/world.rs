@@ -16,7 +16,7 @@ use crate::client::{Client, Deed, Desk};
 use crate::dice::Dice;
 use crate::mutant::Mutant;
 use crate::oracle::{Event, Oracle, Rule, Step, Turn};
-use crate::plan::{Plan, Weather};
+use crate::plan::{Plan, Restart, Weather};
 use crate::rig::{ClientEnd, Place, Rig};
 use crate::trace::Trace;
 use crate::wire::{ClientPacket, Framed, Version, decode, encode};
@@ -83,9 +83,12 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, trace: Trace, mutant: Mutant) -> Self {
         let mut dice = Dice::new(seed);
-        let plan = Plan::new(&mut dice);
+        let plan = Plan { restart: Restart::of(seed), ..Plan::new(&mut dice) };
         let now = Instant::from_ns(1_000_000_000);
-        let rig = Rig::new(plan.cores, &plan.limits, plan.weather.link_batches, seed, now);
+        let mut rig = Rig::new(plan.cores, &plan.limits, plan.weather.link_batches, seed, now);
+        if plan.restart.is_some() {
+            rig.keep_journal(now);
+        }
         let oracle = Oracle::new(plan.limits.clone(), plan.cores);
         let mut trace = trace;
         trace.say(now, || format!("seed {seed}: {plan:?}"));
@@ -580,6 +583,31 @@ impl World {
             };
             self.judge(&turn);
         }
+    }
+
+    /// All connections end, with whatever was on its way.
+    pub(crate) fn everybody_leaves(&mut self) {
+        self.clients.iter_mut().for_each(Client::drop_line);
+    }
+
+    /// The broker ends and another one takes over what it wrote down. The world must be at rest.
+    pub(crate) fn start_again(&mut self, cores: usize) {
+        self.oracle.broker_gone();
+        for core in 0..self.plan.cores {
+            let sockets = self.rig.sockets_of(core);
+            let events: Vec<(Step, Event)> =
+                sockets.iter().map(|socket| (self.tick(), Event::Gone(*socket))).collect();
+            sockets.iter().for_each(|socket| self.streams[*socket].is_ended = true);
+            let enqueued = vec![0; self.plan.cores].into();
+            let (now, end) = (self.desk.now, self.tick());
+            let (output, adopted, closed) = (Vec::new(), Vec::new(), Vec::new());
+            self.judge(&Turn { core, now, events, end, output, adopted, closed, enqueued });
+        }
+        self.everybody_leaves();
+        self.trace.say(self.desk.now, || format!("the broker starts again with {cores} cores"));
+        self.rig.start_again(self.desk.now, cores);
+        self.plan.cores = cores;
+        self.oracle.start_again(cores);
     }
 
     /// Lets a span pass at once.

@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
-use broker::Limits;
+use broker::{CoreId, Limits};
 use stdx::{Instant, Span};
 
 use crate::wire::{ClientPacket, Framed};
@@ -174,6 +174,11 @@ pub struct Oracle {
     pending_wills: Vec<PendingWill>,
     wills_void: BTreeSet<usize>,
     is_shut: bool,
+    /// The broker has ended under open connections. Their wills are doubtful then: no change speaks of the will of a
+    /// session that does not last, and one that is due at once may be routed before the cores know of each other's
+    /// subscriptions. Both are wrong: the standard lets a server put wills off until it has started again, not drop them.
+    /// Source: MQTT 3.1.1 section 3.1.2.5.
+    is_broker_gone: bool,
     violation: Option<Violation>,
 }
 
@@ -212,6 +217,7 @@ impl Oracle {
             pending_wills: Vec::new(),
             wills_void: BTreeSet::new(),
             is_shut: false,
+            is_broker_gone: false,
             violation: None,
         }
     }
@@ -231,6 +237,26 @@ impl Oracle {
     #[must_use]
     pub fn messages(&self) -> usize {
         self.fates.len()
+    }
+
+    /// The broker has ended, and whatever connection was open ends with it.
+    pub fn broker_gone(&mut self) {
+        self.is_broker_gone = true;
+    }
+
+    /// Another broker with so many cores has taken over, at rest: what was routed has been routed everywhere.
+    pub fn start_again(&mut self, cores: usize) {
+        let count = u16::try_from(cores).expect("a few cores");
+        self.cores = cores;
+        self.is_broker_gone = false;
+        self.handled.clear();
+        let names: BTreeMap<usize, &String> = self.clients.iter().map(|(id, key)| (*key, id)).collect();
+        for session in &mut self.sessions {
+            session.core = CoreId::home_of(names[&session.client].as_bytes(), count).index();
+        }
+        for will in &mut self.pending_wills {
+            will.core = self.sessions[will.session].core;
+        }
     }
 
     fn fail(&mut self, rule: Rule, text: String) {

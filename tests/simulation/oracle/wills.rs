@@ -17,8 +17,8 @@ use crate::wire::{Publish, Will};
 pub(super) struct PendingWill {
     publish: Publish,
     client: usize,
-    session: usize,
-    core: usize,
+    pub session: usize,
+    pub core: usize,
     due_at: Instant,
     /// A timer may have published it already.
     is_doubtful: bool,
@@ -31,7 +31,7 @@ impl Oracle {
         let delay_s = will.delay_s.min(state.expiry_s);
         let client = state.client;
         if delay_s == 0 {
-            return self.publish_will(&will.publish, client, true, foresight);
+            return self.publish_will(&will.publish, client, !self.is_broker_gone, foresight);
         }
         self.pending_wills.push(PendingWill {
             publish: will.publish.clone(),
