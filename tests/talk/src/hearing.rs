@@ -111,6 +111,9 @@ impl Play<'_> {
         let text = self.told(who, &event);
         match event {
             Event::Packet(heard) => {
+                if heard.kind != Kind::Publish {
+                    self.note_answer(who);
+                }
                 self.client(who).remember(&heard);
                 Ok(heard)
             }
@@ -195,6 +198,7 @@ impl Play<'_> {
             let inbox = &mut self.client(who).inbox;
             if let Some(at) = inbox.iter().position(is_pong) {
                 inbox.remove(at);
+                self.unanswered = None;
                 return Ok(());
             }
             if inbox.contains(&Event::Ended) {
