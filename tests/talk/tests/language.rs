@@ -129,7 +129,7 @@ fn packets_are_written_as_the_standard_says() {
         (
             "a > DISCONNECT 0x04 expiry=1 up(k \"v w\")",
             Version::V5,
-            b"\xe0\x0f\x04\x0d\x11\0\0\0\x01\x26\0\x01k\0\x03v w",
+            b"\xe0\x10\x04\x0e\x11\0\0\0\x01\x26\0\x01k\0\x03v w",
         ),
         ("a > PUBLISH t drop=1 proplen=9", Version::V5, b"\x30\x03\0\x01t"),
         ("a > AUTH 0x19 prop=hex(7f) method=M", Version::V5, b"\xf0\x07\x19\x05\x7f\x15\0\x01M"),
