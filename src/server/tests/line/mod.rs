@@ -1,8 +1,8 @@
 //! A mind that speaks a language of lines, so that the driver can be tested over real sockets without a broker.
 //!
 //! The first line of a connection names its home: `HOME 1`. There, every line is echoed, except:
-//! `BYE text` ends the connection with `text` as its last line; `FLOOD n` sends n bytes of a pattern; `JAM` makes the
-//! core congested until the next connection is accepted; `NAP` answers `WOKE` when a timer of 1 ms has fired.
+//! `BYE text` ends the connection with `text` as its last line; `FLOOD n` sends n bytes of a pattern; `JAM n` makes the
+//! core congested while the next n - 1 connections are refused, until one is accepted; `NAP` answers `WOKE` when a timer of 1 ms has fired.
 //!
 //! Invariants:
 //! - What the driver promises the mind is asserted here: no bytes while congested, no event for a dead connection.
@@ -21,7 +21,8 @@ pub struct Line {
     free: Vec<u32>,
     open: usize,
     effects: Effects,
-    jammed: bool,
+    /// Connections until the core is no longer congested.
+    jam: u32,
     naps: Vec<(Instant, ConnId)>,
     dying: Vec<ConnId>,
     closing: bool,
@@ -47,7 +48,7 @@ impl Line {
             free: Vec::new(),
             open: 0,
             effects: Effects::default(),
-            jammed: false,
+            jam: 0,
             naps: Vec::new(),
             dying: Vec::new(),
             closing: false,
@@ -133,7 +134,7 @@ impl Line {
                 let bytes = pattern(rest.parse().unwrap());
                 self.write(conn, &bytes);
             }
-            "JAM" => self.jammed = true,
+            "JAM" => self.jam = rest.parse().unwrap(),
             "NAP" => self.naps.push((now + Span::from_ms(1), conn)),
             "CORE" => {
                 let answer = format!("CORE {}\n", self.core.get());
@@ -171,9 +172,9 @@ impl Conn {
 
 impl Mind for Line {
     fn handle_accepted(&mut self, now: Instant, accepted: Accepted) -> Option<ConnId> {
-        self.jammed = false;
+        self.jam = self.jam.saturating_sub(1);
         assert_eq!(accepted.listener, ListenerId(0));
-        if self.closing {
+        if self.closing || self.jam > 0 {
             return None;
         }
         Some(self.add(Some((accepted, now))))
@@ -190,7 +191,7 @@ impl Mind for Line {
     }
 
     fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        assert!(!self.jammed, "bytes for a congested mind");
+        assert!(self.jam == 0, "bytes for a congested mind");
         assert!(!bytes.is_empty());
         if self.is_dying(conn) {
             return;
@@ -264,7 +265,7 @@ impl Mind for Line {
     }
 
     fn is_congested(&self) -> bool {
-        self.jammed
+        self.jam > 0
     }
 
     fn return_batch(&mut self, _to: CoreId, _batch: Batch) {
