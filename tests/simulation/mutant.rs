@@ -147,8 +147,8 @@ impl Mutant {
                 true
             }
             (Lie::DropNoLocal, ClientPacket::Subscribe(subscribe)) => {
-                let requests = subscribe.requests.iter_mut();
-                requests.fold(false, |any, request| std::mem::take(&mut request.is_no_local) || any)
+                let own = subscribe.requests.iter_mut().filter(|request| request.is_no_local);
+                own.map(|request| request.is_no_local = false).count() > 0
             }
             (Lie::DropReceiveMaximum, ClientPacket::Connect(connect)) => {
                 connect.receive_maximum.take().is_some()
