@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn every_rule_of_the_wire_is_held_against_the_server() {
-        let rows: [(&[u8], Version, &str); 19] = [
+        let rows: [(&[u8], Version, &str); 28] = [
             (&[0x21, 3, 0, 0, 0], Version::V5, "MQTT-2.1.3-1"),
             (&[0x20, 3, 2, 0, 0], Version::V5, "MQTT-3.2.2-1"),
             (&[0x20, 2, 1, 0], Version::V31, "MQTT-3.2.2-1"),
@@ -332,6 +332,15 @@ mod tests {
             (&[0x30, 4, 0, 1, b'#', 0], Version::V5, "MQTT-3.3.2-2"),
             (&[0x30, 4, 0, 1, 0xff, 0], Version::V5, "MQTT-1.5.4-1"),
             (&[0x90, 3, 0, 1, 0x87], Version::V311, "MQTT-3.9.3-2"),
+            (&[0x30, 5, 0, 2, b'a', 0, 0], Version::V5, "MQTT-1.5.4-2"),
+            (&[0x30, 3, 0, 0, 0], Version::V5, "MQTT-4.7.3-1"),
+            (&[0x36, 6, 0, 1, b'a', 0, 1, 0], Version::V5, "MQTT-3.3.1-4"),
+            (&[0x62, 3, 0, 1, 0x10], Version::V5, "MQTT-3.6.2-1"),
+            (&[0xe0, 1, 0x84], Version::V5, "MQTT-3.14.2-1"),
+            (&[0xf0, 1, 0x19], Version::V5, "MQTT-3.15.2-1"),
+            (&[0xb0, 4, 0, 1, 0, 0x10], Version::V5, "MQTT-3.11.3-2"),
+            (&[0x20, 9, 0, 0, 6, 0x21, 0, 1, 0x21, 0, 1], Version::V5, "2.2.2.2"),
+            (&[0xd0, 1, 0], Version::V5, "1.5"),
         ];
         for (bytes, version, statement) in rows {
             assert_eq!(broken(bytes, version), statement, "{bytes:02x?}");

@@ -244,6 +244,8 @@ fn runs_count_up() {
     assert!(played(body, Version::V5, &[CONNACK, two]).is_ok());
     let text = played(&body.replace("rising", "gapless"), Version::V5, &[CONNACK, two]).unwrap_err();
     assert!(text.contains("3 follows Some(1)"), "{text}");
+    let back: &[u8] = &[0x30, 5, 0, 1, b't', 0, b'3', 0x30, 5, 0, 1, b't', 0, b'3'];
+    assert!(played(body, Version::V5, &[CONNACK, back]).is_err());
 }
 
 #[test]
