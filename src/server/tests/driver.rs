@@ -88,7 +88,10 @@ fn a_slow_reader_gets_everything_and_delays_nobody() {
     let host = Host::start(1, Depth::default());
     let mut slow = host.connect_to(0);
     let mut other = host.connect_to(0);
-    slow.say("FLOOD 8000000\nafterwards\n");
+    slow.say("FLOOD 8000000\n");
+    other.round();
+    // This answer is made while the socket is still full of the flood.
+    slow.say("afterwards\n");
     for _ in 0..100 {
         other.round();
     }
