@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import subprocess
+import urllib.request
 
 import pytest
 from broker import Address, Process, free_address
@@ -169,6 +170,24 @@ def test_the_log_can_be_json(serve):
     logged = [line for line in broker.process.lines if line != broker.ready_line]
     assert logged
     assert all(isinstance(json.loads(line), dict) for line in logged)
+
+
+def test_health_and_metrics_are_served_over_http(serve):
+    control = free_address()
+    broker = serve(cores=2, env={"RINGMQ_CONTROL_LISTEN": str(control)})
+    talk(broker.address, CONNECT_V5).close()
+
+    def fetch(path):
+        with urllib.request.urlopen(f"http://{control}{path}", timeout=TIMEOUT_S) as answer:
+            return answer.read().decode()
+
+    assert fetch("/healthz") == "ok\n"
+    assert fetch("/readyz") == "ready\n"
+    samples = [line for line in fetch("/metrics").splitlines() if line and not line.startswith("#")]
+    assert samples
+    strange = [line for line in samples if not re.fullmatch(r"[a-z_][a-z0-9_]*(\{.*\})? \d+(\.\d+)?", line)]
+    assert strange == []
+    assert broker.stop() == 0
 
 
 def forbid_io_uring():
