@@ -6,8 +6,13 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use talk::{Launch, Script, TcpWorld, Version, World, corpus, play};
 
+/// Runs at the same time, unless the command line says otherwise.
+const THREADS: usize = 4;
+
 fn main() {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Over TCP a run mostly waits, so more of them than processors fit beside each other.
+    arguments.test_threads.get_or_insert(THREADS);
     let home = corpus::home().join("corpus");
     let mut trials = Vec::new();
     for path in corpus::files(&home) {
