@@ -155,7 +155,7 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn schedule_will(&mut self, now: Instant, key: SessionKey) {
+    fn schedule_will(&mut self, now: Instant, key: SessionKey) {
         let session = &mut self.sessions[key.index()];
         let Some(will) = &mut session.will else { return };
         if will.delay_s == 0 {

@@ -83,13 +83,12 @@ impl Exchange {
             if session.expiry_s != u32::MAX {
                 self.timers.insert(session.ends_at, Timer::SessionEnd(key, session.serial));
             }
-            let will_due_at = session.will.as_ref().map(|will| will.due_at);
-            match will_due_at {
-                Some(Instant::NEVER) => self.schedule_will(now, key),
-                Some(due_at) => {
-                    self.timers.insert(due_at, Timer::Will(key, self.sessions[key.index()].serial))
+            if let Some(will) = &mut session.will {
+                if will.due_at == Instant::NEVER {
+                    // Not at once: the other cores must hear first who is subscribed where.
+                    will.due_at = now + Span::from_s(u64::from(will.delay_s.max(1)));
                 }
-                None => {}
+                self.timers.insert(will.due_at, Timer::Will(key, session.serial));
             }
             self.announce_interest_of(key);
             self.announce_groups_of(key);
