@@ -10,7 +10,7 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::launch::Stopper;
 
@@ -33,7 +33,8 @@ pub(crate) fn heed(stopper: Stopper) -> io::Result<()> {
             if signal == SIGHUP {
                 info!("{name} is reserved for reading the configuration again and does nothing yet");
             } else if stopping {
-                warn!("{name} again: ending at once");
+                // Not through the log, whose queue dies with the process.
+                eprintln!("ringmq: {name} again: ending at once");
                 std::process::exit(IMPATIENT);
             } else {
                 info!("{name}: saying goodbye to all clients");
