@@ -216,3 +216,72 @@ fn wake(bells: &[Bell], core: CoreId, sleepers: &mut Vec<CoreId>) {
         sleepers.push(core);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{EventfdFlags, eventfd};
+    use shard::ListenerId;
+    use stdx::Instant;
+
+    use super::*;
+
+    fn two_cores() -> (MeshEnd, MeshEnd) {
+        let mut ends = weave(&bells(2).unwrap());
+        let second = ends.pop().unwrap();
+        (ends.pop().unwrap(), second)
+    }
+
+    fn arrival(number: usize) -> Box<Arrival> {
+        let bytes = number.to_string().into_bytes();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        Box::new(Arrival { listener: ListenerId(0), peer, accepted_at: Instant::START, bytes })
+    }
+
+    #[test]
+    fn a_full_channel_gives_the_batch_back_and_its_emptying_wakes_the_sender() {
+        let (mut sender, mut receiver) = two_cores();
+        for _ in 0..CHANNEL_FREIGHT_MAX {
+            assert!(sender.send_batch(receiver.core(), Batch::default()).is_ok());
+        }
+        assert!(sender.send_batch(receiver.core(), Batch::default()).is_err());
+        sender.bell().lie_down();
+        let mut freight = Vec::new();
+        assert_eq!(receiver.receive(1, &mut freight), 1);
+        assert_eq!(receiver.sleepers, [sender.core()]);
+        assert!(sender.send_batch(receiver.core(), Batch::default()).is_ok());
+        // What is left in the channel is not forgotten although nobody has sent anything new.
+        assert_eq!(receiver.receive(CHANNEL_FREIGHT_MAX, &mut freight), CHANNEL_FREIGHT_MAX);
+        assert_eq!(receiver.receive(CHANNEL_FREIGHT_MAX, &mut freight), 0);
+    }
+
+    #[test]
+    fn connections_wait_for_room_and_arrive_in_order() {
+        let (mut sender, mut receiver) = two_cores();
+        let count = CHANNEL_FREIGHT_MAX + 10;
+        for number in 0..count {
+            let fd = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+            sender.send_arrival(receiver.core(), fd, arrival(number));
+        }
+        assert!(sender.send_all_waiting());
+        let mut freight = Vec::new();
+        receiver.receive(CHANNEL_FREIGHT_MAX, &mut freight);
+        assert!(!sender.send_all_waiting());
+        receiver.receive(CHANNEL_FREIGHT_MAX, &mut freight);
+        let arrived = freight.iter().map(|(_, piece)| match piece {
+            Freight::Arrival { arrival, .. } => String::from_utf8(arrival.bytes.clone()).unwrap(),
+            Freight::Batch(_) | Freight::Call { .. } => unreachable!("only connections were sent"),
+        });
+        assert!(arrived.eq((0..count).map(|number| number.to_string())));
+    }
+
+    #[test]
+    fn only_a_core_that_sleeps_is_woken() {
+        let (mut sender, receiver) = two_cores();
+        sender.send_batch(receiver.core(), Batch::default()).unwrap();
+        assert!(sender.sleepers.is_empty());
+        receiver.bell().lie_down();
+        sender.send_batch(receiver.core(), Batch::default()).unwrap();
+        sender.send_batch(receiver.core(), Batch::default()).unwrap();
+        assert_eq!(sender.sleepers, [receiver.core()]);
+    }
+}
