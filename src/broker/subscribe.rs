@@ -20,7 +20,7 @@ use stdx::Instant;
 use crate::change::{Change, SubscriptionTerms};
 use crate::core_id::CoreId;
 use crate::exchange::Exchange;
-use crate::link::LinkId;
+use crate::link::{Link, LinkId};
 use crate::parcel::Parcel;
 use crate::retained::RetainedCursor;
 use crate::route::{Subscriber, SubscriptionIds};
@@ -58,6 +58,7 @@ impl Exchange {
         key: SessionKey,
         subscribe: &Subscribe<'_>,
     ) -> Result<(), Violation> {
+        self.check_answer(key, |version| encode::suback_len(version, subscribe.len()))?;
         for request in subscribe.requests() {
             self.check_request(request)?;
         }
@@ -84,6 +85,13 @@ impl Exchange {
         self.link_mut(key).expect("a connected client subscribes").is_held = true;
         self.pending.push_back(pending);
         Ok(())
+    }
+
+    /// An answer with a code per filter cannot be trimmed, so a question whose answer would be too large is refused
+    /// before it has an effect. Source: [MQTT-3.1.2-24].
+    fn check_answer(&self, key: SessionKey, len: impl FnOnce(Version) -> usize) -> Result<(), Violation> {
+        let is_too_large = |link: &Link| len(link.version) > stdx::widen(link.packet_bytes_max);
+        if self.link(key).is_some_and(is_too_large) { Err(Violation::AnswerTooLarge) } else { Ok(()) }
     }
 
     fn check_request(&self, request: SubscribeRequest<'_>) -> Result<(), Violation> {
@@ -287,7 +295,11 @@ impl Exchange {
     }
 
     /// Handles an UNSUBSCRIBE.
-    pub fn unsubscribe(&mut self, key: SessionKey, unsubscribe: &Unsubscribe<'_>) {
+    ///
+    /// # Errors
+    /// Its answer would exceed the client's own maximum; the connection must end.
+    pub fn unsubscribe(&mut self, key: SessionKey, unsubscribe: &Unsubscribe<'_>) -> Result<(), Violation> {
+        self.check_answer(key, |version| encode::unsuback_len(version, unsubscribe.len()))?;
         let levels_max = stdx::widen(self.limits.topic_levels_max);
         let mut reasons = Vec::with_capacity(unsubscribe.len());
         for filter in unsubscribe.filters() {
@@ -307,6 +319,7 @@ impl Exchange {
         }
         let id = unsubscribe.packet_id;
         self.reply(key, |out, version: Version| encode::unsuback(out, version, id, &reasons));
+        Ok(())
     }
 
     /// Takes a subscription that its session has given up out of the table.

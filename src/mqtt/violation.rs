@@ -138,6 +138,7 @@ violations! {
     SubscribeFlagReserved, "MQTT-3.8.3-5", MalformedPacket, "set reserved bits of the subscription options";
     SubscribeQoSInvalid, "section 3.8.3.1", ProtocolError, "asked for QoS 3";
     RetainHandlingInvalid, "section 3.8.3.1", ProtocolError, "asked for retain handling 3";
+    AnswerTooLarge, "MQTT-3.1.2-24", PacketTooLarge, "sent more filters at once than its own maximum lets us answer";
     NoLocalOnShared, "MQTT-3.8.3-4", ProtocolError, "asked for no local on a shared subscription";
     FilterEmpty, "MQTT-4.7.3-1", TopicFilterInvalid, "sent an empty topic filter";
     FilterHashMisplaced, "MQTT-4.7.1-1", TopicFilterInvalid, "sent a topic filter with # other than as last level";

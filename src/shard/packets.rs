@@ -120,7 +120,7 @@ impl Reader<'_> {
                     return Ok(Flow::Wait);
                 }
             }
-            Packet::Unsubscribe(unsubscribe) => self.exchange.unsubscribe(key, &unsubscribe),
+            Packet::Unsubscribe(unsubscribe) => self.exchange.unsubscribe(key, &unsubscribe)?,
             Packet::PingReq => self.exchange.ping(key),
             Packet::Disconnect(disconnect) => {
                 self.exchange.disconnect(now, key, &disconnect)?;

@@ -91,3 +91,20 @@ fn a_connection_above_the_limit_is_refused() {
     let peer = SocketAddr::from(([127, 0, 0, 1], 9));
     assert!(shard.handle_accepted(Instant::START, Accepted { listener: ListenerId(0), peer }).is_err());
 }
+
+#[test]
+fn a_subscribe_whose_answer_the_client_could_not_take_ends_the_connection_without_effect() {
+    let mut shard = shard(0, 1, Limits::default());
+    let conn = accept(&mut shard);
+    let connect = b"\x10\x13\x00\x04MQTT\x05\x02\x00\x00\x05\x27\x00\x00\x00\x28\x00\x01a";
+    shard.handle_bytes(Instant::START, conn, connect);
+    assert_eq!(out(&mut shard, conn)[0], 0x20);
+    let filters = b"\x00\x01t\x00".repeat(40);
+    shard.handle_bytes(Instant::START, conn, &[&b"\x82\xa3\x01\x00\x01\x00"[..], &filters].concat());
+    shard.end_turn(Instant::START);
+    let closing = shard.effects().closing.pop().expect("the connection ends");
+    assert_eq!(
+        (&closing.last[..1], closing.last[2], shard.counters().subscriptions),
+        (&b"\xe0"[..], 0x95, 0)
+    );
+}

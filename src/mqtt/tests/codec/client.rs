@@ -196,6 +196,7 @@ const ELSEWHERE: &[Violation] = &[
     Violation::RetainNotSupported,
     Violation::PayloadNotUtf8,
     Violation::RetainedQuotaExceeded,
+    Violation::AnswerTooLarge,
     Violation::AckStateMismatch,
     Violation::SessionExpiryRaisedFromZero,
     Violation::AuthUnexpected,
