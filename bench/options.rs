@@ -12,6 +12,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::output::STANDARD_OUTPUT;
+
 /// Load for MQTT brokers, and a side-by-side comparison of them.
 #[derive(Parser, Debug)]
 #[command(name = "ringmq-bench", disable_help_flag = true, version, disable_version_flag = true)]
@@ -207,11 +209,11 @@ pub(crate) struct TrafficOptions {
 }
 
 /// How the report looks.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct OutputOptions {
-    /// Print the report as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Write the report as JSON to a file; without a name, print it instead of the table.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = STANDARD_OUTPUT)]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// Where a server of ours listens.

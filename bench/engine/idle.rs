@@ -12,7 +12,8 @@ use crate::failure::Failure;
 use crate::number::{float, ratio};
 use crate::procfs;
 use crate::progress::Progress;
-use crate::report::{IdleBroker, IdleReport, Percentiles};
+use crate::report::{IdleBroker, IdleReport};
+use crate::sheet::Percentiles;
 
 const HALF_PERMILLE: u64 = 500;
 const ALL_PERMILLE: u64 = 1_000;
@@ -65,11 +66,13 @@ pub(crate) fn run_idle(plan: IdlePlan, progress: &Progress) -> Result<IdleReport
     let elapsed_ns: u64 = connecting.iter().map(|(before, after)| after.at_ns - before.at_ns).sum();
     Ok(IdleReport {
         load,
+        interrupted: false,
         ready,
         departed,
         connects_per_s: ratio(ready, elapsed_ns) * 1e9,
         connect: Percentiles::of(&connect),
         broker: pid.and_then(|pid| broker(pid, &looks, &connecting, (&before, &after))),
+        series: vec![],
         notes,
     })
 }
@@ -112,6 +115,7 @@ mod tests {
     use crate::engine::plan::tests::plan;
     use crate::engine::run::tests::Server;
     use crate::engine::topology::{Shape, Topology};
+    use crate::report::Report;
 
     #[test]
     fn all_connections_get_ready_in_two_halves_and_stay() {
@@ -122,7 +126,7 @@ mod tests {
         load.broker_pid = Some(std::process::id());
         let report =
             run_idle(IdlePlan { load, settle_ns: 0 }, &Progress::hidden()).expect("the run succeeds");
-        assert_eq!((report.ready, report.departed, report.connect.count), (31, 0, 31), "{report}");
+        assert_eq!((report.ready, report.departed, report.connect.count), (31, 0, 31), "{}", report.sheet());
         assert_eq!(report.broker.map(|broker| broker.pid), Some(std::process::id()));
         assert_eq!(report.notes, Vec::<String>::new());
     }

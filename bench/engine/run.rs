@@ -20,7 +20,8 @@ use crate::ledger::Tally;
 use crate::number::{float, ratio};
 use crate::procfs;
 use crate::progress::Progress;
-use crate::report::{BrokerUse, Percentiles, RunReport, ThreadUse};
+use crate::report::{BrokerUse, Origin, RunReport, ThreadUse};
+use crate::sheet::{self, Percentiles};
 
 /// After so long without an arrival the rest is lost.
 const QUIET_NS: u64 = 1_000_000_000;
@@ -127,6 +128,8 @@ fn compile(plan: &Plan, before: &Sample, after: &Sample, outcomes: &[Outcome]) -
     let sum = |part: fn(&Outcome) -> u64| outcomes.iter().map(part).sum();
     Ok(RunReport {
         load: describe(plan),
+        interrupted: false,
+        latency_from: if open_loop { Origin::Schedule } else { Origin::Write },
         open_loop,
         elapsed_s: float(elapsed_ns) / 1e9,
         sent_per_s: ratio(after.sent - before.sent, elapsed_ns) * 1e9,
@@ -142,10 +145,14 @@ fn compile(plan: &Plan, before: &Sample, after: &Sample, outcomes: &[Outcome]) -
         stalls: sum(|outcome| outcome.stalls),
         departed: 0,
         latency: Percentiles::of(latency),
+        acknowledged: Percentiles::default(),
         lag: Percentiles::of(lag),
         connect: Percentiles::of(connect),
         broker: broker_use(plan, before, after)?,
         generator: thread_use(before, after),
+        replay: None,
+        distribution: sheet::distribution(latency),
+        series: vec![],
         notes: vec![],
     })
 }
@@ -250,6 +257,7 @@ pub(crate) mod tests {
     use crate::engine::plan::tests::plan;
     use crate::engine::topology::Topology;
     use crate::relay::{Echo, NullRelay, listen};
+    use crate::report::Report;
 
     /// One of our servers on a thread of its own, until it is dropped.
     pub(crate) struct Server {
@@ -305,9 +313,14 @@ pub(crate) mod tests {
 
     fn assert_complete(report: &RunReport, expected: u64) {
         assert_eq!(report.expected, expected);
-        assert_eq!([report.lost, report.duplicated, report.reordered, report.foreign], [0; 4], "{report}");
-        assert_eq!([report.refused, report.unexpected, report.departed], [0; 3], "{report}");
-        assert_eq!(report.latency.count, report.received, "{report}");
+        assert_eq!(
+            [report.lost, report.duplicated, report.reordered, report.foreign],
+            [0; 4],
+            "{}",
+            report.sheet()
+        );
+        assert_eq!([report.refused, report.unexpected, report.departed], [0; 3], "{}", report.sheet());
+        assert_eq!(report.latency.count, report.received, "{}", report.sheet());
     }
 
     #[test]
