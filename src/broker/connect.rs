@@ -66,7 +66,7 @@ impl Exchange {
         };
         let mut connack = self.connack(connect, &terms, assigned);
         connack.session_present = session_present;
-        let mut out = Vec::new();
+        let mut out = self.spares.take();
         let _written = encode::connack(&mut out, connect.version, &connack, bytes_max(connect));
         self.attach(now, key, link, connect, &terms, out);
         self.resend(now, key, true);

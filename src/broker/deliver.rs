@@ -21,6 +21,7 @@ use crate::link::{AliasUse, Link};
 use crate::message::Message;
 use crate::route::SubscriptionIds;
 use crate::session::{Session, SessionKey};
+use crate::spares::Spares;
 use crate::template::Templates;
 use crate::waiting::Waiting;
 use crate::window::Window;
@@ -40,6 +41,7 @@ pub(crate) struct Delivery<'a> {
     pub counters: &'a mut Counters,
     pub dirty: &'a mut Vec<SessionKey>,
     pub journal: &'a mut Journal,
+    pub spares: &'a mut Spares,
     pub templates: &'a mut Templates,
 }
 
@@ -247,6 +249,9 @@ impl Delivery<'_> {
     /// Writes one PUBLISH into the link's out buffer.
     #[inline]
     pub fn write(&mut self, key: SessionKey, link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) {
+        if link.out.capacity() == 0 {
+            link.out = self.spares.take();
+        }
         let is_plain = link.aliases_out.is_none() && outbound.grant.ids.is_none() && !outbound.dup;
         if is_plain && self.templates.is_wanted() {
             if !self.templates.write(link, message, outbound) {

@@ -138,6 +138,10 @@ impl Table {
     pub fn add(&mut self, filter: &str, subscriber: Subscriber) -> u32 {
         self.routes.invalidate(filter);
         let node = self.tree.entry(filter);
+        // Most filters have one subscriber; room for four would cost all of them.
+        if node.subscribers.is_empty() {
+            node.subscribers.reserve_exact(1);
+        }
         node.subscribers.push(subscriber);
         stdx::narrow(node.subscribers.len() - 1)
     }
