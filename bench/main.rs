@@ -14,13 +14,13 @@ mod compare;
 mod engine;
 mod failure;
 mod flow;
-#[allow(dead_code, unused_imports, reason = "the pages of reports are wired next")]
 mod html;
 mod interrupt;
 mod ledger;
 mod number;
 mod options;
 mod output;
+mod plan;
 mod planning;
 mod procfs;
 mod progress;
@@ -71,6 +71,7 @@ fn start(command: &Command) -> Result<(), Failure> {
         Command::EchoServer(options) => relay::serve_echo(relay::listen(options.listen)?),
         Command::NullRelay(options) => relay::serve_null(options),
         Command::Compare(options) => compare::compare(options),
+        Command::Plan(options) => plan::plan(options),
         Command::Tether(options) => compare::tether(options),
     }
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::compare::{CompareOptions, TetherOptions};
+use crate::plan::PlanOptions;
 use crate::relay::NullRelayOptions;
 
 use crate::output::STANDARD_OUTPUT;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     NullRelay(NullRelayOptions),
     /// Start brokers one after the other, load each, and print a table.
     Compare(CompareOptions),
+    /// Measure what things cost here, and say how many machines the devices need.
+    Plan(Box<PlanOptions>),
     /// Run a program that must not outlive the one that started it.
     #[command(hide = true)]
     Tether(TetherOptions),

@@ -16,6 +16,6 @@ mod sheet;
 
 pub(crate) use bars::{Bar, Bars};
 pub(crate) use figure::compact;
-pub(crate) use lines::{Axis, Band, Lines, Mark, Scale, Series, Trace};
-pub(crate) use page::{Block, Page, Section, Table, Tile, facts_of};
+pub(crate) use lines::{Axis, Band, Lines, Mark, Series};
+pub(crate) use page::{Block, Page, Table, Tile, facts_of};
 pub(crate) use sheet::sheet_page;

@@ -52,11 +52,19 @@ fn tiles(sheet: &Sheet) -> Vec<Tile> {
     let mut tiles = vec![];
     let received = mean(|second| second.received_per_s);
     if received > 0.0 {
-        tiles.push(Tile::new("delivered", format!("{}/s", compact(received)), "mean over the counted seconds"));
+        tiles.push(Tile::new(
+            "delivered",
+            format!("{}/s", compact(received)),
+            "mean over the counted seconds",
+        ));
     }
     let connects = mean(|second| second.connects_per_s);
     if connects > 0.0 {
-        tiles.push(Tile::new("connects", format!("{}/s", compact(connects)), "mean over the counted seconds"));
+        tiles.push(Tile::new(
+            "connects",
+            format!("{}/s", compact(connects)),
+            "mean over the counted seconds",
+        ));
     }
     let timed = sheet.times.iter().filter(|(_, percentiles)| percentiles.count > 0);
     for (name, percentiles) in timed {
@@ -65,7 +73,11 @@ fn tiles(sheet: &Sheet) -> Vec<Tile> {
     }
     if sheet.series.iter().any(|second| second.broker_cores.is_some()) {
         let cores = mean(|second| second.broker_cores.unwrap_or_default());
-        tiles.push(Tile::new("broker", format!("{} cores", compact(cores)), "processor time over elapsed time"));
+        tiles.push(Tile::new(
+            "broker",
+            format!("{} cores", compact(cores)),
+            "processor time over elapsed time",
+        ));
     }
     tiles
 }
@@ -101,12 +113,18 @@ fn latencies(series: &[Second]) -> Option<Lines> {
 fn distribution(sheet: &Sheet) -> Option<Lines> {
     // One over the share that is slower: 100 stands for p99, 1,000 for p99.9.
     let slower = |quantile: f64| 1.0 / (1.0 - quantile);
-    let points: Vec<_> = sheet.distribution.iter().map(|point| (slower(point.quantile), point.at_us)).collect();
+    let points: Vec<_> =
+        sheet.distribution.iter().map(|point| (slower(point.quantile), point.at_us)).collect();
     if points.iter().filter(|(x, _)| x.is_finite()).count() < 2 {
         return None;
     }
     let x = Axis::logarithmic("one message in so many is slower (100 is p99)");
-    Some(Lines::new("Distribution of the latency", x, Axis::logarithmic("us"), vec![Series::line("latency", points)]))
+    Some(Lines::new(
+        "Distribution of the latency",
+        x,
+        Axis::logarithmic("us"),
+        vec![Series::line("latency", points)],
+    ))
 }
 
 fn processors(series: &[Second]) -> Option<Lines> {
@@ -126,9 +144,9 @@ fn times(times: &[(&'static str, Percentiles)]) -> Table {
     let mut table = Table::new("", &["us", "p50", "p90", "p99", "p99.9", "max", "count"]);
     for (name, Percentiles { count, p50_us, p90_us, p99_us, p999_us, max_us }) in times {
         let figures = [p50_us, p90_us, p99_us, p999_us, max_us].map(|us| format!("{us:.0}"));
-        table.rows.push(
-            std::iter::once((*name).to_owned()).chain(figures).chain([count.to_string()]).collect(),
-        );
+        table
+            .rows
+            .push(std::iter::once((*name).to_owned()).chain(figures).chain([count.to_string()]).collect());
     }
     table
 }
@@ -167,7 +185,8 @@ mod tests {
     #[test]
     fn a_run_becomes_curves_tiles_and_its_table() {
         let text = sheet_page(&sheet(Some(0.5)), vec![]).text();
-        for title in ["Throughput", "Latency", "Distribution of the latency", "Processor time", "Memory of the broker"]
+        for title in
+            ["Throughput", "Latency", "Distribution of the latency", "Processor time", "Memory of the broker"]
         {
             assert!(text.contains(&format!("<figcaption>{title}</figcaption>")), "{title}");
         }
