@@ -253,7 +253,15 @@ impl Delivery<'_> {
             link.out = self.spares.take();
         }
         let is_plain = link.aliases_out.is_none() && outbound.grant.ids.is_none() && !outbound.dup;
-        if is_plain && self.templates.is_wanted() {
+        let is_v5 = link.version == Version::V5;
+        if is_plain && let Some(verbatim) = message.verbatim.filter(|verbatim| verbatim.is_v5 == is_v5) {
+            debug_assert!(outbound.id.is_none() && !outbound.grant.retain);
+            if verbatim.packet.len() > stdx::widen(link.packet_bytes_max) {
+                self.counters.dropped_too_large += 1;
+                return;
+            }
+            link.out.extend_from_slice(verbatim.packet);
+        } else if is_plain && self.templates.is_wanted() {
             if !self.templates.write(link, message, outbound) {
                 self.counters.dropped_too_large += 1;
                 return;
@@ -264,7 +272,7 @@ impl Delivery<'_> {
         }
         self.counters.publish_sent += 1;
         self.counters.packets_sent += 1;
-        self.counters.publish_bytes_sent += u64::from(stdx::narrow(message.payload.len()));
+        self.counters.publish_bytes_sent += stdx::count(message.payload.len());
         if !link.is_dirty {
             link.is_dirty = true;
             self.dirty.push(key);
