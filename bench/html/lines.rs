@@ -6,6 +6,7 @@
 //! - A chart without a single finite point is drawn as an empty frame, not refused: a short run has short series.
 //! - Linear axes for amounts begin at zero, so that a curve's height can be compared by eye.
 
+use plotters::coord::combinators::{BindKeyPoints, LogCoord, WithKeyPoints};
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::{
     ChartBuilder, Circle, DashedLineSeries, DrawingArea, EmptyElement, IntoDrawingArea, IntoLogRange,
@@ -171,14 +172,10 @@ impl Lines {
             self.y.range(points().map(|(_, y)| y).chain(ends().flat_map(|(_, low, high)| [low, high])));
         match (self.x.scale, self.y.scale) {
             (Scale::Linear, Scale::Linear) => self.draw(&area, left..right, low..high, low),
-            (Scale::Linear, Scale::Logarithmic) => {
-                self.draw(&area, left..right, (low..high).log_scale(), low);
-            }
-            (Scale::Logarithmic, Scale::Linear) => {
-                self.draw(&area, (left..right).log_scale(), low..high, low);
-            }
+            (Scale::Linear, Scale::Logarithmic) => self.draw(&area, left..right, decades(low, high), low),
+            (Scale::Logarithmic, Scale::Linear) => self.draw(&area, decades(left, right), low..high, low),
             (Scale::Logarithmic, Scale::Logarithmic) => {
-                self.draw(&area, (left..right).log_scale(), (low..high).log_scale(), low);
+                self.draw(&area, decades(left, right), decades(low, high), low);
             }
         }
         drop(area);
@@ -237,6 +234,17 @@ impl Lines {
     fn admits(&self, x: f64, y: f64) -> bool {
         self.x.admits(x) && self.y.admits(y)
     }
+}
+
+/// A logarithmic axis with its figures at 1, 2 and 5 of each power of ten, or at the powers alone when there are many.
+fn decades(low: f64, high: f64) -> WithKeyPoints<LogCoord<f64>> {
+    let steps: &[f64] = if high / low > 3e3 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let powers = std::iter::successors(Some(10_f64.powf(low.log10().floor())), |power| Some(power * 10.0));
+    let points = powers
+        .take_while(|power| *power <= high)
+        .flat_map(|power| steps.iter().map(move |step| power * step));
+    let within = points.filter(|point| (low..=high).contains(point)).collect();
+    BindKeyPoints::with_key_points((low..high).log_scale(), within)
 }
 
 /// A drawing that becomes text.

@@ -17,5 +17,5 @@ mod sheet;
 pub(crate) use bars::{Bar, Bars};
 pub(crate) use figure::compact;
 pub(crate) use lines::{Axis, Band, Lines, Mark, Series};
-pub(crate) use page::{Block, Page, Table, Tile, facts_of};
+pub(crate) use page::{Block, Page, Table, Tile};
 pub(crate) use sheet::sheet_page;

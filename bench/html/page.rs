@@ -8,7 +8,6 @@
 use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde::Serialize;
 
 use super::bars::Bars;
 use super::lines::Lines;
@@ -217,20 +216,6 @@ fn is_number(cell: &str) -> bool {
     signs.next().is_some_and(|sign| sign.is_ascii_digit())
 }
 
-/// Names and values of a flat structure, with spaces for underscores; what is not a text or a number is left out.
-pub(crate) fn facts_of(facts: &impl Serialize) -> Vec<(String, String)> {
-    let value = serde_json::to_value(facts).unwrap_or_default();
-    let fields = value.as_object().into_iter().flatten().filter_map(|(name, value)| {
-        let shown = match value {
-            serde_json::Value::String(text) => text.clone(),
-            serde_json::Value::Number(number) => number.to_string(),
-            _ => return None, // Only flat facts make sense in a list of names and values.
-        };
-        Some((name.replace('_', " "), shown))
-    });
-    fields.collect()
-}
-
 fn own_command() -> String {
     let quoted = |word: String| {
         let plain = |sign: char| sign.is_ascii_alphanumeric() || "-_=./:,%+@".contains(sign);
@@ -298,17 +283,5 @@ mod tests {
     fn neighbouring_charts_share_a_row() {
         let text = page().text();
         assert_eq!((text.matches("class=\"charts\"").count(), text.matches("<figure>").count()), (1, 2));
-    }
-
-    #[test]
-    fn facts_are_read_off_a_structure() {
-        #[derive(Serialize)]
-        struct Facts {
-            load_average: &'static str,
-            processors: u32,
-        }
-        let facts = facts_of(&Facts { load_average: "0.1", processors: 2 });
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(facts, [pair("load average", "0.1"), pair("processors", "2")]);
     }
 }

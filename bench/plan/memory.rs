@@ -173,7 +173,7 @@ fn pings(
     progress: &Progress,
 ) -> Result<Option<Estimate>, Failure> {
     let count = effort.connections;
-    let mut idle = |keep_alive_s: u16| -> Result<Option<(f64, f64)>, Failure> {
+    let idle = |keep_alive_s: u16| -> Result<Option<(f64, f64)>, Failure> {
         progress.show(|| format!("{count} connections with a keep alive of {keep_alive_s} s"));
         let broker = source.start(1)?;
         let duration_s = generator.duration_s.max(1.0);

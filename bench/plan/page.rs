@@ -12,13 +12,13 @@ use super::profile::{KINDS, Profile};
 use super::report::{CORES_SHOWN, PlanReport, interval, verdict};
 use super::scaling::Across;
 use super::usl::Scalability;
-use crate::html::{Axis, Band, Bar, Bars, Block, Lines, Mark, Page, Series, Table, Tile, compact, facts_of};
+use crate::html::{Axis, Band, Bar, Bars, Block, Lines, Mark, Page, Series, Table, Tile, compact};
 
 impl PlanReport {
     /// The page.
     pub(crate) fn page(&self) -> Page {
         let mut facts = vec![("broker".to_owned(), self.broker.clone())];
-        facts.extend(facts_of(&self.machine));
+        facts.extend(self.machine.facts());
         let mut page = Page::new("Capacity plan", format!("{}.", self.question.words()), facts);
         page.section("Answer", self.answer_blocks());
         page.section("Highest rate at the service level", self.search_blocks());
@@ -53,7 +53,9 @@ impl PlanReport {
             let mut points: Vec<_> =
                 self.finding.trials.iter().map(|trial| (trial.rate, of(trial))).collect();
             points.sort_by(|one, other| one.0.total_cmp(&other.0));
-            points
+            // Of a rate that was tried twice the second try counts, as it did in the search.
+            let groups = points.chunk_by(|one, next| (next.0 / one.0 - 1.0).abs() < 1e-9);
+            groups.filter_map(|group| group.last().copied()).collect::<Vec<_>>()
         };
         let rate = || Axis::logarithmic("messages/s offered");
         let mark =
@@ -287,9 +289,8 @@ fn cores_chart(across: &Across) -> Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::plan::slo::Verdict;
     use crate::plan::report::tests::report;
+    use crate::plan::slo::Verdict;
 
     #[test]
     fn the_page_has_the_answer_every_curve_and_the_doubts() {

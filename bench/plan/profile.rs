@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn noise_becomes_an_interval() {
         let noisy = design(0, 100).into_iter().cycle().take(18).enumerate();
-        let factor = |place: usize| if place % 2 == 0 { 1.05 } else { 0.95 };
+        let factor = |place: usize| if place.is_multiple_of(2) { 1.05 } else { 0.95 };
         let profile =
             Profile::of(0, noisy.map(|(place, pattern)| experiment(pattern, factor(place / 6))).collect());
         let cost = profile.cost_ns(1.0, Receivers::Consumers, 16.0).expect("a fit");

@@ -315,9 +315,7 @@ impl fmt::Display for PlanReport {
         self.markdown_cores(f)?;
         self.markdown_checks(f)?;
         writeln!(f, "## Machine\n\n{}", self.broker)?;
-        crate::html::facts_of(&self.machine)
-            .iter()
-            .try_for_each(|(name, value)| writeln!(f, "- {name}: {value}"))
+        self.machine.facts().iter().try_for_each(|(name, value)| writeln!(f, "- {name}: {value}"))
     }
 }
 
