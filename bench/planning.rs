@@ -5,6 +5,7 @@
 //! Invariants:
 //! - A plan that leaves here has room for a stamp in its payload, at least one client, and an end.
 
+use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,9 @@ use crate::flow::Spread;
 use crate::number::place;
 use crate::options::{
     ConnOptions, FanInOptions, FanOutOptions, IdleOptions, LinkOptions, PairsOptions, QosOption,
-    RetainedOptions, SharedOptions, TelemetryOptions, TrafficOptions, VersionOption,
+    ReplayOptions, RetainedOptions, SharedOptions, TelemetryOptions, TrafficOptions, VersionOption,
 };
+use crate::scenario::Scenario;
 use crate::stamp::{FULL_BYTES, IDENTITY_BYTES};
 
 const WINDOW: u64 = 64;
@@ -161,6 +163,25 @@ pub(crate) fn idle(options: &IdleOptions) -> Result<IdlePlan, Failure> {
         },
         settle_ns: seconds(options.settle, "--settle")?,
     })
+}
+
+/// The plan and the scenario of `replay`.
+pub(crate) fn replay(options: &ReplayOptions) -> Result<(Plan, Scenario), Failure> {
+    let name = options.scenario.display();
+    let text = fs::read_to_string(&options.scenario)
+        .map_err(|source| Failure::os(format!("reading {name}"), source))?;
+    let scenario = Scenario::parse(&text).map_err(|cause| Failure::Usage(format!("{name}: {cause}")))?;
+    let link = &options.link;
+    if !link.clean || link.session_expiry.is_some() || link.threads > 1 {
+        return Err(Failure::Usage(
+            "a scenario says itself whose sessions last, and is played by one thread: leave out -C, -x, --threads"
+                .into(),
+        ));
+    }
+    let clients = scenario.groups.iter().map(|group| group.count).try_fold(0_u32, u32::checked_add);
+    let clients = clients.ok_or_else(|| Failure::Usage(format!("{name}: too many clients")))?;
+    let topology = topology(link, Shape::Idle, [0, clients])?;
+    Ok((quiet_plan(link, ends(link)?, topology), scenario))
 }
 
 /// Clients that send nothing, for plans to begin with.

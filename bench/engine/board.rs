@@ -57,7 +57,7 @@ pub(crate) struct Counters {
     pub(crate) sent: AtomicU64,
     /// Messages received for the first time.
     pub(crate) received: AtomicU64,
-    /// When the last of them came.
+    /// When the last of them, or the last acknowledgement, came.
     pub(crate) received_ns: AtomicU64,
     /// Messages sent that wait for an acknowledgement.
     pub(crate) unacknowledged: AtomicU64,

@@ -50,7 +50,7 @@ pub(crate) struct Crew {
     pub(crate) completion: Histogram<u64>,
     /// From CONNECT to CONNACK, in nanoseconds.
     pub(crate) welcome: Histogram<u64>,
-    /// When the last new message came.
+    /// When the last new message or the last acknowledgement came.
     pub(crate) received_ns: u64,
     /// Messages sent that wait for an acknowledgement.
     pub(crate) unacknowledged: u64,
@@ -326,6 +326,7 @@ impl Crew {
         match ended {
             Ok(Some(begun_ns)) => {
                 self.acknowledged.saturating_record(now_ns.saturating_sub(begun_ns));
+                self.received_ns = now_ns;
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
             }
             Ok(None) => {}
@@ -361,7 +362,7 @@ impl Crew {
         {
             Some(filter) => {
                 let Plan { ends, subscribe_qos, .. } = &*self.plan;
-                codec::subscribe(ends.version, &filter, *subscribe_qos, &mut connection.outbox);
+                codec::subscribe(ends.version, 1, &filter, *subscribe_qos, &mut connection.outbox);
                 self.ask(connection, now_ns);
                 connection.stage = Stage::Subscribing;
             }
