@@ -498,6 +498,23 @@ mod tests {
     }
 
     #[test]
+    fn the_commands_of_the_readme_are_lawful_as_they_stand() {
+        let lines = include_str!("README.md").lines().filter(|line| line.starts_with("ringmq-bench "));
+        let workloads = lines.filter(|line| !line.contains(" replay ")).map(planned).collect::<Vec<_>>();
+        assert!(workloads.len() > 10, "the README shows every workload");
+        for plan in workloads {
+            assert!(plan.is_ok(), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn the_scenarios_that_come_along_are_lawful() {
+        let text = include_str!("scenarios/power-cut.jsonl");
+        let scenario = Scenario::parse(text).expect("a lawful scenario");
+        assert_eq!(scenario.groups.iter().map(|group| group.count).sum::<u32>(), 52);
+    }
+
+    #[test]
     fn an_open_loop_has_no_window_and_a_host_is_not_help() {
         let refused = |line: &str| Options::try_parse_from(line.split(' ')).is_err();
         assert!(refused("ringmq-bench pairs -I 5 --window 3"));

@@ -111,9 +111,9 @@ mod tests {
     fn what_is_published_while_somebody_listens_is_owed_and_comes() {
         let report = played(&[
             r#"{"title":"Two meters","who":"board","do":"connect"}"#,
-            r#"{"who":"board","do":"subscribe","filter":"m/+","qos":1}"#,
+            r#"{"who":"board","do":"subscribe","filter":"m/+"}"#,
             r#"{"at":0.2,"who":"meter","do":"connect","count":2}"#,
-            r#"{"at":0.3,"who":"meter","do":"publish","topic":"m/%i","qos":1,"every":0.01,"times":20}"#,
+            r#"{"at":0.3,"who":"meter","do":"publish","topic":"m/%i","every":0.01,"times":20}"#,
         ]);
         let sheet = report.sheet();
         assert_eq!((report.expected, report.received, report.lost), (40, 40, 0), "{sheet}");
