@@ -3,15 +3,17 @@
 No figure of speed is looked at: these tests hold what is counted, not how fast.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import signal
 import socket
 import subprocess
+import threading
 
 import pytest
-from broker import environment
+from broker import Address, environment
 
 RUN_S = 60
 SCENARIOS = pathlib.Path(__file__).parents[2] / "bench" / "scenarios"
@@ -108,6 +110,126 @@ class Probe:
             assert more, "the broker closed the connection"
             data += more
         return data
+
+
+class Liar:
+    """Stands between the load generator and a broker, and spoils the PUBLISH packets that the broker sends."""
+
+    def __init__(self, target, spoil):
+        self.target = target
+        self.spoil = spoil
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = Address(*self.listener.getsockname())
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            broker = socket.create_connection((self.target.host, self.target.port))
+            threading.Thread(target=self._copy, args=(client, broker), daemon=True).start()
+            threading.Thread(target=self._relay, args=(broker, client), daemon=True).start()
+
+    @staticmethod
+    def _copy(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def _relay(self, broker, client):
+        """Whole packets; the spoiler gets each PUBLISH and says which packets leave in its place."""
+        stream = broker.makefile("rb")
+        with contextlib.suppress(OSError):
+            count, held = 0, []
+            while first := stream.read(1):
+                length = stream.read(1)
+                assert length[0] < 128, "these tests send small packets"
+                whole = first + length + stream.read(length[0])
+                leaving = [whole]
+                if first[0] >> 4 == 3:
+                    leaving = self.spoil(count, whole, held)
+                    count += 1
+                client.sendall(b"".join(leaving))
+            client.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        self.listener.close()
+
+
+def drop_tenth(count, whole, _held):
+    return [] if count % 10 == 9 else [whole]
+
+
+def repeat_tenth(count, whole, _held):
+    return [whole, whole] if count % 10 == 9 else [whole]
+
+
+def swap_tenth(count, whole, held):
+    """The tenth comes before the ninth."""
+    if count % 10 == 8:
+        held.append(whole)
+        return []
+    return [whole, held.pop()] if count % 10 == 9 else [whole]
+
+
+@pytest.fixture
+def spoiled(serve, tmp_path):
+    """Load generators whose broker has somebody in front of it."""
+    liars = []
+
+    def behind(spoil):
+        liars.append(Liar(serve(cores=1).address, spoil))
+        return Bench(liars[-1].address, tmp_path)
+
+    yield behind
+    for liar in liars:
+        liar.close()
+
+
+@pytest.mark.parametrize("spoil, expected", [
+    (drop_tenth, {"lost": 10, "duplicated": 0, "reordered": 0}),
+    (repeat_tenth, {"lost": 0, "duplicated": 10, "reordered": 0}),
+    (swap_tenth, {"lost": 0, "duplicated": 0, "reordered": 10}),
+])
+@pytest.mark.parametrize("workload", [
+    ["pairs", "-c", 1],
+    ["fan-in", "-c", 1],
+    ["fan-out", "-c", 1],
+    ["shared", "-c", 1, "--subscribers", 1],
+    ["telemetry", "-c", 1, "--subscribers", 1, "-I", 1, "--binary"],
+])
+def test_the_ledger_sees_what_a_broker_drops_repeats_or_swaps(spoiled, workload, spoil, expected):
+    bench = spoiled(spoil)
+    report = bench.report(*workload, "-L", 100, "--duration", 0, "--stall", 0.2)
+    assert report["expected"] == 100
+    assert {name: report[name] for name in expected} == expected, report
+
+
+def test_a_retained_message_that_is_missing_leaves_its_subscriber_incomplete(spoiled):
+    bench = spoiled(drop_tenth)
+    report = bench.report("retained", "-c", 50, "-s", 16, "--publishers", 1, "--subscribers", 2)
+    assert (report["expected"], report["lost"], report["replay"]["complete"]) == (100, 10, 0), report
+
+
+def test_a_message_that_a_session_lost_is_missed_when_its_subscriber_is_back(spoiled):
+    bench = spoiled(drop_tenth)
+    report = bench.report("pairs", "-c", 1, "-q", 1, "-L", 50, "--duration", 0, "--offline-subscribers")
+    assert (report["expected"], report["lost"], report["replay"]["complete"]) == (50, 5, 0), report
+
+
+def test_a_scenario_misses_what_it_is_owed(spoiled, tmp_path):
+    scenario = tmp_path / "owed.jsonl"
+    scenario.write_text("\n".join([
+        '{"who":"board","do":"connect"}',
+        '{"who":"board","do":"subscribe","filter":"m/#"}',
+        '{"at":0.5,"who":"meter","do":"connect"}',
+        '{"at":0.5,"who":"meter","do":"publish","topic":"m/%i","every":0.01,"times":30}',
+    ]))
+    report = spoiled(drop_tenth).report("replay", scenario)
+    assert (report["expected"], report["lost"]) == (30, 3), report
 
 
 def assert_complete(report, expected):
