@@ -209,6 +209,7 @@ impl Crew {
             return;
         };
         let sent = self.board.sent(stamp.publisher);
+        let group = subscriber.number % topology.groups;
         let arrival = match &mut subscriber.books {
             Books::Tracks(tracks) => tracks[slot].note(stamp.sequence, sent),
             Books::Newest(newest) => {
@@ -218,12 +219,16 @@ impl Crew {
             }
         };
         match arrival {
-            Arrival::Newest { first, last } => self.pass(stamp.publisher, first, last),
-            Arrival::Late if topology.is_pooled() => {
-                self.tally.reordered += 1;
-                self.pass(stamp.publisher, 0, 0);
+            Arrival::Newest { first, last } if !topology.is_pooled() => {
+                self.pass(stamp.publisher, first, last);
             }
-            Arrival::Late => self.tally.reordered += 1,
+            Arrival::Newest { .. } => self.count(stamp.publisher, group),
+            Arrival::Late => {
+                self.tally.reordered += 1;
+                if topology.is_pooled() {
+                    self.count(stamp.publisher, group);
+                }
+            }
             Arrival::Duplicate => {
                 self.tally.duplicated += 1;
                 return;
@@ -259,16 +264,17 @@ impl Crew {
 
     #[inline]
     fn pass(&mut self, publisher: u32, first: u64, last: u64) {
-        if self.board.topology.is_pooled() {
-            self.board.add_done(publisher, self.thread, 1);
-            self.tell(publisher);
-            return;
-        }
         let Some(Some(window)) = self.windows.get_mut(place(u64::from(publisher))) else { return };
         if window.pass(first, last) {
             let done = window.done();
             self.announce(publisher, done);
         }
+    }
+
+    #[inline]
+    fn count(&mut self, publisher: u32, group: u32) {
+        self.board.add_done(publisher, self.thread, group, 1);
+        self.tell(publisher);
     }
 
     #[inline]
