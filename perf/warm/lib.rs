@@ -13,6 +13,16 @@ use broker::{CoreId, Limits};
 use shard::{Accepted, ConnId, ListenerId, Settings, Setup, Shard};
 use stdx::{Instant, WallMs};
 
+/// 50 pairs at QoS 0 and 64 B.
+pub const PAIRS_QOS0: Load =
+    Load { publishers: 50, subscribers_per_topic: 1, qos: 0, payload_len: 64, batch: 16 };
+/// 50 pairs at QoS 1 and 256 B.
+pub const PAIRS_QOS1: Load =
+    Load { publishers: 50, subscribers_per_topic: 1, qos: 1, payload_len: 256, batch: 16 };
+/// One publisher to 100 subscribers at QoS 0 and 16 B.
+pub const FAN_OUT_100: Load =
+    Load { publishers: 1, subscribers_per_topic: 100, qos: 0, payload_len: 16, batch: 16 };
+
 /// A load: who publishes to whom, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
@@ -43,11 +53,8 @@ impl Bench {
     /// Connects everyone and sends each topic's first messages, so that nothing is cold.
     #[must_use]
     pub fn new(load: Load) -> Self {
-        let settings =
-            Arc::new(Settings { limits: Limits::default(), sys_interval_s: 0, ..Settings::default() });
-        let setup = Setup { core: CoreId::new(0), cores: 1, seed: 7, settings, wall: WallMs(0) };
         let mut bench = Self {
-            shard: Shard::new(setup, Instant::START),
+            shard: shard(),
             publishers: Vec::new(),
             is_acknowledged: load.qos > 0,
             spare: Vec::new(),
@@ -56,24 +63,16 @@ impl Bench {
         for index in 0..load.publishers {
             let topic = format!("bench/pairs/topic{index:05}");
             for subscriber in 0..load.subscribers_per_topic {
-                let conn = bench.connect(&format!("s{index:05}-{subscriber}"));
+                let conn = join(&mut bench.shard, &format!("s{index:05}-{subscriber}"), 0);
                 bench.shard.handle_bytes(Instant::START, conn, &subscribe(&topic, load.qos));
             }
-            let conn = bench.connect(&format!("p{index:05}"));
+            let conn = join(&mut bench.shard, &format!("p{index:05}"), 0);
             let packet = publish(&topic, load.qos, load.payload_len);
             bench.publishers.push((conn, packet.repeat(load.batch)));
         }
         bench.turn();
         bench.run(3);
         bench
-    }
-
-    fn connect(&mut self, client_id: &str) -> ConnId {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let conn = self.shard.handle_accepted(Instant::START, Accepted { listener: ListenerId(0), peer });
-        let conn = conn.expect("the limits allow it");
-        self.shard.handle_bytes(Instant::START, conn, &connect(client_id));
-        conn
     }
 
     /// Lets every publisher send its batch `rounds` times; returns the messages delivered.
@@ -106,6 +105,70 @@ impl Bench {
         }
         self.shard.effects().dirty = dirty;
     }
+}
+
+/// A shard with clients that do nothing.
+#[derive(Debug)]
+pub struct Crowd {
+    shard: Shard,
+    clients: u32,
+}
+
+impl Crowd {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { shard: shard(), clients: 0 }
+    }
+
+    /// Lets `count` more clients connect with a keep alive of a minute, subscribe each to a topic of its own if that is
+    /// asked for, and receive the answers.
+    pub fn join(&mut self, count: u32, subscribing: Subscribing) {
+        for number in self.clients..self.clients + count {
+            let conn = join(&mut self.shard, &format!("device-{number:08}"), 60);
+            if subscribing == Subscribing::ToOwnTopic {
+                let packet = subscribe(&format!("meter/{number:08}/command"), 0);
+                self.shard.handle_bytes(Instant::START, conn, &packet);
+            }
+            self.shard.end_turn(Instant::START);
+            self.shard.effects().adopted.clear();
+            let dirty = std::mem::take(&mut self.shard.effects().dirty);
+            for conn in dirty {
+                let out = self.shard.take_out(conn, Vec::new());
+                self.shard.handle_sent(Instant::START, conn, out.len());
+            }
+        }
+        self.clients += count;
+    }
+}
+
+impl Default for Crowd {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a client of a [`Crowd`] does behind its CONNECT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subscribing {
+    /// Nothing.
+    Never,
+    /// It subscribes to one topic, like a device to its commands.
+    ToOwnTopic,
+}
+
+fn shard() -> Shard {
+    let settings = Arc::new(Settings { limits: Limits::default(), sys_interval_s: 0, ..Settings::default() });
+    let setup = Setup { core: CoreId::new(0), cores: 1, seed: 7, settings, wall: WallMs(0) };
+    Shard::new(setup, Instant::START)
+}
+
+fn join(shard: &mut Shard, client_id: &str, keep_alive_s: u8) -> ConnId {
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let conn = shard.handle_accepted(Instant::START, Accepted { listener: ListenerId(0), peer });
+    let conn = conn.expect("the limits allow it");
+    shard.handle_bytes(Instant::START, conn, &connect(client_id, keep_alive_s));
+    conn
 }
 
 /// Writes a PUBACK for every QoS 1 PUBLISH in `out`; all packets here are short or have a two-byte length at most.
@@ -141,8 +204,8 @@ fn string(text: &str) -> Vec<u8> {
     [&len.to_be_bytes(), text.as_bytes()].concat()
 }
 
-fn connect(client_id: &str) -> Vec<u8> {
-    packet(0x10, &[&b"\x00\x04MQTT\x04\x02\x00\x00"[..], &string(client_id)].concat())
+fn connect(client_id: &str, keep_alive_s: u8) -> Vec<u8> {
+    packet(0x10, &[&b"\x00\x04MQTT\x04\x02\x00"[..], &[keep_alive_s], &string(client_id)].concat())
 }
 
 fn subscribe(topic: &str, qos: u8) -> Vec<u8> {

@@ -35,6 +35,8 @@ mod retained;
 mod route;
 mod seats;
 mod session;
+#[cfg(test)]
+mod sizes;
 mod spares;
 mod subscribe;
 mod sys;
