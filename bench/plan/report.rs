@@ -111,7 +111,7 @@ pub(crate) fn verdict(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Met => "met".to_owned(),
         Verdict::Missed(why) => format!("missed: {why}"),
-        Verdict::Unmade(why) => format!("the generator's limit: {why}"),
+        Verdict::Unmade(why) => format!("not the broker's limit: {why}"),
     }
 }
 
