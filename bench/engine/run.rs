@@ -382,6 +382,11 @@ pub(crate) fn notes(report: &RunReport) -> Vec<String> {
         report.open_loop && lag > p99 * LAG_SHARE_MAX,
         format!("the generator itself was late: its lag p99 of {lag:.0} us is part of the latencies"),
     );
+    note(
+        report.lost > 0,
+        "messages were lost: the broker's own count of dropped messages tells whether its queues were full"
+            .into(),
+    );
     note(report.stalls > 0, format!("{} windows were reopened because nothing moved", report.stalls));
     note(report.departed > 0, format!("{} connections were lost", report.departed));
     note(report.foreign > 0, format!("{} messages came that nobody here had sent", report.foreign));
