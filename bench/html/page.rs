@@ -211,9 +211,13 @@ impl Table {
     }
 }
 
+/// The longest figure with its interval.
+const FIGURE_BYTES_MAX: usize = 34;
+
 fn is_number(cell: &str) -> bool {
     let mut signs = cell.chars().skip_while(|sign| "-+<>~".contains(*sign));
-    signs.next().is_some_and(|sign| sign.is_ascii_digit())
+    // A sentence may begin with a figure too.
+    cell.len() <= FIGURE_BYTES_MAX && signs.next().is_some_and(|sign| sign.is_ascii_digit())
 }
 
 fn own_command() -> String {
@@ -273,10 +277,11 @@ mod tests {
     #[test]
     fn texts_are_escaped_and_facts_are_shown() {
         let text = page().text();
-        assert!(text.contains("A &amp; B") && text.contains("in &lt;b&gt;"));
+        assert!(text.contains("A &amp; B") && !text.contains("A & B") && text.contains("in &lt;b&gt;"));
         assert!(text.contains("<dt>kernel</dt><dd>6.1</dd>"));
         assert!(text.contains("<td class=\"number\">123</td>"));
         assert!(!text.contains("class=\"notes\""), "no notes, no box");
+        assert!(!is_number("247 B on the wire per message in, with all headers"), "a sentence is no figure");
     }
 
     #[test]
