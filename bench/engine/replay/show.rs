@@ -117,11 +117,7 @@ mod tests {
         ]);
         let sheet = report.sheet();
         assert_eq!((report.expected, report.received, report.lost), (40, 40, 0), "{sheet}");
-        assert_eq!(
-            (report.acknowledged.count, report.latency.count, report.departed),
-            (40, 40, 0),
-            "{sheet}"
-        );
+        assert_eq!((report.latency.count, report.connect.count, report.departed), (40, 3, 0), "{sheet}");
         assert!(report.load.starts_with("Two meters: 3 clients"), "{sheet}");
     }
 
