@@ -4,7 +4,8 @@
 //! elsewhere should stand where it can only be tried by starting a process.
 //!
 //! Invariants:
-//! - Exit codes: 0 done, 2 something that the user can set right, 3 the kernel lacks something.
+//! - Exit codes: 0 done, 2 something that the user can set right, 3 the kernel lacks something, 4 the disk failed or what
+//!   is on it is damaged.
 //! - Standard output gets the one line that says that the broker is ready, or what was asked for; all else goes to
 //!   standard error.
 
@@ -18,7 +19,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use dialect::DIALECTS;
-use server::{Complaint, Config, Cores, Sources, Started};
+use server::{Complaint, Config, Cores, Durability, Sources, Started};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -68,6 +69,12 @@ struct Serve {
     /// Processors to run on: a number of them, or a list such as 0,2-3 ("3," is processor 3 alone).
     #[arg(long, value_name = "N|LIST")]
     cores: Option<Cores>,
+    /// Keep sessions, queues and retained messages in this directory.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// What an acknowledgement means, on all listeners: fsync (it is on the disk), interval or memory.
+    #[arg(long, value_name = "MODE")]
+    durability: Option<Durability>,
 }
 
 fn main() -> ExitCode {
@@ -85,8 +92,8 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Serve) -> ExitCode {
-    let Serve { config, listen, cores } = arguments;
-    let config = match load(Sources { file: config, listen, cores, ..Sources::default() }) {
+    let Serve { config, listen, cores, data, durability } = arguments;
+    let config = match load(Sources { file: config, listen, cores, data, durability, ..Sources::default() }) {
         Ok(config) => config,
         Err(complaints) => return complain(&complaints),
     };

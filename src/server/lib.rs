@@ -29,8 +29,8 @@ mod signals;
 
 pub use clock::Clock;
 pub use config::{
-    Complaint, Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Place, Protocol, Server, Sources,
-    Sys, default_file, load,
+    Complaint, Config, ControlPlane, Durability, Listener, Log, LogFormat, LogLevel, Place, Protocol, Server,
+    Sources, Store, Sys, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
 pub use kernel::KernelError;

@@ -87,6 +87,18 @@ keys! {
         /// nothing else, and costs processor time.
         spin_rounds: 0..=1_000_000,
     }
+    store {
+        /// The directory of everything that outlives the process; made if it is missing. One broker at a time uses it.
+        dir,
+        /// What an acknowledgement of something that must be kept means: "fsync", it is on the disk; "interval", it will be
+        /// there within interval_ms; "memory", nothing. Where all listeners say "memory", there is no directory.
+        durability,
+        /// How long a change that no acknowledgement waits for may stay unwritten.
+        interval_ms: 1..=60_000,
+        /// Free space on the disk below which nothing new is kept (0x97) until there is more; as much again is set aside in
+        /// the directory, so that sessions can still be read out and ended on a full disk.
+        reserve_bytes: 0..=1 << 40,
+    }
     log {
         /// The least urgent lines to show: "error", "warn", "info" or "debug".
         level,
@@ -114,6 +126,8 @@ listener! {
     /// Whether clients may connect without credentials. Without this key they may on loopback addresses only; as there
     /// is no authentication yet, any other address needs it to be true.
     allow_anonymous,
+    /// What an acknowledgement means there, if not what [store] says: "fsync", "interval" or "memory".
+    durability,
 }
 
 limits! {
@@ -192,4 +206,4 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key<Config
 }
 
 /// The names of all sections.
-pub(super) const SECTIONS: [&str; 6] = ["server", "listener", "limits", "log", "sys", "control"];
+pub(super) const SECTIONS: [&str; 7] = ["server", "listener", "store", "limits", "log", "sys", "control"];

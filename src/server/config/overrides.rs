@@ -13,7 +13,7 @@ use super::complaint::{Complaint, Place, guess};
 use super::file::read_text;
 use super::keys::{KEYS, LIMITS, LISTENER, SECTIONS};
 use super::rules::check;
-use super::sections::{Config, Listener};
+use super::sections::{Config, Durability, Listener};
 use super::setting::Raw;
 use crate::cores::Cores;
 
@@ -28,6 +28,10 @@ pub struct Sources {
     pub listen: Vec<SocketAddr>,
     /// `--cores`.
     pub cores: Option<Cores>,
+    /// `--data`.
+    pub data: Option<PathBuf>,
+    /// `--durability`: replaces what the listeners of the file say.
+    pub durability: Option<Durability>,
     /// The names of the dialects that this program speaks.
     pub dialects: Vec<&'static str>,
 }
@@ -62,6 +66,13 @@ pub fn load(sources: &Sources) -> Result<Config, Vec<Complaint>> {
 fn set_flags(config: &mut Config, sources: &Sources) {
     if let Some(cores) = &sources.cores {
         config.server.cores = cores.clone();
+    }
+    if let Some(dir) = &sources.data {
+        config.store.dir.clone_from(dir);
+    }
+    if let Some(durability) = sources.durability {
+        config.store.durability = durability;
+        config.listener.iter_mut().for_each(|listener| listener.durability = None);
     }
     if sources.listen.is_empty() {
         return;

@@ -4,10 +4,13 @@
 //! - Field names are the keys of the file; section names are the names of these fields.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use broker::Limits;
 
 use super::complaint::Place;
+use super::setting::Setting;
 use crate::cores::Cores;
 
 /// Everything that can be configured.
@@ -17,6 +20,8 @@ pub struct Config {
     pub server: Server,
     /// `[[listener]]`
     pub listener: Vec<Listener>,
+    /// `[store]`
+    pub store: Store,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`
@@ -49,6 +54,8 @@ pub struct Listener {
     pub dialect: String,
     /// Whether clients need no credentials; unset means only on loopback.
     pub allow_anonymous: Option<bool>,
+    /// What an acknowledgement there means; unset is as in `[store]`.
+    pub durability: Option<Durability>,
     /// Where it was configured, for complaints.
     pub place: Place,
 }
@@ -58,6 +65,30 @@ pub struct Listener {
 pub enum Protocol {
     /// MQTT over plain TCP.
     Mqtt,
+}
+
+/// What is kept over restarts, and where.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The directory.
+    pub dir: PathBuf,
+    /// What an acknowledgement means, for listeners that do not say it themselves.
+    pub durability: Durability,
+    /// How long a change that nobody waits for may stay unwritten.
+    pub interval_ms: u32,
+    /// Free space below which nothing new is kept.
+    pub reserve_bytes: u64,
+}
+
+/// What an acknowledgement means for what a lasting session or the retained messages must keep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// It is on the disk.
+    Fsync,
+    /// It will be on the disk within the interval.
+    Interval,
+    /// It is in memory.
+    Memory,
 }
 
 /// The log on standard error.
@@ -110,11 +141,51 @@ impl Default for Config {
         Self {
             server: Server { cores: Cores::All, shutdown_grace_s: 5, spin_rounds: 50 },
             listener: vec![Listener::default()],
+            store: Store::default(),
             limits: Limits::default(),
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
             sys: Sys { interval_s: 10 },
             control: ControlPlane { listen: None },
         }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("ringmq-data"),
+            durability: Durability::Fsync,
+            interval_ms: 100,
+            reserve_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Config {
+    /// What an acknowledgement on a listener means.
+    #[must_use]
+    pub fn durability_of(&self, listener: &Listener) -> Durability {
+        listener.durability.unwrap_or(self.store.durability)
+    }
+}
+
+impl Durability {
+    /// Its name in the configuration, in the log, in `$SYS` and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Fsync => "fsync",
+            Durability::Interval => "interval",
+            Durability::Memory => "memory",
+        }
+    }
+}
+
+impl FromStr for Durability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Setting::read(text)
     }
 }
 
@@ -125,6 +196,7 @@ impl Default for Listener {
             protocol: Protocol::Mqtt,
             dialect: "plain".to_owned(),
             allow_anonymous: None,
+            durability: None,
             place: Place::Default,
         }
     }

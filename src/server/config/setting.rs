@@ -6,11 +6,12 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use toml::de::DeValue;
 
 use super::complaint::guess;
-use super::sections::{LogFormat, LogLevel, Protocol};
+use super::sections::{Durability, LogFormat, LogLevel, Protocol};
 use crate::cores::Cores;
 
 /// A value as it was found.
@@ -181,6 +182,19 @@ impl Setting for String {
     }
 }
 
+impl Setting for PathBuf {
+    const FORMS: &'static [Form] = &[Form::Text];
+    const WANTED: &'static str = "a path";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("wants a path, and this is none".to_owned()) } else { Ok(text.into()) }
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(format!("{:?}", self.display().to_string()))
+    }
+}
+
 impl Setting for SocketAddr {
     const FORMS: &'static [Form] = &[Form::Text];
     const WANTED: &'static str = "a string such as \"127.0.0.1:1883\"";
@@ -217,6 +231,7 @@ macro_rules! words {
     ($($kind:ty { $($word:literal = $value:path),+ $(,)? })*) => {$(
         impl Setting for $kind {
             const FORMS: &'static [Form] = &[Form::Text];
+            const EXAMPLE: &'static str = words!(@first $($word),+);
             const WANTED: &'static str = concat!("one of" $(, " \"", $word, "\"")+);
 
             fn read(text: &str) -> Result<Self, String> {
@@ -233,6 +248,7 @@ macro_rules! words {
             }
         }
     )*};
+    (@first $first:literal $(, $word:literal)*) => { concat!("\"", $first, "\"") };
 }
 
 words! {
@@ -240,5 +256,6 @@ words! {
     LogLevel {
         "error" = LogLevel::Error, "warn" = LogLevel::Warn, "info" = LogLevel::Info, "debug" = LogLevel::Debug,
     }
+    Durability { "fsync" = Durability::Fsync, "interval" = Durability::Interval, "memory" = Durability::Memory }
     LogFormat { "text" = LogFormat::Text, "json" = LogFormat::Json }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::read_text;
 use super::rules::check;
-use super::{Complaint, Config, LogFormat, Sources, default_file, load};
+use super::{Complaint, Config, Durability, LogFormat, Sources, default_file, load};
 use crate::cores::Cores;
 
 const DIALECTS: [&str; 2] = ["plain", "thingsboard"];
@@ -65,11 +65,16 @@ fn every_key_of_the_default_file_can_be_changed() {
         .replace("packet_bytes_max = 1_048_576", "packet_bytes_max = 0x10000")
         .replace("retain_available = true", "retain_available = false")
         .replace("format = \"text\"", "format = \"json\"")
+        .replace("dir = \"ringmq-data\"", "dir = \"/srv/a\\\"b\"")
+        .replace("reserve_bytes = 67_108_864", "reserve_bytes = 0")
+        .replace("# durability = \"fsync\"", "durability = \"memory\"")
         .replace("bind = \"127.0.0.1:1883\"", "bind = \"[::1]:1884\"");
     let (config, complaints) = read(&changed);
     assert_eq!(complaints, [""; 0]);
     assert_eq!(config.server.cores, Cores::List(vec![0, 2, 3]));
     assert_eq!(config.limits.packet_bytes_max, 65_536);
+    assert_eq!((config.store.dir.as_path(), config.store.reserve_bytes), (Path::new("/srv/a\"b"), 0));
+    assert_eq!(config.durability_of(&config.listener[0]), Durability::Memory);
     assert!(!config.limits.retain_available);
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.listener[0].bind, "[::1]:1884".parse().unwrap());
@@ -113,6 +118,11 @@ fn bad_values_are_refused_with_what_was_wanted() {
             "# ä\n[log]\nlevel = \"wran\"",
             "x.toml:3:9: `level` wants one of \"error\" \"warn\" \"info\" \"debug\", not `wran`; did you mean `warn`?",
         ),
+        (
+            "[store]\ndurability = \"disk\"",
+            "x.toml:2:14: `durability` wants one of \"fsync\" \"interval\" \"memory\", not `disk`",
+        ),
+        ("[store]\ndir = \"\"", "x.toml:2:7: `dir` wants a path, and this is none"),
         (
             "[[listener]]\nbind = \"localhost\"",
             "x.toml:2:8: `bind` wants an IP address and a port such as 127.0.0.1:1883 or [::1]:1883, not `localhost`",
@@ -194,6 +204,15 @@ fn variables_win_over_the_file_and_flags_over_variables() {
         (config.listener[0].bind, config.listener[0].allow_anonymous),
         ("127.0.0.1:7".parse().unwrap(), Some(true))
     );
+
+    let stored = [("RINGMQ_STORE_DIR", "elsewhere"), ("RINGMQ_LISTENER_DURABILITY", "interval")];
+    let config = load(&sources(&stored)).unwrap();
+    assert_eq!(config.store.dir, Path::new("elsewhere"));
+    assert_eq!(config.durability_of(&config.listener[0]), Durability::Interval);
+    let flags = (Some("here".into()), Some(Durability::Memory));
+    let config = load(&Sources { data: flags.0, durability: flags.1, ..sources(&stored) }).unwrap();
+    assert_eq!(config.store.dir, Path::new("here"));
+    assert_eq!(config.durability_of(&config.listener[0]), Durability::Memory);
 
     let listen = vec!["0.0.0.0:8".parse().unwrap(), "127.0.0.1:9".parse().unwrap()];
     let config = load(&Sources { listen, cores: Some(Cores::Count(1)), ..sources(&variables) }).unwrap();
