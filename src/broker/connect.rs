@@ -213,6 +213,9 @@ impl Exchange {
             will: None,
             expiry_s: 0,
             ends_at: Instant::NEVER,
+            seq: 0,
+            is_lasting: false,
+            is_written: false,
         }));
         self.by_client.insert(client_id, key);
         self.counters.sessions += 1;
@@ -256,6 +259,7 @@ impl Exchange {
         session.link = Some(Box::new(link));
         session.will = will;
         session.expiry_s = terms.expiry_s;
+        session.is_lasting |= terms.expiry_s > 0;
         self.dirty.push(key);
         self.counters.packets_sent += 1;
         self.counters.clients_connected += 1;

@@ -20,9 +20,9 @@ use crate::limits::Limits;
 use crate::link::{AliasUse, Link};
 use crate::message::Message;
 use crate::route::SubscriptionIds;
-use crate::session::{Session, SessionKey};
+use crate::session::{SEQ_STEP, Session, SessionKey};
 use crate::template::Templates;
-use crate::waiting::Waiting;
+use crate::waiting::{Queued, Waiting};
 use crate::window::Window;
 
 /// What one receiver is granted of a message.
@@ -116,8 +116,8 @@ impl Delivery<'_> {
     ) {
         let is_first = session.waiting.as_ref().is_none_or(|waiting| waiting.queue.is_empty());
         if is_first && self.has_room(session) {
-            let sent = sent(message, grant);
-            self.send(key, session, sent, message);
+            let copy = sent(message, grant);
+            self.send_new(key, session, copy, message);
         } else {
             self.queue(session, message, grant);
         }
@@ -135,8 +135,24 @@ impl Delivery<'_> {
             let link = session.link.as_mut().expect("there is room only with a link");
             self.write(key, link, message, Outbound { grant, id: None, dup: false });
         } else {
-            self.send(key, session, sent(message, grant), message);
+            let is_noted = self.is_noted(session);
+            let place = if is_noted { Place::New(session.overtaking_seq()) } else { Place::Unwritten };
+            self.send(key, session, sent(message, grant), message, place);
         }
+    }
+
+    /// Sends a message that never waited.
+    #[inline]
+    fn send_new(&mut self, key: SessionKey, session: &mut Session, copy: MessageCopy, message: &Message<'_>) {
+        let is_noted = self.is_noted(session);
+        let place = if is_noted { Place::New(session.next_seq()) } else { Place::Unwritten };
+        self.send(key, session, copy, message, place);
+    }
+
+    /// Whether what happens to this session is written down.
+    #[inline]
+    fn is_noted(&self, session: &Session) -> bool {
+        self.journal.is_on && session.is_lasting
     }
 
     /// Whether a QoS 1 or 2 message could be written to this session now.
@@ -149,24 +165,34 @@ impl Delivery<'_> {
     }
 
     /// Opens a packet id and writes the PUBLISH; the caller has asked for room.
-    fn send(&mut self, key: SessionKey, session: &mut Session, sent: MessageCopy, message: &Message<'_>) {
-        let is_noted = self.journal.is_on && session.is_lasting();
+    fn send(
+        &mut self,
+        key: SessionKey,
+        session: &mut Session,
+        sent: MessageCopy,
+        message: &Message<'_>,
+        place: Place,
+    ) {
         let link = session.link.as_mut().expect("there is room only with a link");
         let (qos, retain, ids) = (sent.qos, sent.retain, sent.ids.clone());
         let grant = Grant { qos, retain, ids: &ids };
         // The size is judged before an id is opened: a message that cannot be sent takes no place in the window.
         if link.version == Version::V5 && !self.fits(link, message, grant) {
             self.counters.dropped_too_large += 1;
+            if let Place::Queued(seq) = place {
+                note_dropped(self.journal, &session.client_id, seq);
+            }
             return;
         }
-        let copy = is_noted.then(|| sent.clone());
-        let id = session.window.get_or_insert_with(|| Box::new(Window::new())).open_id(sent);
-        if let Some(copy) = copy {
+        let copy = matches!(place, Place::New(_)).then(|| sent.clone());
+        let window = session.window.get_or_insert_with(|| Box::new(Window::new()));
+        let packet_id = window.open_id(sent, place.seq());
+        if place != Place::Unwritten {
             let client_id = Arc::clone(&session.client_id);
-            self.journal.record(|| Change::Sent { client_id, packet_id: id, copy });
+            self.journal.record(|| Change::Sent { client_id, seq: place.seq(), packet_id, copy });
         }
         self.counters.inflight_messages += 1;
-        self.write(key, link, message, Outbound { grant, id: Some(id), dup: false });
+        self.write(key, link, message, Outbound { grant, id: Some(packet_id), dup: false });
     }
 
     /// Whether a QoS 1 or 2 message can be said within the receiver's maximum, its topic in full.
@@ -180,7 +206,7 @@ impl Delivery<'_> {
 
     fn queue(&mut self, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
         let inflight = session.window.as_ref().map_or(0, |window| window.bytes());
-        let is_lasting = session.is_lasting();
+        let is_noted = self.is_noted(session);
         let waiting = session.waiting.get_or_insert_default();
         let cost = message.stored().cost_bytes();
         let bytes_max = stdx::widen(self.limits.queue_bytes_max);
@@ -191,9 +217,11 @@ impl Delivery<'_> {
         while is_full(waiting) {
             if waiting.bytes() + inflight + cost > bytes_max && waiting.pop_qos0().is_some() {
                 self.counters.dropped_slow_consumer += 1;
-            } else if self.limits.queue_drops_oldest && waiting.pop().is_some() {
+            } else if let Some(oldest) = self.limits.queue_drops_oldest.then(|| waiting.pop()).flatten() {
                 self.counters.dropped_queue_full += 1;
-                note_dequeued(self.journal, is_lasting, &session.client_id);
+                if is_noted {
+                    note_dropped(self.journal, &session.client_id, oldest.seq);
+                }
             } else {
                 self.counters.dropped_queue_full += 1;
                 return;
@@ -201,11 +229,14 @@ impl Delivery<'_> {
             self.counters.queued_messages -= 1;
         }
         let copy = sent(message, grant);
-        if is_lasting {
-            let client_id = &session.client_id;
-            self.journal.record(|| Change::Queued { client_id: Arc::clone(client_id), copy: copy.clone() });
+        let mut seq = 0;
+        if is_noted {
+            session.seq += SEQ_STEP;
+            seq = session.seq;
+            let client_id = Arc::clone(&session.client_id);
+            self.journal.record(|| Change::Queued { client_id, seq, copy: copy.clone() });
         }
-        waiting.push(copy);
+        waiting.push(seq, copy);
         self.counters.queued_messages += 1;
     }
 
@@ -230,17 +261,21 @@ impl Delivery<'_> {
         if waiting.queue.is_empty() || !self.has_room(session) {
             return false;
         }
-        let sent =
+        let Queued { seq, copy } =
             session.waiting.as_mut().and_then(|waiting| waiting.pop()).expect("the queue is not empty");
         self.counters.queued_messages -= 1;
-        note_dequeued(self.journal, session.is_lasting(), &session.client_id);
-        if sent.message.is_expired(self.now) {
+        let is_noted = self.is_noted(session);
+        if copy.message.is_expired(self.now) {
             self.counters.dropped_expired += 1;
+            if is_noted {
+                note_dropped(self.journal, &session.client_id, seq);
+            }
             return true;
         }
-        let stored = Arc::clone(&sent.message);
+        let stored = Arc::clone(&copy.message);
         self.templates.reset(false);
-        self.send(key, session, sent, &stored.message(self.now));
+        let place = if is_noted { Place::Queued(seq) } else { Place::Unwritten };
+        self.send(key, session, copy, &stored.message(self.now), place);
         true
     }
 
@@ -267,9 +302,27 @@ impl Delivery<'_> {
     }
 }
 
-fn note_dequeued(journal: &mut Journal, is_lasting: bool, client_id: &Arc<str>) {
-    if is_lasting {
-        journal.record(|| Change::Dequeued { client_id: Arc::clone(client_id) });
+fn note_dropped(journal: &mut Journal, client_id: &Arc<str>, seq: u64) {
+    journal.record(|| Change::Dropped { client_id: Arc::clone(client_id), seq });
+}
+
+/// What the store knows of a message that is about to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// Nothing, and it need not.
+    Unwritten,
+    /// Nothing yet.
+    New(u64),
+    /// Its place in the queue.
+    Queued(u64),
+}
+
+impl Place {
+    fn seq(self) -> u64 {
+        match self {
+            Self::Unwritten => 0,
+            Self::New(seq) | Self::Queued(seq) => seq,
+        }
     }
 }
 

@@ -125,20 +125,19 @@ impl Exchange {
         self.announce_groups_of(key);
     }
 
-    /// Notes the terms of a session as they are now; of one that ends with its connection, that it is not to be kept.
+    /// Notes the terms of a session as they are now. Of one that ends with its connection, only the will is worth it.
     pub(crate) fn note_session(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get(key.index()) else { return };
-        let client_id = || std::sync::Arc::clone(&session.client_id);
-        self.journal.record(|| match session.is_lasting() {
-            false => Change::SessionEnded { client_id: client_id() },
-            true => Change::Session {
-                client_id: client_id(),
+        let Some(session) = self.sessions.get_mut(key.index()).filter(|_| self.journal.is_on) else { return };
+        if session.is_lasting || session.is_written || session.will.is_some() {
+            session.is_written = true;
+            self.journal.record(|| Change::Session {
+                client_id: std::sync::Arc::clone(&session.client_id),
                 expiry_s: session.expiry_s,
                 ends_at: session.ends_at,
                 is_connected: session.link.is_some(),
                 will: session.will.as_deref().map(Will::state),
-            },
-        });
+            });
+        }
     }
 
     /// Drops what waits only for a connection: replays, and QoS 0 messages unless they are to be kept.
@@ -174,8 +173,10 @@ impl Exchange {
         }
         let session = self.sessions.remove(key.index());
         debug_assert!(session.link.is_none());
-        let client_id = &session.client_id;
-        self.journal.record(|| Change::SessionEnded { client_id: std::sync::Arc::clone(client_id) });
+        if session.is_written {
+            let client_id = std::sync::Arc::clone(&session.client_id);
+            self.journal.record(|| Change::SessionEnded { client_id });
+        }
         self.by_client.remove(&session.client_id);
         self.counters.sessions -= 1;
         if let Some(waiting) = &session.waiting {

@@ -18,7 +18,7 @@ use mqtt::Version;
 use slab::Slab;
 use stdx::{Instant, Prng, WallMs, Wheel};
 
-use crate::change::{Change, Journal};
+use crate::change::{Change, Journal, StoreHealth, Written};
 use crate::core_id::CoreId;
 use crate::counters::Counters;
 use crate::deliver::Delivery;
@@ -53,7 +53,7 @@ pub struct ExchangeSetup {
     pub version: String,
     /// Seconds between `$SYS` publications; 0 is never.
     pub sys_interval_s: u32,
-    /// Whether changes of the durable state are written down; see [`Exchange::take_changes`].
+    /// Whether changes of the durable state are written down; see [`Exchange::end_turn`].
     pub journal_is_on: bool,
     /// Notices below this level are not made.
     pub notice_level: Level,
@@ -109,6 +109,8 @@ pub struct Exchange {
     pub(crate) notice_level: Level,
     pub(crate) counters: Counters,
     pub(crate) journal: Journal,
+    pub(crate) turn: u64,
+    pub(crate) store_health: StoreHealth,
     pub(crate) sys: SysState,
     pub(crate) is_closing: bool,
 }
@@ -155,6 +157,8 @@ impl Exchange {
             notice_level: setup.notice_level,
             counters: Counters::default(),
             journal: Journal { is_on: setup.journal_is_on, changes: Vec::new() },
+            turn: 0,
+            store_health: StoreHealth::Good,
             sys: SysState::new(&setup.version, setup.sys_interval_s, setup.cores, setup.now),
             limits: setup.limits,
             hasher,
@@ -309,19 +313,14 @@ impl Exchange {
         if !self.journal.is_on {
             return;
         }
-        if let Some(session) = self.sessions.get(key.index()).filter(|session| session.is_lasting()) {
+        if let Some(session) = self.sessions.get(key.index()).filter(|session| session.is_lasting) {
             let client_id = Arc::clone(&session.client_id);
             self.journal.record(|| change(client_id));
         }
     }
 
-    /// Moves the changes since the last call to `out`, oldest first.
-    pub fn take_changes(&mut self, out: &mut Vec<Change>) {
-        out.append(&mut self.journal.changes);
-    }
-
-    /// Closes the turn towards the other cores and moves their batches to `out`.
-    pub fn end_turn(&mut self, out: &mut Vec<(CoreId, Batch)>) {
+    /// Closes the turn towards the other cores and moves their batches to `out`; returns what must be written down.
+    pub fn end_turn(&mut self, out: &mut Vec<(CoreId, Batch)>) -> Option<Written> {
         self.send_barrier();
         let before = out.len();
         self.outgoing.take(out);
@@ -329,6 +328,9 @@ impl Exchange {
             self.counters.batches_sent += 1;
             self.counters.parcels_sent += u64::from(stdx::narrow(batch.len()));
         }
+        self.turn += 1;
+        let changes = std::mem::take(&mut self.journal.changes);
+        (!changes.is_empty()).then_some(Written { turn: self.turn, changes, is_urgent: true })
     }
 
     /// A batch that could not be handed over.

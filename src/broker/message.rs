@@ -37,6 +37,25 @@ pub(crate) struct Message<'a> {
     pub stored: OnceCell<Arc<StoredMessage>>,
 }
 
+/// The parts of a [`StoredMessage`], for whoever reads one back from disk.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredParts<'a> {
+    /// A valid topic name.
+    pub topic: &'a str,
+    /// As [`StoredMessage::forward`].
+    pub forward: &'a [u8],
+    /// The application message.
+    pub payload: &'a [u8],
+    /// QoS as published.
+    pub qos: QoS,
+    /// RETAIN as published.
+    pub retain: bool,
+    /// When it expires; `Instant::NEVER` if it does not.
+    pub expires_at: Instant,
+    /// As [`StoredMessage::origin`].
+    pub origin: u64,
+}
+
 /// A message that outlives its turn. Shared by all who keep it, also across cores.
 #[derive(Debug, PartialEq, Eq)]
 pub struct StoredMessage {
@@ -85,6 +104,21 @@ impl StoredMessage {
             retain: message.retain,
             expires_at: expires_at(message.at, message.expiry_s),
             origin: message.origin,
+        }
+    }
+
+    /// The message with these parts. Its topic must have at most 65,535 bytes.
+    #[must_use]
+    pub fn of(parts: &StoredParts<'_>) -> Self {
+        let bytes = [parts.topic.as_bytes(), parts.forward, parts.payload];
+        Self {
+            bytes: bytes.concat().into_boxed_slice(),
+            topic_len: u32::try_from(parts.topic.len()).expect("a topic has at most 65,535 bytes"),
+            forward_len: u32::try_from(parts.forward.len()).expect("a packet has at most 256 MiB"),
+            qos: parts.qos.bits(),
+            retain: parts.retain,
+            expires_at: parts.expires_at,
+            origin: parts.origin,
         }
     }
 

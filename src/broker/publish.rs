@@ -207,7 +207,7 @@ impl Exchange {
             if let Some(link) = &mut session.link {
                 link.inbound_open += 1;
             }
-            self.note(key, |client_id| Change::Received { client_id, packet_id: id });
+            self.note(key, |client_id| Change::Received { client_id, packet_id: id, shipped: Vec::new() });
         }
         self.write_ack(key, AckKind::PubRec, id, reason);
     }

@@ -122,7 +122,9 @@ impl Exchange {
         }
         delivery.counters.dropped_too_large += 1;
         delivery.counters.inflight_messages -= 1;
-        session.window.as_mut().expect("it gave the message").forget(id);
-        self.note(key, |client_id| Change::Settled { client_id, packet_id: id });
+        let window = session.window.as_mut().expect("it gave the message");
+        if let Some(seq) = window.forget(id) {
+            self.note(key, |client_id| Change::Settled { client_id, seq, packet_id: id });
+        }
     }
 }

@@ -35,6 +35,8 @@ impl Exchange {
                 let key = self.restored(client_id);
                 let session = &mut self.sessions[key.index()];
                 session.expiry_s = *expiry_s;
+                session.is_lasting |= *expiry_s > 0;
+                session.is_written = true;
                 session.ends_at = if *is_connected { Instant::NEVER } else { *ends_at };
                 session.will = will.as_ref().map(|will| Box::new(restored_will(will)));
             }
@@ -56,19 +58,29 @@ impl Exchange {
             Change::Completed { packet_id, .. } => {
                 self.restored_session(client_id).received.remove(&packet_id.get());
             }
-            Change::Queued { copy, .. } => {
-                self.restored_session(client_id).waiting.get_or_insert_default().push(copy.clone());
+            Change::Queued { seq, copy, .. } => {
+                let session = self.restored_session(client_id);
+                session.seq = session.seq.max(*seq);
+                session.waiting.get_or_insert_default().push(*seq, copy.clone());
                 self.counters.queued_messages += 1;
             }
-            Change::Dequeued { .. } => self.restore_dequeued(client_id),
-            Change::Sent { packet_id, copy, .. } => self.restore_sent(client_id, *packet_id, copy),
+            Change::Dropped { seq, .. } => {
+                self.restore_taken(client_id, *seq);
+            }
+            Change::Spilled { .. } => {}
+            Change::Sent { seq, packet_id, copy, .. } => {
+                let taken = self.restore_taken(client_id, *seq);
+                self.restore_sent(client_id, *seq, *packet_id, copy.clone().or(taken));
+            }
             Change::Released { packet_id, .. } => {
                 if let Some(window) = &mut self.restored_session(client_id).window {
                     window.pubrec(*packet_id, false);
                 }
             }
             Change::Settled { packet_id, .. } => self.restore_settled(client_id, *packet_id),
-            Change::Retained { .. } | Change::RetainedCleared { .. } => unreachable!("they name no client"),
+            Change::Retained { .. } | Change::RetainedCleared { .. } | Change::Handled { .. } => {
+                unreachable!("they name no client")
+            }
         }
     }
 
@@ -130,24 +142,26 @@ impl Exchange {
         }
     }
 
-    fn restore_dequeued(&mut self, client_id: &str) {
+    fn restore_taken(&mut self, client_id: &str, seq: u64) -> Option<MessageCopy> {
         let session = self.restored_session(client_id);
-        let popped = session.waiting.as_mut().and_then(|waiting| waiting.pop()).is_some();
+        let taken = session.waiting.as_mut().and_then(|waiting| waiting.take(seq));
         if session.waiting.as_ref().is_some_and(|waiting| waiting.is_empty()) {
             session.waiting = None;
         }
-        self.counters.queued_messages -= u64::from(popped);
+        self.counters.queued_messages -= u64::from(taken.is_some());
+        taken
     }
 
-    fn restore_sent(&mut self, client_id: &str, packet_id: PacketId, copy: &MessageCopy) {
-        let window = self.restored_session(client_id).window.get_or_insert_with(|| Box::new(Window::new()));
-        window.restore(packet_id, copy.clone());
+    fn restore_sent(&mut self, client_id: &str, seq: u64, packet_id: PacketId, copy: Option<MessageCopy>) {
+        let session = self.restored_session(client_id);
+        session.seq = session.seq.max(seq);
+        session.window.get_or_insert_with(|| Box::new(Window::new())).restore(packet_id, seq, copy);
         self.counters.inflight_messages += 1;
     }
 
     fn restore_settled(&mut self, client_id: &str, packet_id: PacketId) {
         if let Some(window) = &mut self.restored_session(client_id).window
-            && window.forget(packet_id)
+            && window.forget(packet_id).is_some()
         {
             self.counters.inflight_messages -= 1;
         }

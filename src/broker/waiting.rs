@@ -15,7 +15,7 @@ use crate::route::SubscriptionIds;
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// QoS 1 and 2, oldest first.
-    pub queue: VecDeque<MessageCopy>,
+    pub queue: VecDeque<Queued>,
     /// QoS 0, oldest first.
     pub queue_qos0: VecDeque<MessageCopy>,
     /// Retained messages that a SUBSCRIBE asked for, in the order of the requests.
@@ -23,6 +23,14 @@ pub(crate) struct Waiting {
     bytes: usize,
     /// Whose turn it is when both a queued message and a replay could go.
     pub replay_next: bool,
+}
+
+/// A message in its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Queued {
+    /// As in [`crate::Change::Queued`]; 0 if nothing is written down.
+    pub seq: u64,
+    pub copy: MessageCopy,
 }
 
 /// A retained replay in progress.
@@ -51,9 +59,9 @@ impl Waiting {
         self.len() == 0 && self.replays.is_empty()
     }
 
-    pub fn push(&mut self, sent: MessageCopy) {
-        self.bytes += sent.message.cost_bytes();
-        self.queue.push_back(sent);
+    pub fn push(&mut self, seq: u64, copy: MessageCopy) {
+        self.bytes += copy.message.cost_bytes();
+        self.queue.push_back(Queued { seq, copy });
     }
 
     pub fn push_qos0(&mut self, sent: MessageCopy) {
@@ -61,10 +69,18 @@ impl Waiting {
         self.queue_qos0.push_back(sent);
     }
 
-    pub fn pop(&mut self) -> Option<MessageCopy> {
-        let sent = self.queue.pop_front()?;
-        self.bytes -= sent.message.cost_bytes();
-        Some(sent)
+    pub fn pop(&mut self) -> Option<Queued> {
+        let queued = self.queue.pop_front()?;
+        self.bytes -= queued.copy.message.cost_bytes();
+        Some(queued)
+    }
+
+    /// Takes out the message with the place `seq`, for a restart.
+    pub fn take(&mut self, seq: u64) -> Option<MessageCopy> {
+        let index = self.queue.binary_search_by_key(&seq, |queued| queued.seq).ok()?;
+        let queued = self.queue.remove(index)?;
+        self.bytes -= queued.copy.message.cost_bytes();
+        Some(queued.copy)
     }
 
     pub fn pop_qos0(&mut self) -> Option<MessageCopy> {

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use broker::{Batch, CoreId, Counters, Limits};
+use broker::{Batch, Change, CoreId, Counters, Limits};
 use shard::{Accepted, Arrival, ConnId, ListenerId, Settings, Setup, Shard};
 use stdx::{Instant, WallMs};
 
@@ -31,6 +31,8 @@ pub struct Rig {
     link_batches: usize,
     settings: Settings,
     seed: u64,
+    /// What was written down.
+    changes: Vec<Change>,
 }
 
 /// One TCP connection, seen from both ends.
@@ -113,6 +115,7 @@ impl Rig {
             link_batches,
             settings,
             seed,
+            changes: Vec::new(),
         }
     }
 
@@ -124,14 +127,15 @@ impl Rig {
 
     /// Other shards take over what these have written down; all connections are gone.
     pub fn start_again(&mut self, now: Instant, cores: usize) {
-        let mut changes = Vec::new();
-        self.shards.iter_mut().for_each(|shard| shard.take_changes(&mut changes));
         for socket in &mut self.sockets {
             (socket.place, socket.is_closed, socket.is_untaken) = (Place::Nowhere, true, false);
             socket.unsent.clear();
         }
         let mut shards = shards(cores, !self.seed, &self.settings, now);
-        shards.iter_mut().for_each(|shard| shard.restore(now, &changes));
+        for shard in &mut shards {
+            shard.restore(&self.changes);
+            shard.finish_restore(now);
+        }
         let pairs = cores * cores;
         self.shards = shards;
         self.names = vec![BTreeMap::new(); cores];
@@ -309,6 +313,10 @@ impl Rig {
         let enqueued = self.enqueued[core * cores..(core + 1) * cores].into();
         self.shards[core].end_turn(now);
         let effects = std::mem::take(self.shards[core].effects());
+        if let Some(written) = effects.written {
+            self.shards[core].handle_durable(now, written.turn);
+            self.changes.extend(written.changes);
+        }
         let is_empty = effects.adopted.is_empty()
             && effects.moved.is_empty()
             && effects.dirty.is_empty()
