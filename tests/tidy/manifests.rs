@@ -65,7 +65,7 @@ const ROOMS: &[Room] = &[
         name: "store",
         folder: "src/store",
         rooms: &["broker", "device", "mqtt", "stdx"],
-        crates: These(&["bytes", "fjall", "flume", "thiserror"]),
+        crates: These(&["bytes", "fjall", "flume", "rustix", "serde_json", "thiserror", "xxhash-rust"]),
     },
     Room {
         name: "server",
@@ -121,6 +121,7 @@ const ROOMS: &[Room] = &[
     Room { name: "warm", folder: "perf/warm", rooms: PURE, crates: Any },
     Room { name: "talk", folder: "tests/talk", rooms: PURE, crates: Any },
     Room { name: "simulation", folder: "tests/simulation", rooms: PURE, crates: Any },
+    Room { name: "crash", folder: "tests/crash", rooms: &["stdx"], crates: Any },
     Room { name: "fuzz", folder: "tests/fuzz", rooms: PURE, crates: Any },
 ];
 
@@ -129,7 +130,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("glommio", &["server", "control", "store", "ringmq-bench"]),
     ("tokio", &["server", "control", "store", "ringmq-bench"]),
     ("flume", &["server", "control", "store", "ringmq-bench"]),
-    ("serde_json", &["dialect", "device", "control", "ringmq-bench"]),
+    ("serde_json", &["dialect", "device", "control", "ringmq-bench", "crash"]),
     ("prost", &["dialect", "device", "control"]),
     ("rustls", &["wire", "server"]),
     ("hdrhistogram", &["server", "ringmq-bench"]),
