@@ -37,8 +37,9 @@ impl Exchange {
         let failed = ack.reason.is_failure();
         match window.map_or(Settled::Unknown, |window| window.pubrec(ack.packet_id, failed)) {
             Settled::Release(seq) => {
-                let packet_id = ack.packet_id;
+                let (packet_id, stamp) = (ack.packet_id, self.stamp());
                 self.note(key, |client_id| Change::Released { client_id, seq, packet_id });
+                self.mark_since(key, stamp);
                 self.write_ack(key, AckKind::PubRel, ack.packet_id, ReasonCode::Success);
             }
             Settled::Done(seq) => self.settled(now, key, ack.packet_id, seq),
@@ -79,7 +80,10 @@ impl Exchange {
             }
         }
         if was_open {
+            session.take_partial(ack.packet_id.get());
+            let stamp = self.stamp();
             self.note(key, |client_id| Change::Completed { client_id, packet_id: ack.packet_id });
+            self.mark_since(key, stamp);
         }
         self.write_ack(key, AckKind::PubComp, ack.packet_id, reason);
     }

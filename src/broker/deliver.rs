@@ -14,13 +14,14 @@ use std::sync::Arc;
 use mqtt::{PacketId, PublishOut, QoS, Version, encode};
 use stdx::Instant;
 
-use crate::change::{Change, Journal, MessageCopy};
+use crate::change::{Change, Fetch, Journal, MessageCopy};
 use crate::counters::Counters;
+use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::link::{AliasUse, Link};
 use crate::message::Message;
 use crate::route::SubscriptionIds;
-use crate::session::{SEQ_STEP, Session, SessionKey};
+use crate::session::{Session, SessionKey};
 use crate::template::Templates;
 use crate::waiting::{Queued, Waiting};
 use crate::window::Window;
@@ -37,9 +38,13 @@ pub(crate) struct Grant<'a> {
 pub(crate) struct Delivery<'a> {
     pub now: Instant,
     pub limits: &'a Limits,
+    /// How many cores share the totals.
+    pub cores: u64,
     pub counters: &'a mut Counters,
     pub dirty: &'a mut Vec<SessionKey>,
     pub journal: &'a mut Journal,
+    pub gate: &'a mut Gate,
+    pub fetches: &'a mut Vec<Fetch>,
     pub templates: &'a mut Templates,
 }
 
@@ -79,10 +84,10 @@ impl Delivery<'_> {
         }
         let waiting = session.waiting.get_or_insert_default();
         if waiting.queue_qos0.len() >= stdx::widen(self.limits.queue_qos0_messages_max)
-            && waiting.pop_qos0().is_some()
+            && let Some(oldest) = waiting.pop_qos0()
         {
             self.counters.dropped_slow_consumer += 1;
-            self.counters.queued_messages -= 1;
+            self.counters.queue_shrank(oldest.message.cost_bytes());
         }
         self.queue_qos0(session, message, grant);
     }
@@ -98,13 +103,14 @@ impl Delivery<'_> {
 
     fn queue_qos0(&mut self, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
         let sent = sent(message, grant);
+        let cost = sent.message.cost_bytes();
         let bytes = session.waiting.as_ref().map_or(0, |waiting| waiting.bytes());
-        if bytes + sent.message.cost_bytes() > stdx::widen(self.limits.queue_bytes_max) {
+        if bytes + cost > stdx::widen(self.limits.queue_bytes_max) || !self.has_memory(cost) {
             self.counters.dropped_slow_consumer += 1;
             return;
         }
         session.waiting.get_or_insert_default().push_qos0(sent);
-        self.counters.queued_messages += 1;
+        self.counters.queue_grew(cost);
     }
 
     fn deliver_acknowledged(
@@ -114,7 +120,7 @@ impl Delivery<'_> {
         message: &Message<'_>,
         grant: Grant<'_>,
     ) {
-        let is_first = session.waiting.as_ref().is_none_or(|waiting| waiting.queue.is_empty());
+        let is_first = session.waiting.as_ref().is_none_or(|waiting| !waiting.has_acknowledged());
         if is_first && self.has_room(session) {
             let copy = sent(message, grant);
             self.send_new(key, session, copy, message);
@@ -190,6 +196,11 @@ impl Delivery<'_> {
         if place != Place::Unwritten {
             let client_id = Arc::clone(&session.client_id);
             self.journal.record(|| Change::Sent { client_id, seq: place.seq(), packet_id, copy });
+            // If a crash could take the record of its id, the id would be used again, and the client would take another
+            // message for this one.
+            if qos == QoS::ExactlyOnce {
+                self.gate.mark(key, link);
+            }
         }
         self.counters.inflight_messages += 1;
         self.write(key, link, message, Outbound { grant, id: Some(packet_id), dup: false });
@@ -205,39 +216,85 @@ impl Delivery<'_> {
     }
 
     fn queue(&mut self, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
-        let inflight = session.window.as_ref().map_or(0, |window| window.bytes());
         let is_noted = self.is_noted(session);
-        let waiting = session.waiting.get_or_insert_default();
         let cost = message.stored().cost_bytes();
-        let bytes_max = stdx::widen(self.limits.queue_bytes_max);
-        let is_full = |waiting: &Waiting| {
-            waiting.queue.len() >= stdx::widen(self.limits.queue_messages_max)
-                || waiting.bytes() + inflight + cost > bytes_max
-        };
-        while is_full(waiting) {
-            if waiting.bytes() + inflight + cost > bytes_max && waiting.pop_qos0().is_some() {
-                self.counters.dropped_slow_consumer += 1;
-            } else if let Some(oldest) = self.limits.queue_drops_oldest.then(|| waiting.pop()).flatten() {
-                self.counters.dropped_queue_full += 1;
-                if is_noted {
-                    note_dropped(self.journal, &session.client_id, oldest.seq);
-                }
-            } else {
-                self.counters.dropped_queue_full += 1;
-                return;
-            }
-            self.counters.queued_messages -= 1;
+        if !self.make_room(session, cost, is_noted) {
+            self.counters.dropped_queue_full += 1;
+            return;
         }
         let copy = sent(message, grant);
         let mut seq = 0;
         if is_noted {
-            session.seq += SEQ_STEP;
-            seq = session.seq;
+            seq = session.next_seq();
             let client_id = Arc::clone(&session.client_id);
             self.journal.record(|| Change::Queued { client_id, seq, copy: copy.clone() });
         }
-        waiting.push(seq, copy);
-        self.counters.queued_messages += 1;
+        self.counters.queue_grew(cost);
+        let has_memory = self.has_memory(cost);
+        let waiting = session.waiting.get_or_insert_default();
+        let is_spilled = is_noted
+            && (waiting.spilled.is_some()
+                || waiting.queue.len() >= stdx::widen(self.limits.queue_memory_messages)
+                || waiting.bytes() + cost > stdx::widen(self.limits.queue_memory_bytes)
+                || !has_memory);
+        if is_spilled {
+            let bytes = u64::try_from(cost).expect("a length fits 64 bits");
+            waiting.spill(seq, bytes);
+            self.counters.spilled_messages += 1;
+            self.counters.spilled_bytes += bytes;
+        } else {
+            waiting.push(seq, copy);
+        }
+    }
+
+    /// Whether all queues in memory may grow by so much.
+    fn has_memory(&self, cost: usize) -> bool {
+        let bytes = self.counters.queued_bytes - self.counters.spilled_bytes;
+        bytes + u64::try_from(cost).expect("a length fits 64 bits")
+            <= self.limits.queue_memory_bytes_total_max / self.cores
+    }
+
+    /// Whether a message of this cost may join the queue; drops what must make room for it.
+    fn make_room(&mut self, session: &mut Session, cost: usize, is_noted: bool) -> bool {
+        let inflight = session.window.as_ref().map_or(0, |window| window.bytes());
+        let added = u64::try_from(inflight + cost).expect("a length fits 64 bits");
+        let waiting = session.waiting.get_or_insert_default();
+        loop {
+            let is_heavy = waiting.bytes_total() + added > u64::from(self.limits.queue_bytes_max);
+            let is_full = is_heavy
+                || waiting.acknowledged() >= u64::from(self.limits.queue_messages_max)
+                || self.counters.queued_bytes + added > self.limits.queue_bytes_total_max / self.cores
+                || !is_noted && !self.has_memory(cost);
+            if !is_full {
+                return true;
+            }
+            if let Some(oldest) = is_heavy.then(|| waiting.pop_qos0()).flatten() {
+                self.counters.dropped_slow_consumer += 1;
+                self.counters.queue_shrank(oldest.message.cost_bytes());
+                continue;
+            }
+            if !self.limits.queue_drops_oldest {
+                return false;
+            }
+            let Some(oldest) = waiting.pop() else {
+                // The oldest is on disk. It is fetched to be dropped later; until then the newest is.
+                self.fetches.extend(fetch(self.limits, &session.client_id, session.serial, waiting));
+                return false;
+            };
+            self.counters.dropped_queue_full += 1;
+            self.counters.queue_shrank(oldest.copy.message.cost_bytes());
+            if is_noted {
+                note_dropped(self.journal, &session.client_id, oldest.seq);
+            }
+        }
+    }
+
+    /// Asks for more of a queue whose part in memory runs low, if its client is there to take it.
+    pub fn refill(&mut self, session: &mut Session) {
+        let Some(waiting) = session.waiting.as_mut().filter(|_| session.link.is_some()) else { return };
+        if waiting.queue.len() * 2 <= stdx::widen(self.limits.queue_memory_messages) {
+            self.fetches.extend(fetch(self.limits, &session.client_id, session.serial, waiting));
+        }
     }
 
     /// Sends the oldest QoS 0 message that waits, or else the oldest other one; false if nothing waits or may go.
@@ -247,7 +304,7 @@ impl Delivery<'_> {
             return false;
         }
         if let Some(sent) = waiting.pop_qos0() {
-            self.counters.queued_messages -= 1;
+            self.counters.queue_shrank(sent.message.cost_bytes());
             if sent.message.is_expired(self.now) {
                 self.counters.dropped_expired += 1;
                 return true;
@@ -263,7 +320,7 @@ impl Delivery<'_> {
         }
         let Queued { seq, copy } =
             session.waiting.as_mut().and_then(|waiting| waiting.pop()).expect("the queue is not empty");
-        self.counters.queued_messages -= 1;
+        self.counters.queue_shrank(copy.message.cost_bytes());
         let is_noted = self.is_noted(session);
         if copy.message.is_expired(self.now) {
             self.counters.dropped_expired += 1;
@@ -300,6 +357,21 @@ impl Delivery<'_> {
             self.dirty.push(key);
         }
     }
+}
+
+/// What to read back of a queue, if it has a part on disk and nothing was asked for yet.
+fn fetch(limits: &Limits, client_id: &Arc<str>, serial: u64, waiting: &mut Waiting) -> Option<Fetch> {
+    let here = stdx::narrow(waiting.queue.len());
+    let spilled = waiting.spilled.as_mut().filter(|spilled| !spilled.is_fetching)?;
+    spilled.is_fetching = true;
+    let room = limits.queue_memory_messages.saturating_sub(here).max(1);
+    Some(Fetch {
+        client_id: Arc::clone(client_id),
+        serial,
+        from_seq: spilled.first_seq,
+        messages_max: u32::try_from(spilled.messages).unwrap_or(u32::MAX).min(room),
+        bytes_max: limits.queue_memory_bytes,
+    })
 }
 
 fn note_dropped(journal: &mut Journal, client_id: &Arc<str>, seq: u64) {

@@ -89,6 +89,8 @@ impl Exchange {
     pub(crate) fn depart(&mut self, now: Instant, key: SessionKey, departure: Departure) {
         let Some(session) = self.sessions.get_mut(key.index()) else { return };
         let Some(mut link) = session.link.take() else { return };
+        // What is not safe yet is never promised.
+        link.cut_closed(self.gate.safe());
         if let Some(reason) = departure.farewell
             && link.version == Version::V5
         {
@@ -145,8 +147,8 @@ impl Exchange {
         let keeps_qos0 = self.limits.queue_qos0_offline;
         let Some(waiting) = &mut self.sessions[key.index()].waiting else { return };
         waiting.replays.clear();
-        while !keeps_qos0 && waiting.pop_qos0().is_some() {
-            self.counters.queued_messages -= 1;
+        while let Some(copy) = (!keeps_qos0).then(|| waiting.pop_qos0()).flatten() {
+            self.counters.queue_shrank(copy.message.cost_bytes());
             self.counters.dropped_offline_qos0 += 1;
         }
         if waiting.is_empty() {
@@ -180,9 +182,13 @@ impl Exchange {
         self.by_client.remove(&session.client_id);
         self.counters.sessions -= 1;
         if let Some(waiting) = &session.waiting {
-            let count = u64::from(stdx::narrow(waiting.len()));
-            self.counters.queued_messages -= count;
-            self.counters.dropped_session_ended += count;
+            self.counters.queued_messages -= waiting.len();
+            self.counters.queued_bytes -= waiting.bytes_total();
+            self.counters.dropped_session_ended += waiting.len();
+            if let Some(spilled) = waiting.spilled {
+                self.counters.spilled_messages -= spilled.messages;
+                self.counters.spilled_bytes -= spilled.bytes;
+            }
         }
         if let Some(window) = &session.window {
             self.counters.inflight_messages -= u64::from(window.open());

@@ -9,7 +9,7 @@
 //! - No verb pauses: what cannot happen now is stored as state (a held SUBSCRIBE, a queue, a timer).
 //! - Whoever is in `dirty` has bytes to send and stands there once.
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -18,15 +18,16 @@ use mqtt::Version;
 use slab::Slab;
 use stdx::{Instant, Prng, WallMs, Wheel};
 
-use crate::change::{Change, Journal, StoreHealth, Written};
+use crate::change::{Change, Fetch, Journal, Shipped, StoreHealth, Written};
 use crate::core_id::CoreId;
 use crate::counters::Counters;
 use crate::deliver::Delivery;
+use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::link::{Link, LinkId};
 use crate::message::StoredMessage;
 use crate::notice::{Level, Notice, NoticeKind};
-use crate::parcel::{Batch, Outgoing};
+use crate::parcel::{Batch, Outgoing, Parcel};
 use crate::policy::Policy;
 use crate::retained::{Retained, RetainedLimits};
 use crate::session::{Session, SessionKey};
@@ -109,7 +110,13 @@ pub struct Exchange {
     pub(crate) notice_level: Level,
     pub(crate) counters: Counters,
     pub(crate) journal: Journal,
-    pub(crate) turn: u64,
+    pub(crate) gate: Gate,
+    /// What must be read back from disk.
+    pub(crate) fetches: Vec<Fetch>,
+    /// Which turns of one core (the second) another one (the first) had handled when an earlier process ended.
+    pub(crate) handled: BTreeMap<(CoreId, CoreId), u64>,
+    /// The message at hand is a repetition for those that a crash kept from having it.
+    pub(crate) only: Option<Box<[Shipped]>>,
     pub(crate) store_health: StoreHealth,
     pub(crate) sys: SysState,
     pub(crate) is_closing: bool,
@@ -157,7 +164,11 @@ impl Exchange {
             notice_level: setup.notice_level,
             counters: Counters::default(),
             journal: Journal { is_on: setup.journal_is_on, changes: Vec::new() },
-            turn: 0,
+            // Far above the turns of any earlier process, unless the clock went back; see `finish_restore` for that.
+            gate: Gate::new(setup.wall.0 << 16),
+            fetches: Vec::new(),
+            handled: BTreeMap::new(),
+            only: None,
             store_health: StoreHealth::Good,
             sys: SysState::new(&setup.version, setup.sys_interval_s, setup.cores, setup.now),
             limits: setup.limits,
@@ -261,9 +272,12 @@ impl Exchange {
         let delivery = Delivery {
             now,
             limits: &self.limits,
+            cores: u64::from(self.cores),
             counters: &mut self.counters,
             dirty: &mut self.dirty,
             journal: &mut self.journal,
+            gate: &mut self.gate,
+            fetches: &mut self.fetches,
             templates: &mut self.templates,
         };
         (&mut self.sessions, &mut self.table, delivery)
@@ -273,18 +287,24 @@ impl Exchange {
     pub fn drain_dirty(&mut self, mut visit: impl FnMut(LinkId)) {
         for key in self.dirty.drain(..) {
             // A key may belong to a session that ended since, or that lost its connection.
-            let link = self.sessions.get(key.index()).and_then(|session| session.link.as_deref());
+            let session = self.sessions.get_mut(key.index());
+            let link = session.and_then(|session| session.link.as_deref_mut());
             if let Some(link) = link.filter(|link| link.is_dirty) {
-                visit(link.id);
+                // What waits for the store makes the connection dirty again when it may leave.
+                link.is_dirty = link.has_open(self.gate.safe());
+                if link.is_dirty {
+                    visit(link.id);
+                }
             }
         }
     }
 
     /// Swaps a connection's out buffer for `spare`; the bytes count as unsent until [`Exchange::sent`] says otherwise.
     pub fn take_out(&mut self, key: SessionKey, spare: Vec<u8>) -> Vec<u8> {
+        let safe = self.gate.safe();
         let Some(link) = self.link_mut(key) else { return spare };
         link.is_dirty = false;
-        let out = std::mem::replace(&mut link.out, spare);
+        let out = link.take_open(safe, spare);
         link.taken += out.len();
         out
     }
@@ -322,15 +342,32 @@ impl Exchange {
     /// Closes the turn towards the other cores and moves their batches to `out`; returns what must be written down.
     pub fn end_turn(&mut self, out: &mut Vec<(CoreId, Batch)>) -> Option<Written> {
         self.send_barrier();
+        for (core, turn) in self.gate.take_due() {
+            self.outgoing.to(core).parcels.push(Parcel::Kept(turn));
+        }
+        if self.gate.asking() > 0 {
+            let turn = self.gate.turn();
+            for core in self.gate.take_asked().iter() {
+                self.outgoing.to(core).parcels.push(Parcel::Ask(turn));
+            }
+        }
         let before = out.len();
         self.outgoing.take(out);
         for (_, batch) in &out[before..] {
             self.counters.batches_sent += 1;
             self.counters.parcels_sent += u64::from(stdx::narrow(batch.len()));
         }
-        self.turn += 1;
         let changes = std::mem::take(&mut self.journal.changes);
-        (!changes.is_empty()).then_some(Written { turn: self.turn, changes, is_urgent: true })
+        let told = self.gate.end_turn(&changes);
+        while let Some((key, id)) = self.gate.next_opened() {
+            self.open_link(key, id);
+        }
+        told.map(|(turn, is_urgent)| Written { turn, changes, is_urgent })
+    }
+
+    /// What must be read back from disk, behind everything that [`Exchange::end_turn`] gave; forgets it.
+    pub fn take_fetches(&mut self, out: &mut Vec<Fetch>) {
+        out.append(&mut self.fetches);
     }
 
     /// A batch that could not be handed over.
@@ -342,6 +379,7 @@ impl Exchange {
     #[must_use]
     pub fn is_congested(&self) -> bool {
         self.outgoing.is_congested()
+            || self.gate.unsynced_bytes() > stdx::widen(self.limits.unwritten_bytes_max)
     }
 
     /// Whether nobody is left: no session, no subscription, nothing queued; for leak checks.

@@ -21,6 +21,7 @@ mod directory;
 mod durable;
 mod exchange;
 mod filter_tree;
+mod gate;
 mod inbox;
 mod limits;
 mod link;

@@ -25,6 +25,8 @@ pub(crate) struct Message<'a> {
     pub qos: QoS,
     /// RETAIN as published.
     pub retain: bool,
+    /// Whether its publisher waits until it is kept on disk where it must be.
+    pub is_awaited: bool,
     /// The Message Expiry Interval as published, in seconds.
     pub expiry_s: Option<u32>,
     /// When it was published; its expiry counts from here.
@@ -201,6 +203,7 @@ impl StoredMessage {
             payload: self.payload(),
             qos: self.qos(),
             retain: self.retain,
+            is_awaited: false,
             expiry_s: self.expiry_left_s(now),
             at: now,
             publisher: None,
@@ -236,6 +239,7 @@ mod tests {
             payload: b"xyz",
             qos: QoS::AtLeastOnce,
             retain: true,
+            is_awaited: false,
             expiry_s,
             at: Instant::from_ns(5),
             publisher: None,

@@ -10,12 +10,14 @@ use std::cell::OnceCell;
 use mqtt::{AckKind, PacketId, Publish, QoS, ReasonCode, Version, Violation, encode, properties};
 use stdx::Instant;
 
-use crate::change::Change;
+use crate::change::{Change, Shipped, StoreHealth};
 use crate::core_id::CoreId;
 use crate::deliver::Grant;
 use crate::exchange::Exchange;
+use crate::gate::Gate;
 use crate::message::Message;
-use crate::parcel::Shipping;
+use crate::notice::{Level, NoticeKind};
+use crate::parcel::{Outgoing, Parcel, Shipping};
 use crate::route::NoLocal;
 use crate::session::{Session, SessionKey};
 use crate::table::{Pick, Standing};
@@ -75,6 +77,7 @@ impl Exchange {
         if topic.is_empty() {
             return Err(Violation::TopicEmpty);
         }
+        let stamp = self.stamp();
         let (route, was_cached) = self.table.route(topic, stdx::widen(self.limits.topic_levels_max))?;
         self.counters.route_hits += u64::from(was_cached);
         self.counters.route_misses += u64::from(!was_cached);
@@ -84,26 +87,36 @@ impl Exchange {
         }
         if let Some(reason) = self.refusal(key, publish, topic) {
             self.counters.dropped_refused += 1;
-            return self.turn_down(key, publish, reason);
+            self.only = None;
+            return self.turn_down(key, publish, reason, stamp);
+        }
+        if self.store_health == StoreHealth::Full && self.needs_disk(key, publish, route) {
+            return self.turn_down_for_want_of_space(key, publish, stamp);
         }
         let forward = std::mem::take(&mut self.forward);
         let forward = forwardable(publish, forward);
+        let session = &self.sessions[key.index()];
+        let is_awaited =
+            publish.qos != QoS::AtMostOnce && session.link.as_ref().is_some_and(|link| link.is_gated);
         let message = Message {
             topic,
             forward: if publish.raw_is_forwardable { publish.raw } else { &forward },
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
+            is_awaited,
             expiry_s: publish.expiry_s,
             at: now,
             publisher: Some(key),
-            origin: self.sessions[key.index()].origin,
+            origin: session.origin,
             stored: OnceCell::new(),
         };
+        self.gate.take_shipped();
         let reached = self.route_message(now, route, &message);
         self.forward = forward;
         let reason = if reached { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-        self.acknowledge(key, publish, reason);
+        self.acknowledge(key, publish, reason, stamp);
+        self.only = None;
         Ok(())
     }
 
@@ -128,6 +141,10 @@ impl Exchange {
         let is_open = !session.received.is_empty() && session.received.contains(&id.get());
         match (publish.qos, is_open) {
             (QoS::ExactlyOnce, true) => {
+                if let Some(rest) = session.take_partial(id.get()) {
+                    self.only = Some(rest.into());
+                    return Ok(false);
+                }
                 self.write_ack(key, AckKind::PubRec, id, ReasonCode::Success);
                 Ok(true)
             }
@@ -183,20 +200,22 @@ impl Exchange {
         key: SessionKey,
         publish: &Publish<'_>,
         reason: ReasonCode,
+        stamp: usize,
     ) -> Result<(), Violation> {
         let is_told = self.version_of(key) == Some(Version::V5) || publish.qos == QoS::AtMostOnce;
         if reason == ReasonCode::QuotaExceeded && !is_told {
             return Err(Violation::RetainedQuotaExceeded);
         }
-        self.acknowledge(key, publish, reason);
+        self.acknowledge(key, publish, reason, stamp);
         Ok(())
     }
 
     /// Answers a PUBLISH; a QoS 2 id stays open unless the answer is a failure. Source: [MQTT-4.3.3-9].
     #[inline]
-    fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode) {
+    fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode, stamp: usize) {
         let Some(id) = publish.packet_id else { return };
         if publish.qos == QoS::AtLeastOnce {
+            self.mark_since(key, stamp);
             self.write_ack(key, AckKind::PubAck, id, reason);
             return;
         }
@@ -207,8 +226,9 @@ impl Exchange {
             if let Some(link) = &mut session.link {
                 link.inbound_open += 1;
             }
-            self.note(key, |client_id| Change::Received { client_id, packet_id: id, shipped: Vec::new() });
+            self.note_received(key, id);
         }
+        self.mark_since(key, stamp);
         self.write_ack(key, AckKind::PubRec, id, reason);
     }
 
@@ -231,20 +251,28 @@ impl Exchange {
                 self.give_to_group(now, group, message, 0);
             }
         }
-        if message.retain {
+        // What a crash kept from somebody was retained all the same.
+        if message.retain && self.only.is_none() && !self.is_unretainable(message) {
             self.retain_everywhere(message, remote);
         } else {
             for core in remote.iter() {
-                self.outgoing.to(core).publish(message, Shipping { deliver: true, ..Shipping::default() });
+                self.ship(core, message, Shipping { deliver: true, ..Shipping::default() });
             }
         }
         reached
+    }
+
+    /// Sends a message to another core.
+    #[inline]
+    pub(crate) fn ship(&mut self, core: CoreId, message: &Message<'_>, shipping: Shipping<'_>) {
+        ship(&mut self.outgoing, &mut self.gate, self.only.as_deref(), core, message, shipping);
     }
 
     /// Delivers to the receivers of this core.
     #[inline]
     pub(crate) fn fan_out(&mut self, now: Instant, route: usize, message: &Message<'_>) {
         let policy = self.policy.clone();
+        let only = self.only.take();
         let (sessions, table, mut delivery) = self.delivery(now);
         let route = table.route_at(route);
         delivery.templates.reset(route.targets.len() > 1);
@@ -258,6 +286,9 @@ impl Exchange {
             if !may_receive(policy.as_deref(), session, message) {
                 continue;
             }
+            if only.as_ref().is_some_and(|only| !is_left_out(session, only)) {
+                continue;
+            }
             let grant = Grant {
                 qos: Session::qos_of(message.qos, granted.qos),
                 retain: message.retain && granted.keeps_retain,
@@ -265,6 +296,7 @@ impl Exchange {
             };
             delivery.deliver(target.session, session, message, grant);
         }
+        self.only = only;
     }
 
     /// Delivers to one member of a shared group, wherever it is.
@@ -298,8 +330,88 @@ impl Exchange {
             group: Some(self.table.group_name(group)),
             hops: hops + 1,
         };
-        self.outgoing.to(core).publish(message, shipping);
+        ship(&mut self.outgoing, &mut self.gate, self.only.as_deref(), core, message, shipping);
     }
+
+    /// Notes that a QoS 2 message was received, and to which cores it went: each of those writes down that it has it, so
+    /// that a repetition after a crash reaches exactly the others.
+    fn note_received(&mut self, key: SessionKey, packet_id: PacketId) {
+        if !self.journal.is_on {
+            return;
+        }
+        let to = self.gate.take_shipped();
+        let mut shipped = Vec::new();
+        if !to.is_empty() {
+            shipped = self.only.take().map_or_else(Vec::new, Into::into);
+            shipped.push(Shipped { core: self.core, turn: self.gate.turn(), cores: self.cores, to });
+        }
+        self.note(key, |client_id| Change::Received { client_id, packet_id, shipped });
+    }
+
+    /// Whether a message cannot be taken without more space on disk. Other cores are not asked whether they would keep it.
+    fn needs_disk(&self, key: SessionKey, publish: &Publish<'_>, route: usize) -> bool {
+        if publish.qos == QoS::AtMostOnce {
+            return false;
+        }
+        let is_lasting = |key: SessionKey| self.sessions[key.index()].is_lasting;
+        let route = self.table.route_at(route);
+        publish.retain && !publish.payload.is_empty()
+            || publish.qos == QoS::ExactlyOnce && is_lasting(key)
+            || !route.remote.is_empty()
+            || !route.groups.is_empty()
+            || route.targets.iter().any(|target| target.qos != QoS::AtMostOnce && is_lasting(target.session))
+    }
+
+    /// Below 5.0 there is no word for it, so the client hears nothing and may send the message again when it comes back.
+    fn turn_down_for_want_of_space(
+        &mut self,
+        key: SessionKey,
+        publish: &Publish<'_>,
+        stamp: usize,
+    ) -> Result<(), Violation> {
+        self.only = None;
+        self.counters.dropped_store_full += 1;
+        let client_id = &self.sessions[key.index()].client_id;
+        let text = format!("a message of client {client_id:?} was not taken: there is no space on disk");
+        self.notice(Level::Warn, NoticeKind::Store, text);
+        if self.version_of(key) == Some(Version::V5) {
+            self.acknowledge(key, publish, ReasonCode::QuotaExceeded, stamp);
+        }
+        Ok(())
+    }
+
+    /// Whether a message is only delivered because there is no space to retain it.
+    fn is_unretainable(&mut self, message: &Message<'_>) -> bool {
+        let is_unretainable = self.store_health == StoreHealth::Full
+            && !message.payload.is_empty()
+            && !message.topic.starts_with(b"$SYS/");
+        self.counters.dropped_store_full += u64::from(is_unretainable);
+        is_unretainable
+    }
+}
+
+fn ship(
+    outgoing: &mut Outgoing,
+    gate: &mut Gate,
+    only: Option<&[Shipped]>,
+    core: CoreId,
+    message: &Message<'_>,
+    shipping: Shipping<'_>,
+) {
+    let batch = outgoing.to(core);
+    if let Some(only) = only {
+        batch.parcels.push(Parcel::Only(only.into()));
+    }
+    batch.publish(message, shipping);
+    if message.is_awaited {
+        gate.ask(core);
+    }
+}
+
+/// Whether a crash kept a message from this session, which was at home where the message never came.
+fn is_left_out(session: &Session, only: &[Shipped]) -> bool {
+    let home = |cores| CoreId::home_of(session.client_id.as_bytes(), cores);
+    only.iter().all(|shipped| shipped.to.contains(home(shipped.cores)))
 }
 
 fn may_receive(policy: Option<&dyn crate::policy::Policy>, session: &Session, message: &Message<'_>) -> bool {

@@ -8,13 +8,13 @@
 //!
 //! Source: MQTT 5.0 section 4.1.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mqtt::QoS;
 use stdx::Instant;
 
-use crate::change::WillState;
+use crate::change::{Shipped, WillState};
 use crate::link::Link;
 use crate::message::StoredMessage;
 use crate::waiting::Waiting;
@@ -48,6 +48,8 @@ pub(crate) struct Session {
     pub is_lasting: bool,
     /// Whether the store knows of it.
     pub is_written: bool,
+    /// Received QoS 2 ids whose messages a crash kept from some sessions of other cores.
+    pub partial: Option<Box<BTreeMap<u16, Vec<Shipped>>>>,
 }
 
 /// How far apart the places of queued messages are. A retained message that overtakes a queue gets a place in between, so
@@ -118,6 +120,16 @@ impl Session {
             .take_while(|f| f.starts_with("$share/"))
     }
 
+    /// Whom the message received under this id has not reached, if a crash came in between; asked once.
+    pub fn take_partial(&mut self, id: u16) -> Option<Vec<Shipped>> {
+        let partial = self.partial.as_mut()?;
+        let taken = partial.remove(&id);
+        if partial.is_empty() {
+            self.partial = None;
+        }
+        taken
+    }
+
     /// A place behind all others, if anyone writes it down.
     #[inline]
     pub fn next_seq(&mut self) -> u64 {
@@ -127,7 +139,7 @@ impl Session {
 
     /// A place for a message that overtakes those that wait: behind everything sent, before everything queued.
     pub fn overtaking_seq(&mut self) -> u64 {
-        if self.waiting.as_ref().is_none_or(|waiting| waiting.queue.is_empty()) {
+        if self.waiting.as_ref().is_none_or(|waiting| !waiting.has_acknowledged()) {
             return self.next_seq();
         }
         self.window.as_ref().map_or(0, |window| window.sent_seq()) + 1

@@ -337,6 +337,7 @@ mod tests {
             payload: b"p",
             qos,
             retain: false,
+            is_awaited: false,
             expiry_s: None,
             at: Instant::START,
             publisher: None,

@@ -126,6 +126,7 @@ impl Shard {
         let (effects, exchange) = (&mut self.effects, &mut self.exchange);
         exchange.take_notices(&mut effects.notices);
         effects.written = exchange.end_turn(&mut effects.batches);
+        exchange.take_fetches(&mut effects.fetches);
         exchange.drain_dirty(|link| effects.dirty.push(conn_of(link)));
     }
 
