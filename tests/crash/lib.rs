@@ -15,6 +15,7 @@ pub mod clock;
 pub mod ground;
 pub mod link;
 pub mod payload;
+pub mod powercut;
 pub mod report;
 pub mod track;
 pub mod wire;

@@ -9,6 +9,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use crash::campaign::{self, Plan};
 use crash::ground::Plain;
+use crash::powercut::PowerCut;
+
+/// A disk that no campaign fills.
+const DISK_BYTES: u64 = 8 << 30;
 
 /// Kills the broker again and again under load, and counts what it had acknowledged and does not have any more.
 #[derive(Parser)]
@@ -20,6 +24,9 @@ struct Options {
     /// How many times it is killed.
     #[arg(long, value_name = "N", default_value_t = 30)]
     kills: u64,
+    /// Cut the power so many times instead: all that was not synced is lost too. Needs the right to mount.
+    #[arg(long, value_name = "N", conflicts_with = "kills")]
+    cuts: Option<u64>,
     /// Randomness: who does what, when the broker falls.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -51,7 +58,7 @@ fn main() -> ExitCode {
     let plan = Plan {
         binary: options.broker.clone(),
         durability: options.durability.clone(),
-        falls: options.kills,
+        falls: options.cuts.unwrap_or(options.kills),
         seed: options.seed,
         rate: options.rate,
         load_ms: (200, options.load_ms_max.max(200)),
@@ -64,7 +71,13 @@ fn main() -> ExitCode {
     };
     // What an earlier run left would be taken for state.
     let _ = std::fs::remove_dir_all(&plan.work);
-    match campaign::run(&plan, &mut Plain::new(&plan.work)) {
+    let outcome = match options.cuts {
+        None => campaign::run(&plan, &mut Plain::new(&plan.work)),
+        Some(_) => PowerCut::mount(&plan.work, DISK_BYTES, plan.seed)
+            .map_err(|failure| format!("nothing can be mounted here: {failure}"))
+            .and_then(|mut ground| campaign::run(&plan, &mut ground)),
+    };
+    match outcome {
         Ok(report) => {
             println!("{report}");
             if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
