@@ -16,6 +16,7 @@ pub mod ground;
 pub mod link;
 pub mod payload;
 pub mod powercut;
+pub mod probe;
 pub mod report;
 pub mod track;
 pub mod wire;
