@@ -19,7 +19,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use dialect::DIALECTS;
-use server::{Complaint, Config, Cores, Durability, Sources, Started};
+use server::{Complaint, Config, Cores, Sources, Started};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -73,8 +73,8 @@ struct Serve {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// What an acknowledgement means, on all listeners: fsync (it is on the disk), interval or memory.
-    #[arg(long, value_name = "MODE")]
-    durability: Option<Durability>,
+    #[arg(long, value_name = "MODE", value_parser = ["fsync", "interval", "memory"])]
+    durability: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -116,9 +116,13 @@ fn serve(arguments: Serve) -> ExitCode {
 /// Starts the control plane, if the configuration asks for one.
 fn start_control(config: &Config, started: &Started) -> Result<(), String> {
     let Some(bind) = config.control.listen else { return Ok(()) };
-    let inquiry = started.inquiry.clone();
-    let ask = Arc::new(move || inquiry.ask_counters());
-    control::start(bind, VERSION, ask).map(drop).map_err(|failure| failure.to_string())
+    let (inquiry, ailing, shown) = (started.inquiry.clone(), started.store.clone(), started.store.clone());
+    let sources = control::Sources {
+        ask: Arc::new(move || inquiry.ask_counters()),
+        ailment: Arc::new(move || ailing.ailment()),
+        more_metrics: Arc::new(move || shown.metrics()),
+    };
+    control::start(bind, VERSION, sources).map(drop).map_err(|failure| failure.to_string())
 }
 
 fn check(file: PathBuf) -> ExitCode {

@@ -151,11 +151,23 @@ limits! {
     inflight_max: 1..=u16::MAX,
     /// Unacknowledged QoS 1 and 2 messages towards a 3.x client, which cannot announce a number.
     inflight_3x_max: 1..=u16::MAX,
-    /// QoS 1 and 2 messages that wait for one client.
+    /// QoS 1 and 2 messages that wait for one client, on disk included; a message too many is dropped and counted,
+    /// although its publisher got an acknowledgement.
     queue_messages_max,
-    /// Bytes of messages that wait for one client, inflight included; a message too many is dropped and counted, although
-    /// its publisher got an acknowledgement.
+    /// Bytes of messages that wait for one client, on disk and inflight included.
     queue_bytes_max,
+    /// Bytes of messages that wait for all clients, on disk included, an equal share on each core.
+    queue_bytes_total_max,
+    /// QoS 1 and 2 messages of one lasting session's queue that stand in memory when there is a store; the rest waits on
+    /// disk.
+    queue_memory_messages: 1..=u32::MAX,
+    /// Bytes of those.
+    queue_memory_bytes,
+    /// Bytes of messages that wait for all clients in memory, an equal share on each core; above it, queues of lasting
+    /// sessions grow on disk only, and others not at all.
+    queue_memory_bytes_total_max,
+    /// Bytes of one core that were handed to the store and are not on the disk; above it, clients are not read.
+    unwritten_bytes_max: 1024..=u32::MAX,
     /// QoS 0 messages that wait for a connected client that reads too slowly; the oldest goes first.
     queue_qos0_messages_max,
     /// Unsent bytes towards one connection above which further messages wait in its queues.

@@ -5,12 +5,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use broker::Limits;
+use shard::Durability;
 
 use super::complaint::Place;
-use super::setting::Setting;
 use crate::cores::Cores;
 
 /// Everything that can be configured.
@@ -78,17 +77,6 @@ pub struct Store {
     pub interval_ms: u32,
     /// Free space below which nothing new is kept.
     pub reserve_bytes: u64,
-}
-
-/// What an acknowledgement means for what a lasting session or the retained messages must keep.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    /// It is on the disk.
-    Fsync,
-    /// It will be on the disk within the interval.
-    Interval,
-    /// It is in memory.
-    Memory,
 }
 
 /// The log on standard error.
@@ -167,25 +155,11 @@ impl Config {
     pub fn durability_of(&self, listener: &Listener) -> Durability {
         listener.durability.unwrap_or(self.store.durability)
     }
-}
 
-impl Durability {
-    /// Its name in the configuration, in the log, in `$SYS` and in metrics.
+    /// Whether any listener asks for a store.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Durability::Fsync => "fsync",
-            Durability::Interval => "interval",
-            Durability::Memory => "memory",
-        }
-    }
-}
-
-impl FromStr for Durability {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Setting::read(text)
+    pub fn stores(&self) -> bool {
+        self.listener.iter().any(|listener| self.durability_of(listener) != Durability::Memory)
     }
 }
 

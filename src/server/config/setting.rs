@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use shard::Durability;
 use toml::de::DeValue;
 
 use super::complaint::guess;
-use super::sections::{Durability, LogFormat, LogLevel, Protocol};
+use super::sections::{LogFormat, LogLevel, Protocol};
 use crate::cores::Cores;
 
 /// A value as it was found.
@@ -249,6 +250,15 @@ macro_rules! words {
         }
     )*};
     (@first $first:literal $(, $word:literal)*) => { concat!("\"", $first, "\"") };
+}
+
+/// The name of a durability in the configuration, in the log and in metrics.
+pub(crate) fn name_of(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Fsync => "fsync",
+        Durability::Interval => "interval",
+        Durability::Memory => "memory",
+    }
 }
 
 words! {

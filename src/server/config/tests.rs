@@ -5,9 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
+use shard::Durability;
+
 use super::file::read_text;
 use super::rules::check;
-use super::{Complaint, Config, Durability, LogFormat, Sources, default_file, load};
+use super::{Complaint, Config, LogFormat, Sources, default_file, load};
 use crate::cores::Cores;
 
 const DIALECTS: [&str; 2] = ["plain", "thingsboard"];
@@ -209,7 +211,7 @@ fn variables_win_over_the_file_and_flags_over_variables() {
     let config = load(&sources(&stored)).unwrap();
     assert_eq!(config.store.dir, Path::new("elsewhere"));
     assert_eq!(config.durability_of(&config.listener[0]), Durability::Interval);
-    let flags = (Some("here".into()), Some(Durability::Memory));
+    let flags = (Some("here".into()), Some("memory".to_owned()));
     let config = load(&Sources { data: flags.0, durability: flags.1, ..sources(&stored) }).unwrap();
     assert_eq!(config.store.dir, Path::new("here"));
     assert_eq!(config.durability_of(&config.listener[0]), Durability::Memory);
@@ -244,6 +246,12 @@ fn wrong_variables_are_refused_and_those_of_other_programs_are_not() {
 fn strangers_are_kept_out_on_the_command_line_too() {
     let told = refused(&Sources { listen: vec!["0.0.0.0:1883".parse().unwrap()], ..sources(&[]) });
     assert!(told[0].starts_with("--listen: 0.0.0.0:1883 can be reached by others"), "{told:?}");
+}
+
+#[test]
+fn a_durability_that_is_none_is_refused_on_the_command_line() {
+    let told = refused(&Sources { durability: Some("disk".to_owned()), ..sources(&[]) });
+    assert_eq!(told, ["--durability: wants one of \"fsync\" \"interval\" \"memory\", not `disk`"]);
 }
 
 #[test]
