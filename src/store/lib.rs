@@ -9,17 +9,23 @@
 //! - What was durable is there after a restart, or the store refuses to open with a report.
 
 mod anchor;
+mod backup;
 mod codec;
+mod desk;
 mod engine;
 mod fault;
 mod fjall;
 mod keeper;
 mod memory;
 mod record;
+mod tool;
+#[cfg(test)]
+mod trials;
 
 pub use anchor::Anchor;
 pub use engine::{Batch, Engine, Op, Visit};
 pub use fault::{Fault, FaultKind};
-pub use fjall::{FORMAT_VERSION, FjallEngine};
+pub use fjall::{FORMAT_VERSION, FjallEngine, quarantine};
 pub use keeper::{Flushed, Heads, Keeper, Progress, Recovered};
 pub use memory::MemoryEngine;
+pub use tool::{ExportKind, Style, Task, run};

@@ -47,6 +47,9 @@ const SESSION: u8 = b's';
 const RETAINED: u8 = b't';
 const SUBSCRIPTION: u8 = b'u';
 
+/// All kinds, in the order in which they are copied: whose record it is comes first.
+pub(crate) const KINDS: [u8; 7] = [SESSION, SUBSCRIPTION, RECEIVED, INFLIGHT, MESSAGE, RETAINED, HANDLED];
+
 /// The kinds of records that belong to a session beside the session itself.
 pub(crate) const BELONGINGS: [u8; 4] = [INFLIGHT, MESSAGE, RECEIVED, SUBSCRIPTION];
 

@@ -12,16 +12,21 @@
 use std::fs;
 use std::io;
 use std::ops::{ControlFlow, Range};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
 
-use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use fjall::{
+    AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable,
+};
 
+use crate::desk::Desk;
 use crate::engine::{Batch, Engine, Op, Visit};
 use crate::fault::{Fault, FaultKind, kind_of};
+use crate::record::{KINDS, range_of};
 
 use super::folder::{Folder, sync_folder};
 use super::journal::{self, Journals, SEAL_KEY, Seal, Torn};
@@ -46,6 +51,8 @@ const SEALED_MAX: usize = 3;
 
 /// The store's directory, open for this process alone.
 pub struct FjallEngine {
+    // Closed first: it reads.
+    desk: Option<Desk>,
     shared: Shared,
     mark: Mark,
     commit: u64,
@@ -68,11 +75,18 @@ struct Open {
 }
 
 impl FjallEngine {
-    /// Opens the store in a directory, which is made if it is not there.
+    /// Opens the store in a directory, which is made if it is not there, and the desk for the tools.
     ///
     /// # Errors
     /// `Locked`, `Newer`, `Damaged` with file and place, `Full`, `Io`.
     pub fn open(path: &Path) -> Result<Self, Fault> {
+        let mut engine = Self::make_new(path)?;
+        engine.desk = Desk::open(path, engine.shared.clone());
+        Ok(engine)
+    }
+
+    /// Opens the store in a directory, which is made if it is not there.
+    pub(crate) fn make_new(path: &Path) -> Result<Self, Fault> {
         // fjall makes files as the process's mask says, at any time.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         Self::open_folder(Folder::make(path)?)
@@ -100,7 +114,7 @@ impl FjallEngine {
         let shared =
             Shared { open: Arc::new(RwLock::new(Some(open))), wanted_back: Arc::new(AtomicBool::new(false)) };
         let (commit, cut_bytes) = (seal.commit, journals.cut_bytes);
-        let mut engine = Self { shared, mark, commit, cut_bytes, folder };
+        let mut engine = Self { desk: None, shared, mark, commit, cut_bytes, folder };
         // What recovery found may have been written and not synced: it counts from here on.
         engine.sync()?;
         engine.mark.persist()?;
@@ -122,7 +136,7 @@ impl FjallEngine {
     /// Bytes that the store has on disk.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
-        folder_bytes(&self.folder.engine())
+        disk_bytes(self.folder.path())
     }
 
     /// Bytes that are free on the disk of the directory.
@@ -133,16 +147,6 @@ impl FjallEngine {
         let path = self.folder.path();
         let stat = rustix::fs::statvfs(path).map_err(|error| Fault::io(path, &io::Error::from(error)))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-
-    /// Makes what is in memory tables and merges all tables: slow, and as small as the store can be.
-    ///
-    /// # Errors
-    /// `Full`, `Io`, `Damaged`.
-    pub fn compact(&mut self) -> Result<(), Fault> {
-        let open = self.shared.read()?;
-        open.records.rotate_memtable_and_wait().map_err(|error| self.fault(&error))?;
-        open.records.major_compact().map_err(|error| self.fault(&error))
     }
 
     /// Reads beside the running store.
@@ -272,6 +276,7 @@ impl Engine for FjallEngine {
 impl Drop for FjallEngine {
     fn drop(&mut self) {
         self.shared.wanted_back.store(true, Ordering::SeqCst);
+        self.desk = None;
         let mut open = self.shared.open.write().unwrap_or_else(PoisonError::into_inner);
         *open = None;
         // The mark is as good as it was; this only makes it so after a power cut, too.
@@ -284,20 +289,29 @@ impl Shared {
         OpenGuard::new(self.open.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Visits all records as they are at one moment between two commits, while the store goes on.
+    /// Whether whoever reads must stop.
+    pub fn is_wanted_back(&self) -> bool {
+        self.wanted_back.load(Ordering::Relaxed)
+    }
+
+    /// Visits all records as they are at one moment between two commits, sessions first, while the store goes on.
     ///
     /// # Errors
     /// `Io` if the store closes meanwhile; else as [`Engine::scan`].
-    pub fn scan_snapshot(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+    pub fn scan_snapshot(&self, visit: &mut Visit<'_>) -> Result<(), Fault> {
         let open = self.read()?;
-        // An iterator of fjall reads the snapshot that it was made with.
-        for entry in open.records.range::<&[u8], _>(range) {
-            if self.wanted_back.load(Ordering::Relaxed) {
-                return Err(Fault::new(FaultKind::Io, "the store is being closed"));
-            }
-            let (key, value) = entry.into_inner().map_err(|error| fault_of(Path::new(RECORDS), &error))?;
-            if visit(&key, &value)? == ControlFlow::Break(()) {
-                break;
+        let snapshot = open.database.snapshot();
+        for kind in KINDS {
+            let range = range_of(kind);
+            for entry in snapshot.range(&open.records, range) {
+                if self.is_wanted_back() {
+                    return Err(Fault::new(FaultKind::Io, "the store is being closed"));
+                }
+                let (key, value) =
+                    entry.into_inner().map_err(|error| fault_of(Path::new(RECORDS), &error))?;
+                if visit(&key, &value)? == ControlFlow::Break(()) {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -425,8 +439,15 @@ fn fault_of(path: &Path, error: &fjall::Error) -> Fault {
     Fault::new(kind, error.to_string()).in_file(path)
 }
 
+/// Bytes that a store has on disk, or a backup.
+pub(crate) fn disk_bytes(path: &Path) -> u64 {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => found.len(),
+        _directory => folder_bytes(&path.join("engine")),
+    }
+}
+
 fn folder_bytes(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(path) else { return 0 };
     let bytes = entries.flatten().map(|entry| match entry.metadata() {
         Ok(found) if found.is_dir() => folder_bytes(&entry.path()),

@@ -7,9 +7,14 @@
 
 mod engine;
 mod folder;
+mod inspect;
 mod journal;
 mod mark;
+mod quarantine;
 
 pub use engine::FjallEngine;
-pub(crate) use engine::Shared;
+pub(crate) use engine::{Shared, disk_bytes};
 pub use folder::FORMAT_VERSION;
+pub(crate) use folder::sync_folder;
+pub(crate) use inspect::{Findings, inspect};
+pub use quarantine::quarantine;

@@ -80,6 +80,12 @@ impl<E: Engine> Keeper<E> {
         &self.engine
     }
 
+    /// The engine, to be crashed.
+    #[cfg(test)]
+    pub(crate) fn engine_mut(&mut self) -> &mut E {
+        &mut self.engine
+    }
+
     /// Gives the engine back; what was not flushed is lost.
     #[must_use]
     pub fn into_engine(self) -> E {

@@ -47,10 +47,6 @@ impl Pending {
         self.slots.is_empty()
     }
 
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     /// About what it holds in memory.
     pub fn bytes(&self) -> usize {
         self.bytes + self.slots.len() * ENTRY_BYTES
