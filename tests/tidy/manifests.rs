@@ -114,7 +114,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "ringmq",
         folder: "",
-        rooms: &["server", "control", "dialect"],
+        rooms: &["server", "control", "dialect", "store"],
         crates: These(&["anyhow", "clap", "clap_complete", "mimalloc"]),
     },
     Room { name: "ringmq-bench", folder: "bench", rooms: &["mqtt", "stdx"], crates: Any },

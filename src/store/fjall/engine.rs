@@ -113,7 +113,7 @@ impl FjallEngine {
         let (open, seal, journals) = open_guarded(&folder, mark.synced())?;
         let shared =
             Shared { open: Arc::new(RwLock::new(Some(open))), wanted_back: Arc::new(AtomicBool::new(false)) };
-        let (commit, cut_bytes) = (seal.commit, journals.cut_bytes);
+        let (commit, cut_bytes) = (seal.commit, journals.torn.map_or(0, |torn| torn.len()));
         let mut engine = Self { desk: None, shared, mark, commit, cut_bytes, folder };
         // What recovery found may have been written and not synced: it counts from here on.
         engine.sync()?;
@@ -147,6 +147,13 @@ impl FjallEngine {
         let path = self.folder.path();
         let stat = rustix::fs::statvfs(path).map_err(|error| Fault::io(path, &io::Error::from(error)))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Makes a table of what is in memory.
+    #[cfg(test)]
+    pub(crate) fn write_table(&self) {
+        let open = self.shared.read().expect("the engine is open");
+        open.records.rotate_memtable_and_wait().expect("a table can be written");
     }
 
     /// Reads beside the running store.
@@ -373,20 +380,33 @@ fn open_guarded(folder: &Folder, synced: u64) -> Result<(Open, Seal, Journals), 
     let path = folder.engine();
     folder.inspect_trees()?;
     let journals = journal::inspect(&path, synced, Torn::Cut)?;
-    let database = open_database(&path).map_err(|error| fault_of(&path, &error))?;
+    open_compared(&path, synced, &journals).map(|(open, seal)| (open, seal, journals.clone())).map_err(
+        |fault| {
+            // The end that was cut off may be what is missing.
+            match &journals.torn {
+                Some(torn) if fault.kind == FaultKind::Damaged => torn.put_back(),
+                _nothing_was_cut => fault,
+            }
+        },
+    )
+}
+
+/// Opens the engine and compares it with what its journals and the mark promise.
+fn open_compared(path: &Path, synced: u64, journals: &Journals) -> Result<(Open, Seal), Fault> {
+    let database = open_database(path).map_err(|error| fault_of(path, &error))?;
     if !database.keyspace_exists(RECORDS) {
-        return Err(Fault::damage(&path, "the records are missing"));
+        return Err(Fault::damage(path, "the records are missing"));
     }
-    let records = database.keyspace(RECORDS, options).map_err(|error| fault_of(&path, &error))?;
+    let records = database.keyspace(RECORDS, options).map_err(|error| fault_of(path, &error))?;
     let open = Open { records, database };
-    let in_tables = seal_in_tables(&open).map_err(|error| fault_of(&path, &error))?;
-    let seal = open.records.get(SEAL_KEY).map_err(|error| fault_of(&path, &error))?;
+    let in_tables = seal_in_tables(&open).map_err(|error| fault_of(path, &error))?;
+    let seal = open.records.get(SEAL_KEY).map_err(|error| fault_of(path, &error))?;
     let seal = match seal {
-        Some(bytes) => Seal::decode(&bytes).ok_or_else(|| Fault::damage(&path, "the seal cannot be read"))?,
+        Some(bytes) => Seal::decode(&bytes).ok_or_else(|| Fault::damage(path, "the seal cannot be read"))?,
         None => Seal::default(),
     };
-    compare(&path, synced, journals, in_tables, seal)?;
-    Ok((open, seal, journals))
+    compare(path, synced, journals.commits, in_tables, seal)?;
+    Ok((open, seal))
 }
 
 /// The seal as it was when the newest table was written. Nothing if there is none, or it was merged away meanwhile.
@@ -402,7 +422,7 @@ fn seal_in_tables(open: &Open) -> Result<Option<Seal>, fjall::Error> {
 fn compare(
     path: &Path,
     synced: u64,
-    journals: Journals,
+    commits: Option<(u64, u64)>,
     in_tables: Option<Seal>,
     seal: Seal,
 ) -> Result<(), Fault> {
@@ -410,7 +430,7 @@ fn compare(
         let what = format!("its last commit is {}, but commit {synced} was durable", seal.commit);
         return Err(Fault::damage(path, what));
     }
-    let Some((first, last)) = journals.commits else { return Ok(()) };
+    let Some((first, last)) = commits else { return Ok(()) };
     if seal.commit != last {
         let what = format!("its last commit is {}, but its journals end with commit {last}", seal.commit);
         return Err(Fault::damage(path, what));

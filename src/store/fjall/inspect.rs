@@ -33,5 +33,5 @@ pub(crate) fn inspect(path: &Path) -> Result<Findings, Fault> {
     let synced = Mark::open(&folder.mark())?.synced();
     folder.inspect_trees()?;
     let journals = journal::inspect(&folder.engine(), synced, Torn::Leave)?;
-    Ok(Findings { synced, commits: journals.commits, torn_bytes: journals.cut_bytes })
+    Ok(Findings { synced, commits: journals.commits, torn_bytes: journals.torn.map_or(0, |torn| torn.len()) })
 }

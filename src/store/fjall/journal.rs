@@ -12,6 +12,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -63,12 +64,43 @@ impl Seal {
 }
 
 /// What the journals hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Journals {
     /// First and last commit in them; none if there is none.
     pub commits: Option<(u64, u64)>,
-    /// Bytes that were cut off the end because they had not been synced.
-    pub cut_bytes: u64,
+    /// What stands at the end and was not synced, as far as can be told from the journals.
+    pub torn: Option<TornEnd>,
+}
+
+/// An end that cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct TornEnd {
+    path: PathBuf,
+    at: u64,
+    bytes: Vec<u8>,
+    what: String,
+}
+
+impl TornEnd {
+    /// How long it is, without the zeros at its end.
+    pub fn len(&self) -> u64 {
+        self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+    }
+
+    /// Puts it back where it was, because it turned out to be damage. Says so.
+    pub fn put_back(&self) -> Fault {
+        let written = OpenOptions::new().write(true).open(&self.path).and_then(|file| {
+            file.write_all_at(&self.bytes, self.at)?;
+            file.sync_all()
+        });
+        let fault = Fault::damage(&self.path, self.what.clone()).at(self.at);
+        match written {
+            Ok(()) => fault,
+            Err(error) => {
+                Fault { what: format!("{}; it could not be left as it was: {error}", fault.what), ..fault }
+            }
+        }
+    }
 }
 
 /// What to do with an end that was not synced.
@@ -84,7 +116,7 @@ pub(super) enum Torn {
 pub(super) fn inspect(folder: &Path, synced: u64, torn: Torn) -> Result<Journals, Fault> {
     let paths = journal_paths(folder)?;
     let mut reading = Reading { synced, last: None, first: None };
-    let mut cut_bytes = 0;
+    let mut torn_end = None;
     for (index, path) in paths.iter().enumerate() {
         let bytes = read_whole(path)?;
         match reading.journal(path, &bytes)? {
@@ -94,10 +126,11 @@ pub(super) fn inspect(folder: &Path, synced: u64, torn: Torn) -> Result<Journals
                     return Err(Fault::damage(path, format!("{what}; a younger journal follows")).at(at));
                 }
                 reading.excuse(path, &bytes, at, &what)?;
-                cut_bytes = bytes.len() as u64 - at;
                 if torn == Torn::Cut {
                     cut(path, at)?;
                 }
+                let start = usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
+                torn_end = Some(TornEnd { path: path.clone(), at, bytes: bytes[start..].to_vec(), what });
             }
         }
     }
@@ -107,7 +140,7 @@ pub(super) fn inspect(folder: &Path, synced: u64, torn: Torn) -> Result<Journals
         let what = format!("the journals end with commit {last}, but commit {synced} was durable");
         return Err(Fault::damage(paths.last().map_or(folder, PathBuf::as_path), what));
     }
-    Ok(Journals { commits: reading.first.map(|first| (first, last)), cut_bytes })
+    Ok(Journals { commits: reading.first.map(|first| (first, last)), torn: torn_end })
 }
 
 fn journal_paths(folder: &Path) -> Result<Vec<PathBuf>, Fault> {

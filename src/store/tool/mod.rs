@@ -14,6 +14,8 @@ mod check;
 mod export;
 mod source;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -6,6 +6,7 @@
 //! - A failing seed names itself.
 
 mod crashes;
+mod harm;
 mod history;
 mod model;
 mod mutant;

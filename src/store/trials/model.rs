@@ -124,7 +124,7 @@ impl Session {
     fn apply(&mut self, change: &Change) {
         match change {
             Change::Subscribed { filter, terms, .. } => {
-                drop(self.subscriptions.insert(filter.clone(), *terms))
+                self.subscriptions.insert(filter.clone(), *terms);
             }
             Change::Unsubscribed { filter, .. } => drop(self.subscriptions.remove(filter)),
             Change::Queued { seq, copy, .. } => drop(self.queue.insert(*seq, plain(copy))),
