@@ -103,6 +103,12 @@ pub(crate) fn read_backup(
     }
 }
 
+/// How many records a whole backup has; nothing if it is none. For fuzzing.
+#[must_use]
+pub fn count_backup(bytes: &[u8]) -> Option<u64> {
+    read_backup(Path::new("-"), &mut &*bytes, &mut |_, _| Ok(())).ok()
+}
+
 struct Reading<'a> {
     name: &'a Path,
     input: &'a mut dyn Read,

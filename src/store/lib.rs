@@ -23,9 +23,11 @@ mod tool;
 mod trials;
 
 pub use anchor::Anchor;
+pub use backup::count_backup;
 pub use engine::{Batch, Engine, Op, Visit};
 pub use fault::{Fault, FaultKind};
 pub use fjall::{FORMAT_VERSION, FjallEngine, quarantine};
 pub use keeper::{Flushed, Heads, Keeper, Progress, Recovered};
 pub use memory::MemoryEngine;
+pub use record::rewrite_record;
 pub use tool::{ExportKind, Style, Task, run};

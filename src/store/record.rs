@@ -420,7 +420,16 @@ pub(crate) fn cost_of_message(value: &[u8]) -> Result<u64, Garbled> {
     Ok((head + size_of::<StoredMessage>()) as u64)
 }
 
-/// Reads any key and value as a record, as recovery would; for fuzzing and for checks.
+/// Reads a key and a value as recovery would and writes the value anew; nothing if they are no record. For fuzzing.
+#[must_use]
+pub fn rewrite_record(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    let anchor = Anchor { at: Instant::START, wall: stdx::WallMs(0) };
+    let mut out = Vec::new();
+    judge(key, value, anchor).ok()?.encode(anchor, &mut out);
+    Some(out)
+}
+
+/// Reads any key and value as a record, as recovery would.
 pub(crate) fn judge(key: &[u8], value: &[u8], anchor: Anchor) -> Result<Record, Garbled> {
     let record = Record::decode(key, value, anchor)?;
     match &record {
