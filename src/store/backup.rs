@@ -29,6 +29,9 @@ const HEAD: &[u8; 16] = b"ringmq backup 1\n";
 /// Records restored in one commit.
 const RESTORE_BYTES: usize = 4_194_304;
 
+/// Called for each key and value.
+pub(crate) type Each<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), Fault> + 'a;
+
 /// Writes a stream.
 pub(crate) struct BackupWriter<W> {
     out: W,
@@ -66,11 +69,7 @@ impl<W: Write> BackupWriter<W> {
 }
 
 /// Reads a stream to its end and calls `visit` for each record. What was visited counts only if this returns `Ok`.
-pub(crate) fn read_backup(
-    name: &Path,
-    input: &mut dyn Read,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Fault>,
-) -> Result<u64, Fault> {
+pub(crate) fn read_backup(name: &Path, input: &mut dyn Read, visit: &mut Each<'_>) -> Result<u64, Fault> {
     let mut reading = Reading { name, input, sum: Xxh3::new(), at: 0 };
     let mut head = [0; HEAD.len()];
     reading.fill(&mut head)?;
@@ -210,10 +209,7 @@ fn fill(from: &Path, dir: &Path, visited: &mut dyn FnMut(u64)) -> Result<u64, Fa
     Ok(records)
 }
 
-pub(crate) fn read_file(
-    path: &Path,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Fault>,
-) -> Result<u64, Fault> {
+pub(crate) fn read_file(path: &Path, visit: &mut Each<'_>) -> Result<u64, Fault> {
     let file = File::open(path).map_err(|error| Fault::io(path, &error))?;
     read_backup(path, &mut BufReader::with_capacity(65_536, file), visit)
 }
@@ -243,7 +239,9 @@ mod tests {
         writer.finish().unwrap()
     }
 
-    fn read(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fault> {
+    type Records = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn read(bytes: &[u8]) -> Result<Records, Fault> {
         let mut records = Vec::new();
         let mut visit = |key: &[u8], value: &[u8]| {
             records.push((key.to_vec(), value.to_vec()));

@@ -8,6 +8,8 @@
 //! - A turn is reported as durable only after a sync that succeeded.
 //! - What was durable is there after a restart, or the store refuses to open with a report.
 
+#![allow(clippy::disallowed_methods, reason = "nothing here runs on a data core")]
+
 mod anchor;
 mod backup;
 mod codec;

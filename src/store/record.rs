@@ -366,8 +366,10 @@ fn decode_copy(input: &mut Input<'_>, anchor: Anchor) -> Result<MessageCopy, Gar
     Ok(MessageCopy { message: Arc::new(decode_message(input, anchor)?), qos, retain, ids })
 }
 
+type Grant = (u8, Option<Arc<[u32]>>);
+
 /// Flags and Subscription Identifiers of a copy.
-fn decode_grant(input: &mut Input<'_>) -> Result<(u8, Option<Arc<[u32]>>), Garbled> {
+fn decode_grant(input: &mut Input<'_>) -> Result<Grant, Garbled> {
     let flags = input.u8()?;
     if flags > 15 {
         return Err(Garbled("a message has unknown flags"));

@@ -133,7 +133,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("glommio", &["server", "control", "store", "ringmq-bench"]),
     ("tokio", &["server", "control", "store", "ringmq-bench"]),
     ("flume", &["server", "control", "store", "ringmq-bench"]),
-    ("serde_json", &["dialect", "device", "control", "ringmq-bench", "crash"]),
+    ("serde_json", &["dialect", "device", "store", "control", "ringmq-bench", "crash"]),
     ("prost", &["dialect", "device", "control"]),
     ("rustls", &["wire", "server"]),
     ("hdrhistogram", &["server", "ringmq-bench"]),

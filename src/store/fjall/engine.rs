@@ -28,7 +28,7 @@ use crate::engine::{Batch, Engine, Op, Visit};
 use crate::fault::{Fault, FaultKind, kind_of};
 use crate::record::{KINDS, range_of};
 
-use super::folder::{Folder, sync_folder};
+use super::folder::{Folder, sync_folder, sync_folders};
 use super::journal::{self, Journals, SEAL_KEY, Seal, Torn};
 use super::mark::Mark;
 
@@ -356,6 +356,8 @@ fn make(folder: &Folder) -> Result<(), Fault> {
         database.persist(PersistMode::SyncAll)
     });
     made.map_err(|error| fault_of(&aside, &error))?;
+    // fjall syncs what is in the folders of its keyspaces, and not the folder that holds those.
+    sync_folders(&aside)?;
     let engine = folder.engine();
     fs::rename(&aside, &engine).map_err(|error| Fault::io(&engine, &error))?;
     sync_folder(folder.path())?;

@@ -43,8 +43,12 @@ pub(crate) struct Folder {
 impl Folder {
     /// Locks the directory, which is made if it is not there.
     pub fn make(path: &Path) -> Result<Self, Fault> {
+        let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(|error| Fault::io(path, &error))?;
+        for folder in missing {
+            sync_folder(parent(folder))?;
+        }
         // Also when it was there: what clients say is nobody else's business.
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
             .map_err(|error| Fault::io(path, &error))?;
@@ -164,6 +168,27 @@ fn inspect_manifest(tree: &Path) -> Result<(), Fault> {
     })?;
     if xxh3_128(&bytes) != sum {
         return Err(Fault::damage(&manifest, "it does not match its checksum"));
+    }
+    Ok(())
+}
+
+/// The directory in which a path stands.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _here => Path::new("."),
+    }
+}
+
+/// Makes names in a directory and in all directories below it durable.
+pub(crate) fn sync_folders(path: &Path) -> Result<(), Fault> {
+    let mut open = vec![path.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).map_err(|error| Fault::io(&folder, &error))? {
+            let path = entry.map_err(|error| Fault::io(&folder, &error))?.path();
+            open.extend(path.is_dir().then_some(path));
+        }
+        sync_folder(&folder)?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::fjall::{Findings, inspect};
 use crate::record::{Record, judge, number_of, seq_of};
 
 use super::source::Source;
-use super::{FAILED, PROBLEM, ProgressLine, Style, say, tell};
+use super::task::{FAILED, PROBLEM, ProgressLine, Style, say, tell};
 
 /// Problems that are told one by one.
 const TOLD_MAX: usize = 20;

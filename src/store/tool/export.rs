@@ -20,7 +20,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::record::{Record, judge, number_of, packet_id_of, seq_of};
 
 use super::source::Source;
-use super::{ExportKind, ProgressLine};
+use super::task::{ExportKind, ProgressLine};
 
 /// Reads wall-clock times as if they were the process's own.
 const ANCHOR: Anchor = Anchor { at: Instant::START, wall: WallMs(0) };

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use crate::backup::{read_backup, read_file};
+use crate::backup::{Each, read_backup, read_file};
 use crate::desk;
 use crate::fault::{Fault, FaultKind};
 use crate::fjall::FjallEngine;
@@ -46,7 +46,7 @@ impl Source {
     }
 
     /// Visits all records; returns how many there were.
-    pub fn read(self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Fault>) -> Result<u64, Fault> {
+    pub fn read(self, visit: &mut Each<'_>) -> Result<u64, Fault> {
         match self {
             Self::Directory(engine) => {
                 let mut records = 0;

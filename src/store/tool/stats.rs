@@ -17,7 +17,7 @@ use crate::fjall::{FORMAT_VERSION, disk_bytes};
 use crate::record::{Record, judge, number_of};
 
 use super::source::Source;
-use super::{ProgressLine, Style, say};
+use super::task::{ProgressLine, Style, say};
 
 #[derive(Default)]
 struct Stats {
