@@ -62,10 +62,19 @@ def leave_something(broker, talker, version=V5):
     return speaker
 
 
+def expect_the_queue(sleeper, others=0):
+    """Everything once and in order, and `others`; paho hands messages of QoS 2 out when their PUBREL has come, so each QoS
+    by itself."""
+    payloads = sleeper.payloads(MESSAGES + others)
+    numbers = [int(payload.removeprefix("message ")) for payload in payloads if payload.startswith("message ")]
+    for odd in (0, 1):
+        assert [number for number in numbers if number % 2 == odd] == list(range(odd, MESSAGES, 2))
+
+
 def expect_everything(broker, talker, version=V5):
     sleeper = talker(broker, "sleeper", version)
     assert lasting(sleeper), "the session is gone"
-    assert sleeper.payloads(MESSAGES) == [f"message {number}" for number in range(MESSAGES)]
+    expect_the_queue(sleeper)
     sleeper.subscribe("weather")
     sleeper.expect("weather", "sunny", retain=True)
     speaker = talker(broker, "another speaker", version)
@@ -129,7 +138,7 @@ def test_a_second_broker_on_the_directory_is_refused_and_the_first_goes_on(serve
     done = run("serve", "--listen", address, "--data", data)
     assert done.returncode == USER_ERROR, done
     assert str(data) in done.stderr and "in use by another process" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len([line for line in done.stderr.splitlines() if line.startswith("ringmq: ")]) == 1
     leave_something(broker, talker)
     assert broker.stop() == 0
 
@@ -295,7 +304,7 @@ def test_quarantine_moves_what_is_damaged_aside_and_starts_with_nothing(kept, ru
     broker = serve("--data", kept, "--quarantine")
     assert any("quarantine" in line for line in broker.process.lines)
     assert not lasting(talker(broker, "sleeper"))
-    aside = [path for path in kept.iterdir() if path.name.startswith("quarantine-")]
+    aside = [path for path in kept.iterdir() if path.name.startswith("damaged-")]
     assert len(aside) == 1
     assert (aside[0] / victim.relative_to(kept)).stat().st_size == victim.stat().st_size or victim.exists()
     assert broker.stop() == 0
@@ -345,14 +354,13 @@ def test_a_full_disk_refuses_what_must_be_kept_and_recovers_by_itself(serve, tal
     assert fetch(control, "/readyz") == "ready\n"
     ballast = fill(disk, RESERVE_BYTES // 2)
     # What is on its way when the disk fills may still be taken; the watch sees it with the next flush.
-    told = itertools.takewhile(lambda code: code != QUOTA_EXCEEDED, publish_all(speaker, "news/full"))
-    taken = len(list(told))
+    taken = publish_until_refused(speaker, "news/full")
     assert taken < 10
     broker.process.wait_line(lambda line: "nothing new is kept" in line)
     assert fetch(control, "/readyz").startswith("503 degraded: the disk")
     assert "ringmq_store_full 1\n" in fetch(control, "/metrics")
     # What nobody must keep goes on: QoS 0, and QoS 1 for clients that are there.
-    drain(passer, taken)
+    passer.payloads(taken)
     speaker.publish("news/now", "live")
     passer.expect("news/now", "live", qos=0)
     # And what is kept can be read out.
@@ -363,14 +371,11 @@ def test_a_full_disk_refuses_what_must_be_kept_and_recovers_by_itself(serve, tal
     assert broker.stop() == 0
 
 
-def publish_all(speaker, topic):
-    while True:
-        yield speaker.publish(topic, "x" * 1000, qos=1)
-
-
-def drain(client, count):
-    client.payloads(count)
-    # Messages that the first publisher left are for the sleeper; this client subscribed later.
+def publish_until_refused(speaker, topic):
+    """How many messages were taken before one was refused for want of space."""
+    for taken in itertools.count():
+        if speaker.publish(topic, "x" * 1000, qos=1) == QUOTA_EXCEEDED:
+            return taken
 
 
 def test_a_queue_can_be_read_out_on_a_full_disk(serve, talker, disk):
@@ -378,11 +383,10 @@ def test_a_queue_can_be_read_out_on_a_full_disk(serve, talker, disk):
     broker = serve("--data", disk / "data", env=env)
     speaker = leave_something(broker, talker)
     ballast = fill(disk, RESERVE_BYTES // 2)
-    for _ in itertools.takewhile(lambda code: code != QUOTA_EXCEEDED, publish_all(speaker, "news/full")):
-        pass
+    taken = publish_until_refused(speaker, "news/full")
     sleeper = talker(broker, "sleeper")
     assert lasting(sleeper)
-    assert sleeper.payloads(MESSAGES) == [f"message {number}" for number in range(MESSAGES)]
+    expect_the_queue(sleeper, taken)
     ballast.unlink()
     broker.process.wait_line(lambda line: "has space again" in line)
     assert broker.stop() == 0
@@ -398,12 +402,12 @@ def test_a_disk_that_others_fill_to_the_last_byte_loses_nothing(serve, talker, d
     broker.process.wait_line(lambda line: "nothing new is kept" in line)
     ballast.unlink()
     broker.process.wait_line(lambda line: "has space again" in line)
-    assert speaker.published(waiting) in (0, QUOTA_EXCEEDED)
+    assert speaker.published(waiting) == 0
     broker.stop(signal.SIGKILL)
     again = serve("--data", disk / "data", env=env)
     sleeper = talker(again, "sleeper")
     assert lasting(sleeper)
-    assert sleeper.payloads(MESSAGES) == [f"message {number}" for number in range(MESSAGES)]
+    expect_the_queue(sleeper, others=1)
 
 
 def test_the_default_directory_is_made_where_the_broker_starts(run, tmp_path):

@@ -96,7 +96,7 @@ keys! {
         /// How long a change that no acknowledgement waits for may stay unwritten.
         interval_ms: 1..=60_000,
         /// Free space on the disk below which nothing new is kept (0x97) until there is more; as much again is set aside in
-        /// the directory, so that sessions can still be read out and ended on a full disk.
+        /// the directory, so that sessions can still be read out and ended on a full disk. 0 is neither.
         reserve_bytes: 0..=1 << 40,
     }
     log {

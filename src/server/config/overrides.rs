@@ -32,6 +32,8 @@ pub struct Sources {
     pub data: Option<PathBuf>,
     /// `--durability`: replaces what the listeners of the file say.
     pub durability: Option<String>,
+    /// `--quarantine`.
+    pub quarantine: bool,
     /// The names of the dialects that this program speaks.
     pub dialects: Vec<&'static str>,
 }
@@ -72,6 +74,7 @@ fn set_flags(config: &mut Config, sources: &Sources) -> Result<(), Complaint> {
     if let Some(dir) = &sources.data {
         config.store.dir.clone_from(dir);
     }
+    config.store.quarantine = sources.quarantine;
     if let Some(mode) = &sources.durability {
         let refused = |text: String| Place::Flag("--durability").complain(text);
         config.store.durability = read(&Raw::variable(mode)).map_err(refused)?;

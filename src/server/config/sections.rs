@@ -1,7 +1,7 @@
 //! The configuration as the program uses it.
 //!
 //! Invariants:
-//! - Field names are the keys of the file; section names are the names of these fields.
+//! - Field names are the keys of the file; section names are the names of these fields. The exceptions say so.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -77,6 +77,8 @@ pub struct Store {
     pub interval_ms: u32,
     /// Free space below which nothing new is kept.
     pub reserve_bytes: u64,
+    /// Whether to move a damaged store aside and start with nothing. No key: in a file it would outlive the decision.
+    pub quarantine: bool,
 }
 
 /// The log on standard error.
@@ -145,6 +147,7 @@ impl Default for Store {
             durability: Durability::Fsync,
             interval_ms: 100,
             reserve_bytes: 64 << 20,
+            quarantine: false,
         }
     }
 }

@@ -16,6 +16,9 @@ mod scribe;
 mod space;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use post::{Errand, JournalEnd, Mail, Office, open_office};
 pub use safe::SafeError;
 pub(crate) use safe::{Keeping, Safe};

@@ -17,7 +17,7 @@ use broker::Limits;
 use sd_notify::NotifyState;
 use store::{Anchor, Fault, FaultKind, FjallEngine, Heads, Keeper, Progress};
 use thiserror::Error;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::post::Office;
 use super::scribe::Scribe;
@@ -89,6 +89,9 @@ impl Safe {
     pub(crate) fn open(config: &Config, clock: Clock) -> Result<Self, SafeError> {
         let settings = &config.store;
         make_dir(&settings.dir)?;
+        if settings.quarantine {
+            set_damage_aside(&settings.dir)?;
+        }
         let engine = FjallEngine::open(&settings.dir)?;
         if engine.cut_bytes() > 0 {
             info!("{} bytes at the end of the journal were never durable and are gone", engine.cut_bytes());
@@ -148,6 +151,25 @@ impl Keeping {
     pub(crate) fn join(self) -> Result<(), Fault> {
         let died = || Fault::new(FaultKind::Io, "the store thread has died");
         self.thread.join().unwrap_or_else(|_panic| Err(died()))
+    }
+}
+
+/// Moves everything in the directory aside, if any of it is damaged. Reads all of it to know.
+fn set_damage_aside(dir: &Path) -> Result<(), Fault> {
+    let read_all = |engine| {
+        let anchor = Anchor { at: stdx::Instant::START, wall: stdx::WallMs(0) };
+        Keeper::new(engine, anchor).recover(Heads::ALL, &mut drop, &mut |_progress| {})
+    };
+    match FjallEngine::open(dir).and_then(read_all) {
+        Err(fault) if fault.kind == FaultKind::Damaged => {
+            let aside = store::quarantine(dir)?;
+            warn!(
+                "quarantine: {fault}; everything was moved to {}, and nothing is left here",
+                aside.display()
+            );
+            Ok(())
+        }
+        outcome => outcome.map(drop),
     }
 }
 

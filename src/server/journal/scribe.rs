@@ -90,6 +90,8 @@ impl<E: Engine> Scribe<E> {
                 return self.finish();
             }
             if self.is_due() {
+                // Before it, so that cores hear at once that nothing new can be kept.
+                self.judge_space();
                 self.flush()?;
             }
             self.judge_space();
@@ -149,32 +151,42 @@ impl<E: Engine> Scribe<E> {
         Ok(())
     }
 
+    /// Makes everything durable, if there is space; else it is tried again later.
     fn flush(&mut self) -> Result<(), Fault> {
-        let began_at = Instant::now();
-        self.office.board().note_flush_began(began_at);
-        let outcome = self.keeper.flush();
-        let took = began_at.elapsed();
-        self.office.board().note_flush_ended();
-        match outcome {
-            Ok(Flushed { turns, writes, bytes }) => {
-                self.is_stuck = false;
-                self.office.board().note_flush(Flush { took, writes, bytes, turns: self.pending.turns });
-                self.pending = Pending::default();
-                turns.into_iter().for_each(|(core, turn)| self.postman.tell_durable(core, turn));
-                if took >= SLOW_SPAN {
-                    warn!("a flush of {bytes} bytes to the disk took {} ms", took.as_millis());
-                }
-                Ok(())
-            }
+        match self.try_flush() {
             Err(fault) if fault.is_full() => {
                 if !self.is_stuck {
                     warn!("{fault}");
                 }
                 self.is_stuck = true;
-                if self.space.release() { self.flush() } else { Ok(()) }
             }
-            Err(fault) => Err(fault),
+            outcome => return outcome,
         }
+        if !self.space.release() {
+            return Ok(());
+        }
+        match self.try_flush() {
+            Err(fault) if fault.is_full() => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn try_flush(&mut self) -> Result<(), Fault> {
+        let board = self.office.board();
+        let began_at = Instant::now();
+        board.note_flush_began(began_at);
+        let outcome = self.keeper.flush();
+        let took = began_at.elapsed();
+        board.note_flush_ended();
+        let Flushed { turns, writes, bytes } = outcome?;
+        board.note_flush(Flush { took, writes, bytes, turns: self.pending.turns });
+        self.is_stuck = false;
+        self.pending = Pending::default();
+        turns.into_iter().for_each(|(core, turn)| self.postman.tell_durable(core, turn));
+        if took >= SLOW_SPAN {
+            warn!("a flush of {bytes} bytes to the disk took {} ms", took.as_millis());
+        }
+        Ok(())
     }
 
     /// Tells all cores when space gets short and when it is back.

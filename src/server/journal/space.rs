@@ -7,6 +7,7 @@
 //! Invariants:
 //! - The reserve is made only where as much again stays free, so making it never fills the disk.
 //! - Once space is short, it counts as enough again only with a quarter more than the limit: no flapping.
+//! - What must still be set aside is not free: a reserve that was given up is not spent on new promises.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -57,10 +58,11 @@ impl Space {
             && let Ok(disk) = statvfs(&self.dir)
         {
             let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-            self.judge(free_bytes);
             if self.reserve == Reserve::Missing && free_bytes / 2 >= self.reserve_bytes {
                 self.reserve = if self.set_aside().is_ok() { Reserve::Held } else { Reserve::Impossible };
+                return self.look();
             }
+            self.judge(free_bytes);
         }
         self.is_short
     }
@@ -75,7 +77,8 @@ impl Space {
 
     fn judge(&mut self, free_bytes: u64) {
         let more = if self.is_short { self.reserve_bytes / 4 } else { 0 };
-        self.is_short = free_bytes < self.reserve_bytes.saturating_add(more);
+        let owed = if self.reserve == Reserve::Missing { self.reserve_bytes } else { 0 };
+        self.is_short = free_bytes < self.reserve_bytes.saturating_add(more).saturating_add(owed);
     }
 
     fn set_aside(&self) -> io::Result<()> {
@@ -135,6 +138,10 @@ mod tests {
     #[test]
     fn space_that_was_short_is_enough_again_only_with_a_quarter_more() {
         let mut space = Space::watch(Path::new("/nowhere"), 1000);
+        space.judge(1999);
+        assert!(space.is_short);
+        space.reserve = Reserve::Held;
+        space.judge(1999);
         let told = [1000, 999, 1000, 1249, 1250, 1000].map(|free_bytes| {
             space.judge(free_bytes);
             space.is_short
