@@ -43,12 +43,7 @@ pub(crate) struct Folder {
 impl Folder {
     /// Locks the directory, which is made if it is not there.
     pub fn make(path: &Path) -> Result<Self, Fault> {
-        let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|error| Fault::io(path, &error))?;
-        for folder in missing {
-            sync_folder(parent(folder))?;
-        }
+        make_folder(path).map_err(|error| Fault::io(path, &error))?;
         // Also when it was there: what clients say is nobody else's business.
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
             .map_err(|error| Fault::io(path, &error))?;
@@ -170,6 +165,16 @@ fn inspect_manifest(tree: &Path) -> Result<(), Fault> {
         return Err(Fault::damage(&manifest, "it does not match its checksum"));
     }
     Ok(())
+}
+
+/// Makes a directory that only its owner may enter, and those above it that are missing; their names are durable then.
+///
+/// # Errors
+/// What the operating system says.
+pub fn make_folder(path: &Path) -> std::io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    missing.into_iter().try_for_each(|folder| File::open(parent(folder))?.sync_all())
 }
 
 /// The directory in which a path stands.
