@@ -7,6 +7,7 @@
 //! - After the last fall there is a drain, so nothing lost stays unseen.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use stdx::Prng;
@@ -58,6 +59,7 @@ pub struct Plan {
 const PUBLISHERS: usize = 20;
 const SUBSCRIBERS: usize = 24;
 const OTHERS: usize = 4;
+const MORTALS: usize = 9;
 /// Publishers that a subscriber listens to.
 const SOURCES: u64 = 3;
 /// Messages that a publisher may have unanswered.
@@ -121,6 +123,8 @@ impl<'a> Campaign<'a> {
             let version = if number % 2 == 0 { Version::V5 } else { Version::V311 };
             cast.push(Box::new(Observer::new(format!("observer-{number}"), version)));
             cast.push(Box::new(Mayfly::new(format!("mayfly-{number}"))));
+        }
+        for number in 0..MORTALS {
             let delay_s = u32::try_from(number % 3).expect("small");
             cast.push(Box::new(Mortal::new(format!("mortal-{number}"), number, delay_s)));
         }
@@ -181,8 +185,17 @@ impl<'a> Campaign<'a> {
         self.fall(broker)
     }
 
+    /// Writes a line between those of the broker.
+    fn note(&self, what: &str) {
+        let line = format!("--- cycle {}: {what}\n", self.world.book.cycle);
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.setup.log);
+        // The log is for people; without it the judgement is the same.
+        let _ = log.and_then(|mut log| log.write_all(line.as_bytes()));
+    }
+
     fn start(&mut self) -> Result<Broker, String> {
         let cores = usize::try_from(self.cores).expect("few cores");
+        self.note(&format!("start on {cores} cores"));
         Broker::start(&self.setup, cores).map_err(|failure| self.no_broker(&failure))
     }
 
@@ -275,6 +288,7 @@ impl<'a> Campaign<'a> {
 
     fn fall(&mut self, broker: &mut Broker) -> Result<(), String> {
         broker.kill();
+        self.note("killed");
         self.world.fall();
         self.report.falls += 1;
         self.ground.fall().map_err(|failure| format!("the ground gave way: {failure}"))

@@ -21,6 +21,8 @@ pub struct Mortal {
     delay_s: u32,
     ends_ms: u64,
     is_mourned: bool,
+    /// Cycles in which its life began and ended.
+    cycles: (u64, u64),
 }
 
 impl Mortal {
@@ -28,7 +30,7 @@ impl Mortal {
     #[must_use]
     pub fn new(client_id: String, number: usize, delay_s: u32) -> Self {
         let seat = Seat::new(client_id, Version::V5);
-        Self { seat, number, life: 0, delay_s, ends_ms: 0, is_mourned: true }
+        Self { seat, number, life: 0, delay_s, ends_ms: 0, is_mourned: true, cycles: (0, 0) }
     }
 
     fn testament(&self) -> String {
@@ -63,9 +65,10 @@ impl Actor for Mortal {
         Want::Here(terms)
     }
 
-    fn welcome(&mut self, _: bool, _: &mut Vec<u8>, _: &mut Book, moment: &mut Moment) {
+    fn welcome(&mut self, _: bool, _: &mut Vec<u8>, book: &mut Book, moment: &mut Moment) {
         self.seat.known = Known::Surely;
         self.is_mourned = false;
+        self.cycles = (book.cycle, book.cycle);
         self.ends_ms = moment.now_ms + moment.dice.below(6000);
     }
 
@@ -79,8 +82,11 @@ impl Actor for Mortal {
         }
     }
 
-    fn lose(&mut self, _: &mut Moment, _: &mut Book) {
+    fn lose(&mut self, _: &mut Moment, book: &mut Book) {
         // A life that nobody confirmed is not mourned, and not lived again.
+        if self.seat.is_online {
+            self.cycles.1 = book.cycle;
+        }
     }
 
     fn is_done(&self, book: &Book) -> bool {
@@ -89,7 +95,9 @@ impl Actor for Mortal {
 
     fn write_off(&mut self, book: &mut Book) {
         if !self.is_done(book) {
-            book.accuse(Rule::WillLost, format!("{}: the will of life {}", self.seat.client_id, self.life));
+            let (Self { life, delay_s, cycles: (born, died), .. }, client_id) = (&*self, &self.seat.client_id);
+            let text = format!("{client_id}: will {life}, delay {delay_s} s, from cycle {born}, due since cycle {died}");
+            book.accuse(Rule::WillLost, text);
             self.is_mourned = true;
         }
     }

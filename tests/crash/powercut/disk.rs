@@ -145,6 +145,28 @@ impl Disk {
         (u64::try_from(bodies.sum::<usize>()).expect("64 bits"), self.bytes_max)
     }
 
+    /// What a clean cut would take now: names, and bytes of files; for people.
+    #[must_use]
+    pub fn at_stake(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut open = vec![(ROOT, String::new())];
+        while let Some((inode, path)) = open.pop() {
+            match self.nodes.get(&inode).map(|node| &node.content) {
+                Some(Content::Folder(names)) => {
+                    found.extend(names.unsynced.iter().map(|naming| format!("{path}/: {naming:?}")));
+                    let inner = names.live.iter();
+                    open.extend(inner.map(|(name, inode)| (*inode, format!("{path}/{}", name.display()))));
+                }
+                Some(Content::File(body)) if body.live != body.durable => {
+                    let pages = body.dirty.len();
+                    found.push(format!("{path}: {pages} pages, {} of {} bytes", body.durable.len(), body.live.len()));
+                }
+                Some(Content::File(_)) | None => {}
+            }
+        }
+        found
+    }
+
     /// Takes away everything that was not synced, or, in a torn cut, some of it.
     pub fn cut(&mut self, cut: Cut, dice: &mut Prng) {
         for node in self.nodes.values_mut() {
