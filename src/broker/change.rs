@@ -263,23 +263,6 @@ pub struct WillState {
     pub due_at: Instant,
 }
 
-/// The changes of a turn, if anyone wants them.
-#[derive(Debug, Default)]
-pub(crate) struct Journal {
-    pub is_on: bool,
-    pub changes: Vec<Change>,
-}
-
-impl Journal {
-    /// Writes a change down; it is not even made if nobody wants it.
-    #[inline]
-    pub fn record(&mut self, change: impl FnOnce() -> Change) {
-        if self.is_on {
-            self.changes.push(change());
-        }
-    }
-}
-
 impl Change {
     /// The client whose state changes; none for what belongs to all cores.
     #[must_use]

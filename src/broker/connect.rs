@@ -82,11 +82,12 @@ impl Exchange {
     /// CONNACK says what has become of the session, so it waits for what was written about that. Whatever else is under
     /// way to disk may be an earlier session's end.
     fn mark_connack(&mut self, key: SessionKey, stamp: usize, is_gated: bool) {
-        let is_behind = self.stamp() != stamp || self.gate.is_behind();
+        let is_behind = self.stamp() != stamp || self.journal.gate.is_behind();
         let link = self.sessions[key.index()].link.as_deref_mut().expect("attached by the caller");
         link.is_gated = is_gated && self.journal.is_on;
-        if is_behind {
-            self.gate.mark_from(key, link, 0);
+        if is_behind && link.is_gated {
+            link.greeted = self.journal.gate.turn();
+            self.journal.gate.mark_from(key, link, 0);
         }
     }
 
@@ -259,6 +260,7 @@ impl Exchange {
             out,
             taken: 0,
             is_dirty: true,
+            greeted: 0,
             marks: Marks::default(),
             is_gated: false,
             version: connect.version,

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use mqtt::{PacketId, PublishOut, QoS, Version, encode};
 use stdx::Instant;
 
-use crate::change::{Change, Fetch, Journal, MessageCopy};
+use crate::change::{Change, Fetch, MessageCopy};
 use crate::counters::Counters;
-use crate::gate::Gate;
+use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::link::{AliasUse, Link};
 use crate::message::Message;
@@ -38,13 +38,9 @@ pub(crate) struct Grant<'a> {
 pub(crate) struct Delivery<'a> {
     pub now: Instant,
     pub limits: &'a Limits,
-    /// How many cores share the totals.
-    pub cores: u64,
     pub counters: &'a mut Counters,
     pub dirty: &'a mut Vec<SessionKey>,
     pub journal: &'a mut Journal,
-    pub gate: &'a mut Gate,
-    pub fetches: &'a mut Vec<Fetch>,
     pub templates: &'a mut Templates,
 }
 
@@ -199,7 +195,7 @@ impl Delivery<'_> {
             // If a crash could take the record of its id, the id would be used again, and the client would take another
             // message for this one.
             if qos == QoS::ExactlyOnce {
-                self.gate.mark(key, link);
+                self.journal.gate.mark(key, link);
             }
         }
         self.counters.inflight_messages += 1;
@@ -251,7 +247,7 @@ impl Delivery<'_> {
     fn has_memory(&self, cost: usize) -> bool {
         let bytes = self.counters.queued_bytes - self.counters.spilled_bytes;
         bytes + u64::try_from(cost).expect("a length fits 64 bits")
-            <= self.limits.queue_memory_bytes_total_max / self.cores
+            <= self.limits.queue_memory_bytes_total_max
     }
 
     /// Whether a message of this cost may join the queue; drops what must make room for it.
@@ -263,7 +259,7 @@ impl Delivery<'_> {
             let is_heavy = waiting.bytes_total() + added > u64::from(self.limits.queue_bytes_max);
             let is_full = is_heavy
                 || waiting.acknowledged() >= u64::from(self.limits.queue_messages_max)
-                || self.counters.queued_bytes + added > self.limits.queue_bytes_total_max / self.cores
+                || self.counters.queued_bytes + added > self.limits.queue_bytes_total_max
                 || !is_noted && !self.has_memory(cost);
             if !is_full {
                 return true;
@@ -278,7 +274,7 @@ impl Delivery<'_> {
             }
             let Some(oldest) = waiting.pop() else {
                 // The oldest is on disk. It is fetched to be dropped later; until then the newest is.
-                self.fetches.extend(fetch(self.limits, &session.client_id, session.serial, waiting));
+                self.journal.fetches.extend(fetch(self.limits, &session.client_id, session.serial, waiting));
                 return false;
             };
             self.counters.dropped_queue_full += 1;
@@ -293,7 +289,7 @@ impl Delivery<'_> {
     pub fn refill(&mut self, session: &mut Session) {
         let Some(waiting) = session.waiting.as_mut().filter(|_| session.link.is_some()) else { return };
         if waiting.queue.len() * 2 <= stdx::widen(self.limits.queue_memory_messages) {
-            self.fetches.extend(fetch(self.limits, &session.client_id, session.serial, waiting));
+            self.journal.fetches.extend(fetch(self.limits, &session.client_id, session.serial, waiting));
         }
     }
 

@@ -5,17 +5,18 @@
 
 use stdx::Instant;
 
-use crate::change::{Fetched, StoreHealth};
+use crate::change::{Fetched, StoreHealth, Written};
 use crate::exchange::Exchange;
 use crate::link::LinkId;
 use crate::notice::{Level, NoticeKind};
+use crate::parcel::Parcel;
 use crate::session::SessionKey;
 
 impl Exchange {
     /// Everything that this core wanted written up to `turn` is synced.
     pub fn durable(&mut self, turn: u64) {
-        assert!(turn < self.gate.turn());
-        self.gate.durable(turn);
+        assert!(turn < self.journal.gate.turn());
+        self.journal.gate.durable(turn);
     }
 
     /// Queued messages came back from disk.
@@ -65,10 +66,33 @@ impl Exchange {
         self.store_health = health;
     }
 
+    /// Asks the cores that got messages whose publishers wait, and answers those that asked.
+    pub(crate) fn ask_and_answer(&mut self) {
+        for (core, turn) in self.journal.gate.take_due() {
+            self.outgoing.to(core).parcels.push(Parcel::Kept(turn));
+        }
+        if self.journal.gate.asking() > 0 {
+            let turn = self.journal.gate.turn();
+            for core in self.journal.gate.take_asked().iter() {
+                self.outgoing.to(core).parcels.push(Parcel::Ask(turn));
+            }
+        }
+    }
+
+    /// Gives what this turn wrote; links whose turn has become safe have bytes to send.
+    pub(crate) fn close_turn(&mut self) -> Option<Written> {
+        let changes = std::mem::take(&mut self.journal.changes);
+        let told = self.journal.gate.end_turn(&changes);
+        while let Some((key, id)) = self.journal.gate.next_opened() {
+            self.open_link(key, id);
+        }
+        told.map(|(turn, is_urgent)| Written { turn, changes, is_urgent })
+    }
+
     /// Compared with a later stamp, this says whether anything was written down or asked of another core in between.
     #[inline]
     pub(crate) fn stamp(&self) -> usize {
-        self.journal.changes.len() + self.gate.asking()
+        self.journal.stamp()
     }
 
     /// What is written to this client next depends on what was written down or asked since `stamp` was taken.
@@ -79,7 +103,7 @@ impl Exchange {
         }
         if let Some(link) = self.sessions.get_mut(key.index()).and_then(|session| session.link.as_deref_mut())
         {
-            self.gate.mark(key, link);
+            self.journal.gate.mark(key, link);
         }
     }
 

@@ -18,16 +18,16 @@ use mqtt::Version;
 use slab::Slab;
 use stdx::{Instant, Prng, WallMs, Wheel};
 
-use crate::change::{Change, Fetch, Journal, Shipped, StoreHealth, Written};
+use crate::change::{Change, Fetch, StoreHealth, Written};
 use crate::core_id::CoreId;
 use crate::counters::Counters;
 use crate::deliver::Delivery;
-use crate::gate::Gate;
+use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::link::{Link, LinkId};
 use crate::message::StoredMessage;
 use crate::notice::{Level, Notice, NoticeKind};
-use crate::parcel::{Batch, Outgoing, Parcel};
+use crate::parcel::{Batch, Outgoing};
 use crate::policy::Policy;
 use crate::retained::{Retained, RetainedLimits};
 use crate::session::{Session, SessionKey};
@@ -110,13 +110,8 @@ pub struct Exchange {
     pub(crate) notice_level: Level,
     pub(crate) counters: Counters,
     pub(crate) journal: Journal,
-    pub(crate) gate: Gate,
-    /// What must be read back from disk.
-    pub(crate) fetches: Vec<Fetch>,
     /// Which turns of one core (the second) another one (the first) had handled when an earlier process ended.
     pub(crate) handled: BTreeMap<(CoreId, CoreId), u64>,
-    /// The message at hand is a repetition for those that a crash kept from having it.
-    pub(crate) only: Option<Box<[Shipped]>>,
     pub(crate) store_health: StoreHealth,
     pub(crate) sys: SysState,
     pub(crate) is_closing: bool,
@@ -163,15 +158,12 @@ impl Exchange {
             notices: Vec::new(),
             notice_level: setup.notice_level,
             counters: Counters::default(),
-            journal: Journal { is_on: setup.journal_is_on, changes: Vec::new() },
-            // Far above the turns of any earlier process, unless the clock went back; see `finish_restore` for that.
-            gate: Gate::new(setup.wall.0 << 16),
-            fetches: Vec::new(),
+            // Turns begin far above those of any earlier process, unless the clock went back: `finish_restore` sees to that.
+            journal: Journal::new(setup.journal_is_on, setup.wall.0 << 16),
             handled: BTreeMap::new(),
-            only: None,
             store_health: StoreHealth::Good,
             sys: SysState::new(&setup.version, setup.sys_interval_s, setup.cores, setup.now),
-            limits: setup.limits,
+            limits: shares(setup.limits, setup.cores),
             hasher,
             prng,
             is_closing: false,
@@ -272,12 +264,9 @@ impl Exchange {
         let delivery = Delivery {
             now,
             limits: &self.limits,
-            cores: u64::from(self.cores),
             counters: &mut self.counters,
             dirty: &mut self.dirty,
             journal: &mut self.journal,
-            gate: &mut self.gate,
-            fetches: &mut self.fetches,
             templates: &mut self.templates,
         };
         (&mut self.sessions, &mut self.table, delivery)
@@ -291,7 +280,7 @@ impl Exchange {
             let link = session.and_then(|session| session.link.as_deref_mut());
             if let Some(link) = link.filter(|link| link.is_dirty) {
                 // What waits for the store makes the connection dirty again when it may leave.
-                link.is_dirty = link.has_open(self.gate.safe());
+                link.is_dirty = link.has_open(self.journal.gate.safe());
                 if link.is_dirty {
                     visit(link.id);
                 }
@@ -301,7 +290,7 @@ impl Exchange {
 
     /// Swaps a connection's out buffer for `spare`; the bytes count as unsent until [`Exchange::sent`] says otherwise.
     pub fn take_out(&mut self, key: SessionKey, spare: Vec<u8>) -> Vec<u8> {
-        let safe = self.gate.safe();
+        let safe = self.journal.gate.safe();
         let Some(link) = self.link_mut(key) else { return spare };
         link.is_dirty = false;
         let out = link.take_open(safe, spare);
@@ -342,14 +331,8 @@ impl Exchange {
     /// Closes the turn towards the other cores and moves their batches to `out`; returns what must be written down.
     pub fn end_turn(&mut self, out: &mut Vec<(CoreId, Batch)>) -> Option<Written> {
         self.send_barrier();
-        for (core, turn) in self.gate.take_due() {
-            self.outgoing.to(core).parcels.push(Parcel::Kept(turn));
-        }
-        if self.gate.asking() > 0 {
-            let turn = self.gate.turn();
-            for core in self.gate.take_asked().iter() {
-                self.outgoing.to(core).parcels.push(Parcel::Ask(turn));
-            }
+        if self.journal.is_on {
+            self.ask_and_answer();
         }
         let before = out.len();
         self.outgoing.take(out);
@@ -357,17 +340,14 @@ impl Exchange {
             self.counters.batches_sent += 1;
             self.counters.parcels_sent += u64::from(stdx::narrow(batch.len()));
         }
-        let changes = std::mem::take(&mut self.journal.changes);
-        let told = self.gate.end_turn(&changes);
-        while let Some((key, id)) = self.gate.next_opened() {
-            self.open_link(key, id);
-        }
-        told.map(|(turn, is_urgent)| Written { turn, changes, is_urgent })
+        if self.journal.is_on { self.close_turn() } else { None }
     }
 
     /// What must be read back from disk, behind everything that [`Exchange::end_turn`] gave; forgets it.
     pub fn take_fetches(&mut self, out: &mut Vec<Fetch>) {
-        out.append(&mut self.fetches);
+        if !self.journal.fetches.is_empty() {
+            out.append(&mut self.journal.fetches);
+        }
     }
 
     /// A batch that could not be handed over.
@@ -379,7 +359,7 @@ impl Exchange {
     #[must_use]
     pub fn is_congested(&self) -> bool {
         self.outgoing.is_congested()
-            || self.gate.unsynced_bytes() > stdx::widen(self.limits.unwritten_bytes_max)
+            || self.journal.gate.unsynced_bytes() > stdx::widen(self.limits.unwritten_bytes_max)
     }
 
     /// Whether nobody is left: no session, no subscription, nothing queued; for leak checks.
@@ -390,4 +370,11 @@ impl Exchange {
             && self.pending.is_empty()
             && self.table.len() == 0
     }
+}
+
+/// The limits with the share of one core where all cores share.
+fn shares(mut limits: Limits, cores: u16) -> Limits {
+    limits.queue_bytes_total_max /= u64::from(cores);
+    limits.queue_memory_bytes_total_max /= u64::from(cores);
+    limits
 }

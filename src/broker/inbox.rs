@@ -28,19 +28,19 @@ impl Exchange {
         let Batch { parcels, bytes } = batch;
         let mut arena = bytes.as_slice();
         let mut only = None;
-        self.gate.take_shipped();
+        self.journal.gate.take_shipped();
         let mut hand = Hand { before: self.journal.changes.len(), ..Hand::default() };
         for parcel in parcels {
             match parcel {
                 Parcel::Publish(publish) => {
-                    self.only = only.take();
+                    self.journal.only = only.take();
                     hand.is_once |= publish.is_once();
                     self.message_from_core(now, &publish, &mut arena);
-                    self.only = None;
-                    hand.handed_on.merge(self.gate.take_shipped());
+                    self.journal.only = None;
+                    hand.handed_on.merge(self.journal.gate.take_shipped());
                 }
                 Parcel::Ask(turn) => self.asked_by(from, turn, &hand),
-                Parcel::Kept(turn) => self.gate.kept_by(from, turn),
+                Parcel::Kept(turn) => self.journal.gate.kept_by(from, turn),
                 Parcel::Only(rest) => only = Some(rest),
                 Parcel::Interest { filter, wanted } => self.table.set_remote(&filter, from, wanted),
                 Parcel::Members { name, filter, online, offline } => {
@@ -62,7 +62,7 @@ impl Exchange {
             let core = self.core;
             self.journal.record(|| Change::Handled { core, from, turn });
         }
-        self.gate.asked_by(from, turn, has_written, hand.handed_on);
+        self.journal.gate.asked_by(from, turn, has_written, hand.handed_on);
     }
 
     fn message_from_core(&mut self, now: Instant, parcel: &PublishParcel, arena: &mut &[u8]) {

@@ -23,6 +23,7 @@ mod exchange;
 mod filter_tree;
 mod gate;
 mod inbox;
+mod journal;
 mod limits;
 mod link;
 mod message;

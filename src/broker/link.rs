@@ -24,6 +24,8 @@ pub(crate) struct Link {
     pub out: Vec<u8>,
     pub taken: usize,
     pub is_dirty: bool,
+    /// The turn that CONNACK waits for; 0 if for none.
+    pub greeted: u64,
     pub version: Version,
     /// Bytes of `out` that wait for the store.
     pub marks: Marks,

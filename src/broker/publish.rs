@@ -77,7 +77,6 @@ impl Exchange {
         if topic.is_empty() {
             return Err(Violation::TopicEmpty);
         }
-        let stamp = self.stamp();
         let (route, was_cached) = self.table.route(topic, stdx::widen(self.limits.topic_levels_max))?;
         self.counters.route_hits += u64::from(was_cached);
         self.counters.route_misses += u64::from(!was_cached);
@@ -87,36 +86,30 @@ impl Exchange {
         }
         if let Some(reason) = self.refusal(key, publish, topic) {
             self.counters.dropped_refused += 1;
-            self.only = None;
-            return self.turn_down(key, publish, reason, stamp);
+            return self.turn_down(key, publish, reason);
         }
         if self.store_health == StoreHealth::Full && self.needs_disk(key, publish, route) {
-            return self.turn_down_for_want_of_space(key, publish, stamp);
+            return self.turn_down_for_want_of_space(key, publish);
         }
         let forward = std::mem::take(&mut self.forward);
         let forward = forwardable(publish, forward);
-        let session = &self.sessions[key.index()];
-        let is_awaited =
-            publish.qos != QoS::AtMostOnce && session.link.as_ref().is_some_and(|link| link.is_gated);
         let message = Message {
             topic,
             forward: if publish.raw_is_forwardable { publish.raw } else { &forward },
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
-            is_awaited,
+            is_awaited: self.journal.is_on && self.is_awaited(key, publish),
             expiry_s: publish.expiry_s,
             at: now,
             publisher: Some(key),
-            origin: session.origin,
+            origin: self.sessions[key.index()].origin,
             stored: OnceCell::new(),
         };
-        self.gate.take_shipped();
         let reached = self.route_message(now, route, &message);
         self.forward = forward;
         let reason = if reached { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-        self.acknowledge(key, publish, reason, stamp);
-        self.only = None;
+        self.acknowledge(key, publish, reason);
         Ok(())
     }
 
@@ -134,6 +127,7 @@ impl Exchange {
 
     /// Whether the packet id says already how to answer: a repeated QoS 2 message, or an id in use.
     fn is_settled_by_id(&mut self, key: SessionKey, publish: &Publish<'_>) -> Result<bool, Violation> {
+        self.journal.begin();
         let id = publish.packet_id.expect("QoS 1 and 2 have a packet id");
         let receive_maximum = self.limits.receive_maximum;
         let session = &mut self.sessions[key.index()];
@@ -142,7 +136,7 @@ impl Exchange {
         match (publish.qos, is_open) {
             (QoS::ExactlyOnce, true) => {
                 if let Some(rest) = session.take_partial(id.get()) {
-                    self.only = Some(rest.into());
+                    self.journal.only = Some(rest.into());
                     return Ok(false);
                 }
                 self.write_ack(key, AckKind::PubRec, id, ReasonCode::Success);
@@ -195,30 +189,38 @@ impl Exchange {
     /// Answers a message that is not taken. Below 5.0 an acknowledgement cannot say so: a message that may not be
     /// published is acknowledged and dropped, one that cannot be kept ends the connection. Source: [MQTT-3.3.5-2] and
     /// [MQTT-4.8.0-2] of 3.1.1.
+    #[cold]
     fn turn_down(
         &mut self,
         key: SessionKey,
         publish: &Publish<'_>,
         reason: ReasonCode,
-        stamp: usize,
     ) -> Result<(), Violation> {
+        self.journal.only = None;
         let is_told = self.version_of(key) == Some(Version::V5) || publish.qos == QoS::AtMostOnce;
         if reason == ReasonCode::QuotaExceeded && !is_told {
             return Err(Violation::RetainedQuotaExceeded);
         }
-        self.acknowledge(key, publish, reason, stamp);
+        self.acknowledge(key, publish, reason);
         Ok(())
     }
 
     /// Answers a PUBLISH; a QoS 2 id stays open unless the answer is a failure. Source: [MQTT-4.3.3-9].
     #[inline]
-    fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode, stamp: usize) {
+    fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode) {
         let Some(id) = publish.packet_id else { return };
         if publish.qos == QoS::AtLeastOnce {
-            self.mark_since(key, stamp);
+            if self.journal.is_on {
+                self.mark_since(key, self.journal.begun);
+            }
             self.write_ack(key, AckKind::PubAck, id, reason);
-            return;
+        } else {
+            self.acknowledge_once(key, id, reason);
         }
+    }
+
+    /// Answers a QoS 2 PUBLISH.
+    fn acknowledge_once(&mut self, key: SessionKey, id: PacketId, reason: ReasonCode) {
         let session = &mut self.sessions[key.index()];
         let is_v5 = session.link.as_ref().is_some_and(|link| link.version == Version::V5);
         if !(reason.is_failure() && is_v5) {
@@ -228,7 +230,8 @@ impl Exchange {
             }
             self.note_received(key, id);
         }
-        self.mark_since(key, stamp);
+        self.journal.only = None;
+        self.mark_since(key, self.journal.begun);
         self.write_ack(key, AckKind::PubRec, id, reason);
     }
 
@@ -252,7 +255,7 @@ impl Exchange {
             }
         }
         // What a crash kept from somebody was retained all the same.
-        if message.retain && self.only.is_none() && !self.is_unretainable(message) {
+        if message.retain && self.journal.only.is_none() && !self.is_unretainable(message) {
             self.retain_everywhere(message, remote);
         } else {
             for core in remote.iter() {
@@ -262,20 +265,31 @@ impl Exchange {
         reached
     }
 
+    /// Whether the publisher waits until its message is kept on disk where it must be.
+    fn is_awaited(&self, key: SessionKey, publish: &Publish<'_>) -> bool {
+        publish.qos != QoS::AtMostOnce && self.link(key).is_some_and(|link| link.is_gated)
+    }
+
     /// Sends a message to another core.
-    #[inline]
     pub(crate) fn ship(&mut self, core: CoreId, message: &Message<'_>, shipping: Shipping<'_>) {
-        ship(&mut self.outgoing, &mut self.gate, self.only.as_deref(), core, message, shipping);
+        ship(
+            &mut self.outgoing,
+            &mut self.journal.gate,
+            self.journal.only.as_deref(),
+            core,
+            message,
+            shipping,
+        );
     }
 
     /// Delivers to the receivers of this core.
     #[inline]
     pub(crate) fn fan_out(&mut self, now: Instant, route: usize, message: &Message<'_>) {
         let policy = self.policy.clone();
-        let only = self.only.take();
         let (sessions, table, mut delivery) = self.delivery(now);
         let route = table.route_at(route);
         delivery.templates.reset(route.targets.len() > 1);
+        let is_choosy = policy.is_some() || delivery.journal.only.is_some();
         for target in &route.targets {
             let granted = match &target.no_local {
                 NoLocal::On if message.publisher == Some(target.session) => continue,
@@ -283,10 +297,9 @@ impl Exchange {
                 NoLocal::Off | NoLocal::On | NoLocal::Rest(_) => target,
             };
             let session = &mut sessions[target.session.index()];
-            if !may_receive(policy.as_deref(), session, message) {
-                continue;
-            }
-            if only.as_ref().is_some_and(|only| !is_left_out(session, only)) {
+            let may_have =
+                || may_receive(policy.as_deref(), session, message) && delivery.journal.is_for(session);
+            if is_choosy && !may_have() {
                 continue;
             }
             let grant = Grant {
@@ -296,7 +309,6 @@ impl Exchange {
             };
             delivery.deliver(target.session, session, message, grant);
         }
-        self.only = only;
     }
 
     /// Delivers to one member of a shared group, wherever it is.
@@ -330,7 +342,14 @@ impl Exchange {
             group: Some(self.table.group_name(group)),
             hops: hops + 1,
         };
-        ship(&mut self.outgoing, &mut self.gate, self.only.as_deref(), core, message, shipping);
+        ship(
+            &mut self.outgoing,
+            &mut self.journal.gate,
+            self.journal.only.as_deref(),
+            core,
+            message,
+            shipping,
+        );
     }
 
     /// Notes that a QoS 2 message was received, and to which cores it went: each of those writes down that it has it, so
@@ -339,16 +358,17 @@ impl Exchange {
         if !self.journal.is_on {
             return;
         }
-        let to = self.gate.take_shipped();
+        let to = self.journal.gate.take_shipped();
         let mut shipped = Vec::new();
         if !to.is_empty() {
-            shipped = self.only.take().map_or_else(Vec::new, Into::into);
-            shipped.push(Shipped { core: self.core, turn: self.gate.turn(), cores: self.cores, to });
+            shipped = self.journal.only.take().map_or_else(Vec::new, Into::into);
+            shipped.push(Shipped { core: self.core, turn: self.journal.gate.turn(), cores: self.cores, to });
         }
         self.note(key, |client_id| Change::Received { client_id, packet_id, shipped });
     }
 
     /// Whether a message cannot be taken without more space on disk. Other cores are not asked whether they would keep it.
+    #[cold]
     fn needs_disk(&self, key: SessionKey, publish: &Publish<'_>, route: usize) -> bool {
         if publish.qos == QoS::AtMostOnce {
             return false;
@@ -363,19 +383,19 @@ impl Exchange {
     }
 
     /// Below 5.0 there is no word for it, so the client hears nothing and may send the message again when it comes back.
+    #[cold]
     fn turn_down_for_want_of_space(
         &mut self,
         key: SessionKey,
         publish: &Publish<'_>,
-        stamp: usize,
     ) -> Result<(), Violation> {
-        self.only = None;
+        self.journal.only = None;
         self.counters.dropped_store_full += 1;
         let client_id = &self.sessions[key.index()].client_id;
         let text = format!("a message of client {client_id:?} was not taken: there is no space on disk");
         self.notice(Level::Warn, NoticeKind::Store, text);
         if self.version_of(key) == Some(Version::V5) {
-            self.acknowledge(key, publish, ReasonCode::QuotaExceeded, stamp);
+            self.acknowledge(key, publish, ReasonCode::QuotaExceeded);
         }
         Ok(())
     }
@@ -406,12 +426,6 @@ fn ship(
     if message.is_awaited {
         gate.ask(core);
     }
-}
-
-/// Whether a crash kept a message from this session, which was at home where the message never came.
-fn is_left_out(session: &Session, only: &[Shipped]) -> bool {
-    let home = |cores| CoreId::home_of(session.client_id.as_bytes(), cores);
-    only.iter().all(|shipped| shipped.to.contains(home(shipped.cores)))
 }
 
 fn may_receive(policy: Option<&dyn crate::policy::Policy>, session: &Session, message: &Message<'_>) -> bool {

@@ -127,7 +127,7 @@ impl Exchange {
             self.resolve_partial(key);
         }
         let turn = self.handled.values().max().copied().unwrap_or(0);
-        self.gate.go_on_behind(turn);
+        self.journal.gate.go_on_behind(turn);
         self.handled.clear();
         self.expire_retained(now);
     }

@@ -273,9 +273,16 @@ impl Window {
     }
 
     /// Moves the oldest open message aside while the array is long and mostly free.
+    #[inline]
     fn thin_out(&mut self) {
+        if self.slots.len() >= SPARSE_LEN {
+            self.thin_out_long();
+        }
+    }
+
+    fn thin_out_long(&mut self) {
         let open_here = stdx::widen(self.open) - self.aside.len();
-        if self.slots.len() >= SPARSE_LEN && open_here * 4 <= self.slots.len() {
+        if open_here * 4 <= self.slots.len() {
             self.set_first_aside();
             self.drop_leading_free();
         }

@@ -179,6 +179,8 @@ pub struct Oracle {
     /// subscriptions. Both are wrong: the standard lets a server put wills off until it has started again, not drop them.
     /// Source: MQTT 3.1.1 section 3.1.2.5.
     is_broker_gone: bool,
+    /// Another broker has taken over.
+    is_restarted: bool,
     violation: Option<Violation>,
 }
 
@@ -218,6 +220,7 @@ impl Oracle {
             wills_void: BTreeSet::new(),
             is_shut: false,
             is_broker_gone: false,
+            is_restarted: false,
             violation: None,
         }
     }
@@ -249,6 +252,7 @@ impl Oracle {
         let count = u16::try_from(cores).expect("a few cores");
         self.cores = cores;
         self.is_broker_gone = false;
+        self.is_restarted = true;
         self.handled.clear();
         let names: BTreeMap<usize, &String> = self.clients.iter().map(|(id, key)| (*key, id)).collect();
         for session in &mut self.sessions {
