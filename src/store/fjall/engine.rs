@@ -56,6 +56,8 @@ pub struct FjallEngine {
     shared: Shared,
     mark: Mark,
     commit: u64,
+    /// Since the last sync with plenty of space, the disk was so full that fjall's own work may have failed.
+    was_short: bool,
     cut_bytes: u64,
     // Dropped last: the directory is ours until everything in it is closed.
     folder: Folder,
@@ -114,7 +116,7 @@ impl FjallEngine {
         let shared =
             Shared { open: Arc::new(RwLock::new(Some(open))), wanted_back: Arc::new(AtomicBool::new(false)) };
         let (commit, cut_bytes) = (seal.commit, journals.torn.map_or(0, |torn| torn.len()));
-        let mut engine = Self { desk: None, shared, mark, commit, cut_bytes, folder };
+        let mut engine = Self { desk: None, shared, mark, commit, was_short: false, cut_bytes, folder };
         // What recovery found may have been written and not synced: it counts from here on.
         engine.sync()?;
         engine.mark.persist()?;
@@ -167,9 +169,12 @@ impl FjallEngine {
     }
 
     /// Refuses early what fjall could not finish: its own answer to a full disk is to refuse everything.
-    fn look_for_room(&self, batch: &Batch) -> Result<(), Fault> {
+    fn look_for_room(&mut self, batch: &Batch) -> Result<(), Fault> {
         let needed = 2 * batch.bytes() as u64 + SPARE_BYTES;
         let free = self.free_bytes()?;
+        if free < needed.saturating_add(4 * MEMTABLE_BYTES) {
+            self.was_short = true;
+        }
         if free >= needed {
             return Ok(());
         }
@@ -178,26 +183,33 @@ impl FjallEngine {
     }
 
     /// Waits while tables are written slower than they are filled.
-    fn wait_for_tables(&self) -> Result<(), Fault> {
+    fn wait_for_tables(&self) -> Result<(), Trouble> {
         let open = self.shared.read()?;
         while open.records.sealed_memtable_count() >= SEALED_MAX {
             // Fails if fjall has given up; then it would never get better.
-            open.database.persist(PersistMode::Buffer).map_err(|error| self.fault(&error))?;
+            open.database.persist(PersistMode::Buffer).map_err(|error| self.trouble(&error))?;
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
 
     /// After a failed write: a full disk is survived by opening the engine again, anything else is not.
-    fn after(&mut self, fault: Fault) -> Fault {
-        let waiting = self.shared.read().map(|open| open.database.write_buffer_size()).unwrap_or_default();
-        let is_short = self.free_bytes().is_ok_and(|free| free < waiting.saturating_add(SPARE_BYTES));
-        if !fault.is_full() && !is_short {
-            return fault;
-        }
+    fn after(&mut self, trouble: Trouble) -> Fault {
+        let fault = match trouble {
+            Trouble::Fault(fault) if fault.is_full() => fault,
+            Trouble::GivenUp(fault) if self.was_short => fault,
+            Trouble::Fault(fault) | Trouble::GivenUp(fault) => return fault,
+        };
         match self.reopen() {
             Ok(()) => Fault { kind: FaultKind::Full, ..fault },
             Err(worse) => worse,
+        }
+    }
+
+    fn trouble(&self, error: &fjall::Error) -> Trouble {
+        match error {
+            fjall::Error::Poisoned => Trouble::GivenUp(self.fault(error)),
+            _any_other => Trouble::Fault(self.fault(error)),
         }
     }
 
@@ -213,7 +225,7 @@ impl FjallEngine {
         Ok(())
     }
 
-    fn try_commit(&mut self, batch: &Batch) -> Result<(), Fault> {
+    fn try_commit(&mut self, batch: &Batch) -> Result<(), Trouble> {
         let open = self.shared.read()?;
         let seal = Seal { commit: self.commit + 1, synced: self.mark.synced(), seqno: open.database.seqno() };
         let mut writes = OwnedWriteBatch::with_capacity(open.database.clone(), batch.len() + 1);
@@ -224,19 +236,35 @@ impl FjallEngine {
                 Op::Remove { key } => writes.remove(&open.records, key),
             }
         }
-        writes.commit().map_err(|error| self.fault(&error))?;
+        writes.commit().map_err(|error| self.trouble(&error))?;
         drop(open);
         self.commit = seal.commit;
         Ok(())
     }
 
-    fn try_sync(&mut self) -> Result<(), Fault> {
+    fn try_sync(&mut self) -> Result<(), Trouble> {
         let synced = self.shared.read()?.database.persist(PersistMode::SyncData);
-        synced.map_err(|error| {
-            let fault = self.fault(&error);
-            if fault.is_full() { fault } else { Fault { kind: FaultKind::Sync, ..fault } }
+        synced.map_err(|error| match self.trouble(&error) {
+            Trouble::Fault(fault) if !fault.is_full() => {
+                Trouble::Fault(Fault { kind: FaultKind::Sync, ..fault })
+            }
+            survivable => survivable,
         })?;
-        self.mark.set(self.commit)
+        self.mark.set(self.commit)?;
+        Ok(())
+    }
+}
+
+/// Why a write failed.
+enum Trouble {
+    Fault(Fault),
+    /// fjall had given up earlier, in the background, and does not say why.
+    GivenUp(Fault),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
     }
 }
 
@@ -247,12 +275,14 @@ impl Engine for FjallEngine {
         }
         self.look_for_room(batch)?;
         let written = self.wait_for_tables().and_then(|()| self.try_commit(batch));
-        written.map_err(|fault| self.after(fault))
+        written.map_err(|trouble| self.after(trouble))
     }
 
     fn sync(&mut self) -> Result<(), Fault> {
         // Not being able to sync is the end, unless fjall had given up before because of a full disk.
-        self.try_sync().map_err(|fault| self.after(fault))
+        self.try_sync().map_err(|trouble| self.after(trouble))?;
+        self.was_short &= self.free_bytes().is_ok_and(|free| free < 8 * MEMTABLE_BYTES);
+        Ok(())
     }
 
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
