@@ -8,7 +8,6 @@
 //! - [`Keeping::join`] returns when everything that was handed over is durable, or with the reason why it is not.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -175,8 +174,7 @@ fn set_damage_aside(dir: &Path) -> Result<(), Fault> {
 
 /// Readable by its owner only, if it is made here.
 fn make_dir(dir: &Path) -> Result<(), SafeError> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|reason| SafeError::Dir { dir: dir.display().to_string(), reason })
+    store::make_folder(dir).map_err(|reason| SafeError::Dir { dir: dir.display().to_string(), reason })
 }
 
 /// As much of each queue as stands in memory while the broker runs.

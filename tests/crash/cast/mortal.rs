@@ -95,8 +95,11 @@ impl Actor for Mortal {
 
     fn write_off(&mut self, book: &mut Book) {
         if !self.is_done(book) {
-            let (Self { life, delay_s, cycles: (born, died), .. }, client_id) = (&*self, &self.seat.client_id);
-            let text = format!("{client_id}: will {life}, delay {delay_s} s, from cycle {born}, due since cycle {died}");
+            let (Self { life, delay_s, cycles: (born, died), .. }, client_id) =
+                (&*self, &self.seat.client_id);
+            let text = format!(
+                "{client_id}: will {life}, delay {delay_s} s, from cycle {born}, due since cycle {died}"
+            );
             book.accuse(Rule::WillLost, text);
             self.is_mourned = true;
         }

@@ -14,47 +14,54 @@ use crate::trial;
 
 const MESSAGES: usize = 3000;
 const RETAINED: usize = 200;
-const TRIALS: u64 = 40;
 /// What a damaged store ends with.
 const STORE_FAULT: i32 = 4;
 
-const CONFIG: &str = "[limits]\nqueue_messages_max = 100_000\n";
+const CONFIG: &str = "[limits]\nqueue_messages_max = 100_000\nqueue_bytes_max = 1_000_000_000\n";
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("a_damaged_store_is_refused_with_a_report_or_gives_everything_back", damage)]
+    vec![
+        trial("a_damaged_young_store_is_refused_with_a_report_or_gives_everything_back", || {
+            damage("young", 200, 40)
+        }),
+        // So much that the engine has written tables.
+        trial("a_damaged_large_store_is_refused_with_a_report_or_gives_everything_back", || {
+            damage("large", 16_000, 15)
+        }),
+    ]
 }
 
-fn damage() -> Result<(), String> {
-    let work = work("damage");
+fn damage(name: &str, bytes: usize, trials: u64) -> Result<(), String> {
+    let work = work(name);
     let sound = work.join("sound");
-    populate(&Stage::new(&work, &sound, CONFIG))?;
+    populate(&Stage::new(&work, &sound, CONFIG), bytes)?;
     let mut dice = Prng::new(1);
     let (mut refused, mut whole) = (0, 0);
     let mut silent = Vec::new();
-    for number in 0..TRIALS {
+    for number in 0..trials {
         let store = work.join(format!("store-{number}"));
         copy(&sound, &store).map_err(|failure| failure.to_string())?;
         let what = hurt(&store, &mut dice).map_err(|failure| failure.to_string())?;
         let stage = Stage::new(&work, &store, CONFIG);
-        match outcome(&stage) {
+        match outcome(&stage, bytes) {
             Ok(true) => whole += 1,
             Ok(false) => refused += 1,
             Err(why) => silent.push(format!("{what}: {why}")),
         }
         fs::remove_dir_all(&store).map_err(|failure| failure.to_string())?;
     }
-    println!("{TRIALS} damaged stores: {refused} refused, {whole} whole, {} neither", silent.len());
+    println!("{trials} damaged stores: {refused} refused, {whole} whole, {} neither", silent.len());
     if silent.is_empty() && refused > 0 { Ok(()) } else { Err(silent.join("\n")) }
 }
 
-fn populate(stage: &Stage) -> Result<(), String> {
+fn populate(stage: &Stage, bytes: usize) -> Result<(), String> {
     let (mut broker, ready) = stage.start()?;
     let (mut away, _) = Probe::connect(ready.address, Version::V5, "away", false)?;
     away.subscribe("q/#", 1)?;
     drop(away);
     let (mut source, _) = Probe::connect(ready.address, Version::V5, "source", true)?;
     let mut publish = |topic: &str, is_retained: bool, number: usize| {
-        let payload = format!("{number:<200}");
+        let payload = format!("{number:<bytes$}");
         match source.publish(topic, 1, is_retained, payload.as_bytes(), 10_000) {
             Fate::Acknowledged => Ok(()),
             other => Err(format!("{topic}: {other:?}")),
@@ -93,7 +100,7 @@ fn hurt(store: &Path, dice: &mut Prng) -> std::io::Result<String> {
 }
 
 /// True: everything is there. False: refused with a report. Otherwise: why that is neither.
-fn outcome(stage: &Stage) -> Result<bool, String> {
+fn outcome(stage: &Stage, bytes: usize) -> Result<bool, String> {
     let _ = fs::remove_file(&stage.setup.log);
     let mut broker = stage.try_start()?;
     let ready = match broker.wait_ready() {
@@ -110,7 +117,7 @@ fn outcome(stage: &Stage) -> Result<bool, String> {
         return Err("the session is silently gone".into());
     }
     away.receive_until(MESSAGES, 1500);
-    let expected = (0..MESSAGES).map(|number| format!("{number:<200}").into_bytes());
+    let expected = (0..MESSAGES).map(|number| format!("{number:<bytes$}").into_bytes());
     if !away.inbox.iter().map(|(_, payload)| payload.clone()).eq(expected) {
         let ends =
             broker.ended().map_or_else(String::new, |status| format!(", and the broker ended with {status}"));
@@ -131,7 +138,13 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() { folders.push(entry.path()) } else { files.push(entry.path()) }
+            let kind = entry.file_type()?;
+            // A running broker's socket is neither.
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                files.push(entry.path());
+            }
         }
     }
     Ok(())

@@ -19,6 +19,12 @@ pub fn binary() -> PathBuf {
     std::env::var_os("RINGMQ_BIN").map_or_else(|| workspace().join("target/release/ringmq"), PathBuf::from)
 }
 
+/// The same with debug assertions, as `cargo build` makes it.
+pub fn debug_binary() -> PathBuf {
+    std::env::var_os("RINGMQ_DEBUG_BIN")
+        .map_or_else(|| workspace().join("target/debug/ringmq"), PathBuf::from)
+}
+
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

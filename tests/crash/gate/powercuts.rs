@@ -3,14 +3,16 @@
 use std::fs;
 use std::io::Write;
 
-use crash::campaign;
+use crash::book::Rule;
+use crash::campaign::{self, Plan};
 use crash::ground::Ground;
 use crash::powercut::{Cut, PowerCut};
 use crash::probe::{Fate, Probe};
+use crash::report::Report;
 use crash::wire::Version;
 use libtest_mimic::Trial;
 
-use crate::place::{Stage, must_be_good, plan, work};
+use crate::place::{Stage, debug_binary, must_be_good, plan, work};
 use crate::trial;
 
 const DISK_BYTES: u64 = 4 << 30;
@@ -21,6 +23,8 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("the_mounted_disk_forgets_what_was_not_synced", mounted_disk),
         trial("ten_power_cuts_lose_nothing_that_was_acknowledged", ten_cuts),
+        trial("a_disk_that_lies_about_every_second_sync_is_found_out", lying_disk),
+        trial("a_broker_that_acknowledges_before_it_syncs_is_found_out", lying_broker),
         trial("a_failed_sync_is_not_acknowledged_and_ends_with_exit_code_4", failed_sync),
     ]
 }
@@ -64,6 +68,38 @@ fn ten_cuts() -> Result<(), String> {
     let mut ground =
         PowerCut::mount(&plan.work, DISK_BYTES, plan.seed).map_err(|failure| failure.to_string())?;
     must_be_good(&campaign::run(&plan, &mut ground)?)
+}
+
+fn lying_disk() -> Result<(), String> {
+    let plan = caught("lying-disk");
+    let mut ground =
+        PowerCut::mount(&plan.work, DISK_BYTES, plan.seed).map_err(|failure| failure.to_string())?;
+    ground.disk().lie_about_every(2);
+    must_be_caught(campaign::run(&plan, &mut ground))
+}
+
+/// The mutant is the broker itself, in a build with debug assertions, which can be asked for this mistake.
+fn lying_broker() -> Result<(), String> {
+    let mut plan = caught("lying-broker");
+    plan.binary = debug_binary();
+    plan.variables = vec![("RINGMQ_MUTANT".into(), "ack-before-sync".into())];
+    let mut ground =
+        PowerCut::mount(&plan.work, DISK_BYTES, plan.seed).map_err(|failure| failure.to_string())?;
+    must_be_caught(campaign::run(&plan, &mut ground))
+}
+
+fn caught(name: &str) -> Plan {
+    Plan { load_ms: (300, 1500), drain_every: 2, broken_max: 1, ..plan(name, 20) }
+}
+
+/// Either the ledger misses something, or the store itself refuses to go on with what the disk has left of it.
+fn must_be_caught(outcome: Result<Report, String>) -> Result<(), String> {
+    match outcome {
+        Ok(report) if report.lost > 0 || report.broken.contains_key(&Rule::SessionUntrue) => Ok(()),
+        Err(sentence) if sentence.contains("damaged") => Ok(()),
+        Ok(report) => Err(format!("nobody has noticed\n{report}")),
+        Err(sentence) => Err(sentence),
+    }
 }
 
 fn failed_sync() -> Result<(), String> {

@@ -109,6 +109,8 @@ pub struct Disk {
     bytes_max: u64,
     /// Syncs of files until one fails.
     fails_in: Option<u64>,
+    /// Syncs of files that say yes and do nothing: one in so many. Zero is none.
+    lies_in: u64,
     /// Syncs so far, of files and directories.
     pub syncs: u64,
     /// Syncs that failed.
@@ -125,6 +127,7 @@ impl Disk {
             next: ROOT + 1,
             bytes_max,
             fails_in: None,
+            lies_in: 0,
             syncs: 0,
             failed: 0,
         }
@@ -133,6 +136,11 @@ impl Disk {
     /// The sync of a file that comes after so many others fails.
     pub fn fail_sync_after(&mut self, syncs: u64) {
         self.fails_in = Some(syncs);
+    }
+
+    /// From now on every `nth` sync of a file says yes and does nothing; a later one makes up for it.
+    pub fn lie_about_every(&mut self, nth: u64) {
+        self.lies_in = nth;
     }
 
     /// How much is used and how much there is, in bytes.
@@ -159,7 +167,11 @@ impl Disk {
                 }
                 Some(Content::File(body)) if body.live != body.durable => {
                     let pages = body.dirty.len();
-                    found.push(format!("{path}: {pages} pages, {} of {} bytes", body.durable.len(), body.live.len()));
+                    found.push(format!(
+                        "{path}: {pages} pages, {} of {} bytes",
+                        body.durable.len(),
+                        body.live.len()
+                    ));
                 }
                 Some(Content::File(_)) | None => {}
             }
@@ -376,6 +388,9 @@ impl Disk {
     /// If it is none, or the device fails as it was told to.
     pub fn sync_file(&mut self, file: Inode) -> Result<(), Trouble> {
         self.syncs += 1;
+        if self.lies_in > 0 && self.syncs % self.lies_in == 0 {
+            return Ok(());
+        }
         let is_failing = self.fails_in == Some(0);
         self.fails_in = self.fails_in.and_then(|left| left.checked_sub(1));
         let body = self.body_mut(file)?;
@@ -565,6 +580,25 @@ mod tests {
         assert_eq!(content(&mut disk, "a").unwrap(), b"lost");
         cut(&mut disk, Cut::Clean, 0);
         assert_eq!(content(&mut disk, "a").unwrap(), [0; 4]);
+    }
+
+    #[test]
+    fn a_lie_lasts_until_the_next_sync() {
+        let mut disk = Disk::new(1 << 20);
+        let file = disk.make_file(ROOT, name("a"), 0o600).unwrap().inode;
+        disk.sync_folder(ROOT).unwrap();
+        disk.lie_about_every(2);
+        // The directory's sync was the first, so the second is a lie.
+        for (kept, text) in [("", "1"), ("12", "2"), ("12", "3")] {
+            let end = disk.read(file, 0, 9).unwrap().len();
+            disk.write(file, end, text.as_bytes()).unwrap();
+            disk.sync_file(file).unwrap();
+            let survives = match &disk.nodes[&file].content {
+                Content::File(body) => body.durable.clone(),
+                Content::Folder(_) => panic!("a file"),
+            };
+            assert_eq!(String::from_utf8(survives).unwrap(), kept, "after {text}");
+        }
     }
 
     #[test]
