@@ -44,12 +44,7 @@ impl Disk {
             bytes_max: limits.queue_memory_bytes.into(),
         };
         keeper.recover(heads, visit, &mut |_| {}).expect("what was written can be read");
-        Self {
-            keeper,
-            durable: vec![None; cores],
-            fetched: vec![VecDeque::new(); cores],
-            is_liar: false,
-        }
+        Self { keeper, durable: vec![None; cores], fetched: vec![VecDeque::new(); cores], is_liar: false }
     }
 
     /// From now on it says that something is durable as soon as it has it.

@@ -95,7 +95,10 @@ impl World {
         if plan.restart.is_some() {
             rig.keep_journal(now, Durability::Interval);
         }
-        let oracle = Oracle::new(plan.limits.clone(), plan.cores);
+        let mut oracle = Oracle::new(plan.limits.clone(), plan.cores);
+        if plan.restart.is_some() {
+            oracle.expect_store();
+        }
         let mut trace = trace;
         trace.say(now, || format!("seed {seed}: {plan:?}"));
         let mut desk = Desk { dice, habits: plan.habits.clone(), now, messages: 0 };
@@ -316,11 +319,9 @@ impl World {
     fn is_harmless(&self, chance: Chance) -> bool {
         match chance {
             Chance::Bytes(socket) => matches!(self.rig.socket(socket).place, Place::Home(..)),
-            Chance::Accept(_)
-            | Chance::Sent(_)
-            | Chance::Batch(_)
-            | Chance::Durable
-            | Chance::Fetched => true,
+            Chance::Accept(_) | Chance::Sent(_) | Chance::Batch(_) | Chance::Durable | Chance::Fetched => {
+                true
+            }
             Chance::Gone(_) | Chance::Arrival(_) => false,
         }
     }

@@ -179,8 +179,8 @@ pub struct Oracle {
     /// subscriptions. Both are wrong: the standard lets a server put wills off until it has started again, not drop them.
     /// Source: MQTT 3.1.1 section 3.1.2.5.
     is_broker_gone: bool,
-    /// Another broker has taken over.
-    is_restarted: bool,
+    /// Messages may come from a store.
+    has_store: bool,
     violation: Option<Violation>,
 }
 
@@ -220,7 +220,7 @@ impl Oracle {
             wills_void: BTreeSet::new(),
             is_shut: false,
             is_broker_gone: false,
-            is_restarted: false,
+            has_store: false,
             violation: None,
         }
     }
@@ -247,12 +247,16 @@ impl Oracle {
         self.is_broker_gone = true;
     }
 
+    /// Messages may come from a store, which keeps times in milliseconds.
+    pub fn expect_store(&mut self) {
+        self.has_store = true;
+    }
+
     /// Another broker with so many cores has taken over, at rest: what was routed has been routed everywhere.
     pub fn start_again(&mut self, cores: usize) {
         let count = u16::try_from(cores).expect("a few cores");
         self.cores = cores;
         self.is_broker_gone = false;
-        self.is_restarted = true;
         self.handled.clear();
         let names: BTreeMap<usize, &String> = self.clients.iter().map(|(id, key)| (*key, id)).collect();
         for session in &mut self.sessions {
