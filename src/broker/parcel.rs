@@ -13,6 +13,7 @@ use std::cell::OnceCell;
 use mqtt::QoS;
 use stdx::{Instant, narrow, widen};
 
+use crate::change::Shipped;
 use crate::core_id::CoreId;
 use crate::counters::Counters;
 use crate::message::Message;
@@ -42,6 +43,12 @@ pub(crate) enum Parcel {
     Barrier(u64),
     /// Everything up to the barrier has been handled.
     BarrierAck(u64),
+    /// Asks for a [`Parcel::Kept`] when everything in front of it, sent in the same turn or before, is kept.
+    Ask(u64),
+    /// What that turn of the receiver sent is kept.
+    Kept(u64),
+    /// The next message is a repetition, for the sessions that a crash kept from having it.
+    Only(Box<[Shipped]>),
     /// The sender's further writes of retained messages have counters above this one.
     WritesAbove(u64),
     /// The sender's counters, for `$SYS`.
@@ -55,6 +62,7 @@ pub(crate) struct PublishParcel {
     payload_len: u32,
     qos: QoS,
     retain: bool,
+    is_awaited: bool,
     /// Whether the sender knew of subscribers there; without, the parcel only brings a retained message.
     pub deliver: bool,
     /// The group to deliver to, rather than to all subscribers: lengths of its name and filter in the arena.
@@ -110,6 +118,7 @@ impl Batch {
             payload_len: narrow(message.payload.len()),
             qos: message.qos,
             retain: message.retain,
+            is_awaited: message.is_awaited,
             deliver: shipping.deliver,
             group,
             hops: shipping.hops,
@@ -129,6 +138,11 @@ pub(crate) struct Unpacked<'a> {
 }
 
 impl PublishParcel {
+    /// Whether its publisher's repetition after a crash must not reach a session twice.
+    pub fn is_once(&self) -> bool {
+        self.is_awaited && self.qos == QoS::ExactlyOnce
+    }
+
     /// Reads the message from the front of `arena` and moves `arena` behind it.
     pub fn unpack<'a>(&self, arena: &mut &'a [u8]) -> Unpacked<'a> {
         let mut take = |len: u32| {
@@ -146,6 +160,7 @@ impl PublishParcel {
             payload,
             qos: self.qos,
             retain: self.retain,
+            is_awaited: self.is_awaited,
             expiry_s: self.expiry_s,
             at: self.at,
             publisher: None,

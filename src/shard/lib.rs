@@ -22,5 +22,5 @@ mod shard;
 mod tests;
 
 pub use effects::{Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Refused, Reply};
-pub use settings::{Settings, Setup};
+pub use settings::{Durability, Settings, Setup};
 pub use shard::Shard;

@@ -17,6 +17,7 @@ use wire::Inlet;
 
 use crate::connections::{Connection, State, link_of};
 use crate::effects::{Accepted, Arrival, Closing, ConnId, ListenerId, Moved, Refused};
+use crate::settings::Durability;
 use crate::shard::Shard;
 
 /// What the bytes of a connection in the lobby amount to.
@@ -141,7 +142,10 @@ impl Shard {
                 return Knock::Elsewhere(home);
             }
         }
-        let admission = admit(&mut self.exchange, now, conn, &connect);
+        let listener = usize::from(connection.listener.0);
+        let durability = self.settings.durabilities.get(listener).copied().unwrap_or_default();
+        let is_gated = durability == Durability::Fsync;
+        let admission = admit(&mut self.exchange, now, conn, &connect, is_gated);
         Knock::Judged(admission, connect.version, connect_len)
     }
 
@@ -189,10 +193,16 @@ impl Shard {
     }
 }
 
-fn admit(exchange: &mut broker::Exchange, now: Instant, conn: ConnId, connect: &Connect<'_>) -> Admission {
+fn admit(
+    exchange: &mut broker::Exchange,
+    now: Instant,
+    conn: ConnId,
+    connect: &Connect<'_>,
+    is_gated: bool,
+) -> Admission {
     let assigned = connect.client_id.is_empty().then(|| exchange.assign_client_id());
     exchange.counters_mut().packets_received += 1;
-    exchange.connect(now, link_of(conn), connect, assigned.as_deref())
+    exchange.connect(now, link_of(conn), connect, assigned.as_deref(), is_gated)
 }
 
 /// The CONNACK for a CONNECT that is refused for its bytes, if there is one.

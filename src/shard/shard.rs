@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use broker::{Batch, Change, CoreId, Counters, Exchange, ExchangeSetup, LinkEnd, LinkId};
+use broker::{
+    Batch, Change, CoreId, Counters, Exchange, ExchangeSetup, Fetched, LinkEnd, LinkId, StoreHealth,
+};
 use stdx::{Instant, Wheel};
 
 use crate::connections::{Connections, State, conn_of};
@@ -123,8 +125,9 @@ impl Shard {
         self.settle_ends(now);
         let (effects, exchange) = (&mut self.effects, &mut self.exchange);
         exchange.take_notices(&mut effects.notices);
+        effects.written = exchange.end_turn(&mut effects.batches);
+        exchange.take_fetches(&mut effects.fetches);
         exchange.drain_dirty(|link| effects.dirty.push(conn_of(link)));
-        exchange.end_turn(&mut effects.batches);
     }
 
     /// Closes what ended and goes on with what was held, until nothing more follows from it. Called before the next
@@ -194,15 +197,31 @@ impl Shard {
         self.exchange.counters()
     }
 
-    /// Takes over what an earlier process wrote down: all changes in order, before the first event.
-    pub fn restore<'a>(&mut self, now: Instant, changes: impl IntoIterator<Item = &'a Change>) {
-        changes.into_iter().for_each(|change| self.exchange.restore(change));
-        self.exchange.finish_restore(now);
+    /// Everything that this core wanted written up to `turn` is synced.
+    pub fn handle_durable(&mut self, _now: Instant, turn: u64) {
+        self.exchange.durable(turn);
     }
 
-    /// Moves the changes since the last call to `out`; there are some only if the settings ask for a journal.
-    pub fn take_changes(&mut self, out: &mut Vec<Change>) {
-        self.exchange.take_changes(out);
+    /// Queued messages came back from disk.
+    pub fn handle_fetched(&mut self, now: Instant, fetched: Fetched) {
+        self.exchange.fetched(now, fetched);
+        self.settle_ends(now);
+    }
+
+    /// The store has no space, or has it again.
+    pub fn handle_store_health(&mut self, _now: Instant, health: StoreHealth) {
+        self.exchange.store_is(health);
+    }
+
+    /// Takes over changes that an earlier process wrote down, in order, before the first event; may be called with any
+    /// number of pieces. Changes of clients that are at home on another core are left out.
+    pub fn restore<'a>(&mut self, changes: impl IntoIterator<Item = &'a Change>) {
+        changes.into_iter().for_each(|change| self.exchange.restore(change));
+    }
+
+    /// All changes were taken over: the life of what they brought back begins.
+    pub fn finish_restore(&mut self, now: Instant) {
+        self.exchange.finish_restore(now);
     }
 
     /// The exchange, for checks.

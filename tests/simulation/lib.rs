@@ -10,6 +10,7 @@
 
 mod client;
 mod dice;
+mod disk;
 mod message;
 mod mutant;
 mod oracle;
