@@ -120,7 +120,7 @@ impl<'a> Campaign<'a> {
         cast.extend(publishers.into_iter().map(|one| Box::new(one) as Box<dyn Actor>));
         cast.push(Box::new(Mourner::new("mourner".into())));
         for number in 0..OTHERS {
-            let version = if number % 2 == 0 { Version::V5 } else { Version::V311 };
+            let version = if number.is_multiple_of(2) { Version::V5 } else { Version::V311 };
             cast.push(Box::new(Observer::new(format!("observer-{number}"), version)));
             cast.push(Box::new(Mayfly::new(format!("mayfly-{number}"))));
         }
@@ -140,7 +140,7 @@ impl<'a> Campaign<'a> {
             if self.world.moment.dice.one_in(3) {
                 self.cores = 1 + self.world.moment.dice.below(self.plan.cores_max);
             }
-            let is_drain = self.world.book.cycle % self.plan.drain_every == 0;
+            let is_drain = self.world.book.cycle.is_multiple_of(self.plan.drain_every);
             self.cycle(is_drain)?;
             if self.world.book.broken_in_all() >= self.plan.broken_max {
                 return Ok(());
@@ -335,14 +335,14 @@ impl<'a> Campaign<'a> {
 /// retained.
 fn publishers(book: &mut Book) -> Vec<Publisher> {
     let one = |number: usize| {
-        let qos = if number % 2 == 0 { 1 } else { 2 };
+        let qos = if number.is_multiple_of(2) { 1 } else { 2 };
         let version = if number % 4 < 2 { Version::V5 } else { Version::V311 };
         let mut streams: Vec<usize> =
             (0..2).map(|topic| book.open(number, format!("c/{number}/{topic}"), qos, Kind::Plain)).collect();
-        if version == Version::V5 && number % 3 == 0 {
+        if version == Version::V5 && number.is_multiple_of(3) {
             streams.push(book.open(number, format!("c/{number}/x"), qos, Kind::Expiring(1)));
         }
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             streams.push(book.open(number, format!("r/{number}/0"), qos, Kind::Retained));
             streams.push(book.open(number, format!("r/{number}/1"), qos, Kind::Retained));
         }
@@ -358,8 +358,8 @@ fn subscriber(number: usize, dice: &mut Prng, book: &Book) -> Subscriber {
     sources.push(number % PUBLISHERS);
     sources.sort_unstable();
     sources.dedup();
-    let version = if number % 2 == 0 { Version::V5 } else { Version::V311 };
-    let qos = if number % 3 == 0 { 1 } else { 2 };
+    let version = if number.is_multiple_of(2) { Version::V5 } else { Version::V311 };
+    let qos = if number.is_multiple_of(3) { 1 } else { 2 };
     let mut one = Subscriber::new(format!("subscriber-{number}"), version, qos, &sources, book);
     one.is_away = number % 4 > 1;
     one

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - Exit code 0: every promise was kept; 1: a rule was broken, or the work could not be done; 2: wrong options.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use clap::Parser;
 use crash::campaign::{self, Plan};
 use crash::ground::Plain;
 use crash::powercut::PowerCut;
+use crash::report::Report;
 
 /// A disk that no campaign fills.
 const DISK_BYTES: u64 = 8 << 30;
@@ -48,9 +50,15 @@ struct Options {
     /// Where data, configuration and logs go; made anew.
     #[arg(long, value_name = "DIR", default_value = "target/crash")]
     work: PathBuf,
+    /// Succeed only if the broker was found out: for brokers that keep less than they say.
+    #[arg(long)]
+    expect_loss: bool,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Write the report as text and JSON into a folder of today's date in this one, too.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -70,21 +78,49 @@ fn main() -> ExitCode {
         variables: Vec::new(),
     };
     // What an earlier run left would be taken for state.
-    let _ = std::fs::remove_dir_all(&plan.work);
+    let _ = fs::remove_dir_all(&plan.work);
     let outcome = match options.cuts {
         None => campaign::run(&plan, &mut Plain::new(&plan.work)),
         Some(_) => PowerCut::mount(&plan.work, DISK_BYTES, plan.seed)
             .map_err(|failure| format!("nothing can be mounted here: {failure}"))
             .and_then(|mut ground| campaign::run(&plan, &mut ground)),
     };
-    match outcome {
-        Ok(report) => {
-            println!("{report}");
-            if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
+    let told = outcome.and_then(|report| {
+        tell(&options, &report)?;
+        Ok(report.is_good() != options.expect_loss)
+    });
+    match told {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(sentence) => {
             eprintln!("crash: {sentence}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints the report, and archives it if that is wanted.
+fn tell(options: &Options, report: &Report) -> Result<(), String> {
+    let json = serde_json::to_string_pretty(report).map_err(|failure| failure.to_string())?;
+    println!("{}", if options.json { json.clone() } else { report.to_string() });
+    let Some(archive) = &options.archive else { return Ok(()) };
+    let folder = archive.join(time::OffsetDateTime::now_utc().date().to_string());
+    let name = format!("crash-{}-{}", report.falls, report.word.replace(' ', "-"));
+    let machine = fs::read_to_string("/proc/version").unwrap_or_default();
+    let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let text = format!(
+        "# {} {}\n\n`crash {}`, seed {}, {processors} processors, {}\n```\n{report}```\n",
+        report.falls,
+        report.word,
+        command.join(" "),
+        report.seed,
+        machine.split(" (").next().unwrap_or_default().trim_end().to_owned() + "\n",
+    );
+    let write = || -> std::io::Result<()> {
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(format!("{name}.json")), json + "\n")?;
+        fs::write(folder.join(format!("{name}.md")), text)
+    };
+    write().map_err(|failure| format!("{}: {failure}", folder.display()))
 }

@@ -1,19 +1,18 @@
 //! A killed broker keeps what it has acknowledged; one that keeps nothing is found out.
 
-use crash::book::Rule;
-use crash::campaign;
+use crash::campaign::{self, Plan};
 use crash::ground::Plain;
 use libtest_mimic::Trial;
 
-use crate::place::{must_be_good, plan};
+use crate::place::{must_be_caught, must_be_good, plan};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("without_a_fall_nothing_is_lost_and_the_ledger_accuses_nobody", without_a_fall),
         trial("thirty_kills_lose_nothing_that_was_acknowledged", thirty_kills),
-        trial("a_broker_that_keeps_everything_in_memory_is_found_out", || must_be_caught("memory")),
-        trial("a_broker_that_syncs_now_and_then_is_found_out", || must_be_caught("interval")),
+        trial("a_broker_that_keeps_everything_in_memory_is_found_out", || without_durability("memory")),
+        trial("a_broker_that_syncs_now_and_then_is_found_out", || without_durability("interval")),
     ]
 }
 
@@ -30,11 +29,7 @@ fn thirty_kills() -> Result<(), String> {
     if report.falls < 30 { Err(format!("only {} kills", report.falls)) } else { Ok(()) }
 }
 
-fn must_be_caught(durability: &str) -> Result<(), String> {
-    let mut plan = plan(durability, 8);
-    plan.durability = Some(durability.to_owned());
-    plan.broken_max = 1;
-    let report = campaign::run(&plan, &mut Plain::new(&plan.work))?;
-    let is_caught = report.lost > 0 || report.broken.contains_key(&Rule::SessionUntrue);
-    if is_caught { Ok(()) } else { Err(format!("nobody noticed that durability is {durability}\n{report}")) }
+fn without_durability(durability: &str) -> Result<(), String> {
+    let plan = Plan { durability: Some(durability.to_owned()), broken_max: 1, ..plan(durability, 12) };
+    must_be_caught(&campaign::run(&plan, &mut Plain::new(&plan.work))?)
 }

@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crash::book::Rule;
 use crash::broker::{Broker, Failure, Ready, Setup, tail};
 use crash::campaign::Plan;
 use crash::powercut::PowerCut;
@@ -68,6 +69,13 @@ pub fn plan(name: &str, falls: u64) -> Plan {
 pub fn must_be_good(report: &Report) -> Result<(), String> {
     println!("{report}");
     if report.is_good() && report.sums.acked > 1000 { Ok(()) } else { Err(report.to_string()) }
+}
+
+/// Fails unless the campaign has found out that promises were not kept.
+pub fn must_be_caught(report: &Report) -> Result<(), String> {
+    let telling = [Rule::Lost, Rule::RetainedLost, Rule::SessionUntrue, Rule::Duplicated];
+    let is_caught = telling.iter().any(|rule| report.broken.contains_key(rule));
+    if is_caught { Ok(()) } else { Err(format!("nobody has noticed\n{report}")) }
 }
 
 /// A broker of a scenario, with its directory and configuration.

@@ -388,7 +388,7 @@ impl Disk {
     /// If it is none, or the device fails as it was told to.
     pub fn sync_file(&mut self, file: Inode) -> Result<(), Trouble> {
         self.syncs += 1;
-        if self.lies_in > 0 && self.syncs % self.lies_in == 0 {
+        if self.lies_in > 0 && self.syncs.is_multiple_of(self.lies_in) {
             return Ok(());
         }
         let is_failing = self.fails_in == Some(0);
