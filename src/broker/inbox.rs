@@ -13,9 +13,9 @@ use crate::parcel::{Batch, Parcel, PublishParcel};
 impl Exchange {
     /// Handles a batch of another core, in order.
     pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
-        let Batch { parcels, bytes } = batch;
+        let Batch { mut parcels, bytes } = batch;
         let mut arena = bytes.as_slice();
-        for parcel in parcels {
+        for parcel in parcels.drain(..) {
             match parcel {
                 Parcel::Publish(publish) => self.message_from_core(now, &publish, &mut arena),
                 Parcel::Interest { filter, wanted } => self.table.set_remote(&filter, from, wanted),
@@ -29,6 +29,7 @@ impl Exchange {
             }
         }
         debug_assert!(arena.is_empty());
+        self.outgoing.keep(Batch { parcels, bytes });
     }
 
     fn message_from_core(&mut self, now: Instant, parcel: &PublishParcel, arena: &mut &[u8]) {
@@ -43,7 +44,9 @@ impl Exchange {
         }
         if parcel.deliver && is_alive {
             // The sender has checked the topic under the same limits.
-            if let Ok((route, was_cached)) = self.table.route(message.topic, usize::MAX) {
+            if let Ok((route, was_cached)) =
+                self.table.route_near(message.topic, usize::MAX, &mut self.route_near)
+            {
                 self.counters.route_hits += u64::from(was_cached);
                 self.counters.route_misses += u64::from(!was_cached);
                 self.fan_out(now, route, message);
