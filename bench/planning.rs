@@ -501,7 +501,8 @@ mod tests {
     fn the_commands_of_the_readme_are_lawful_as_they_stand() {
         let lines = include_str!("README.md").lines().filter(|line| line.starts_with("ringmq-bench "));
         // Scenarios, comparisons and capacity plans are no workloads of this kind.
-        let workloads = lines.filter(|line| ![" replay ", " compare ", " plan "].iter().any(|word| line.contains(word)));
+        let workloads =
+            lines.filter(|line| ![" replay ", " compare ", " plan "].iter().any(|word| line.contains(word)));
         let workloads = workloads.map(planned).collect::<Vec<_>>();
         assert!(workloads.len() > 10, "the README shows every workload");
         for plan in workloads {

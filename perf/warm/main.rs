@@ -5,10 +5,18 @@
 use std::process::ExitCode;
 
 use broker::CoreId;
-use warm::{Bench, FAN_OUT_100, Load, PAIRS_QOS0, PAIRS_QOS1};
+use warm::{Bench, CROSSING_QOS0, FAN_OUT_100, Load, PAIRS_QOS0, PAIRS_QOS1};
 
-const LOADS: &[(&str, Load)] =
-    &[("pairs-qos0", PAIRS_QOS0), ("pairs-qos1", PAIRS_QOS1), ("fan-out-100", FAN_OUT_100)];
+/// The allocator of the broker: it takes a part in what a stored message costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const LOADS: &[(&str, Load)] = &[
+    ("pairs-qos0", PAIRS_QOS0),
+    ("crossing-qos0", CROSSING_QOS0),
+    ("pairs-qos1", PAIRS_QOS1),
+    ("fan-out-100", FAN_OUT_100),
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();

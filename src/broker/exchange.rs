@@ -95,6 +95,8 @@ pub struct Exchange {
     pub(crate) retained_expiries: BinaryHeap<crate::retain::Expiry>,
     pub(crate) timers: Wheel<Timer>,
     pub(crate) fired: Vec<Timer>,
+    /// The route of the last message that came from another core.
+    pub(crate) route_near: u32,
     pub(crate) outgoing: Outgoing,
     pub(crate) dirty: Vec<SessionKey>,
     pub(crate) pumping: VecDeque<SessionKey>,
@@ -146,6 +148,7 @@ impl Exchange {
             retained_expiries: BinaryHeap::new(),
             timers: Wheel::new(setup.now),
             fired: Vec::new(),
+            route_near: u32::MAX,
             outgoing: Outgoing::new(setup.core, setup.cores),
             dirty: Vec::new(),
             pumping: VecDeque::new(),

@@ -144,7 +144,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("prost", &["dialect", "device", "control"]),
     ("rustls", &["wire", "server"]),
     ("hdrhistogram", &["server", "ringmq-bench"]),
-    ("mimalloc", &["ringmq"]),
+    ("mimalloc", &["ringmq", "warm"]),
 ];
 
 /// All findings in the manifests of a tree.

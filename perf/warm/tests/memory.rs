@@ -27,7 +27,7 @@ fn allocations(load: Load) -> (usize, u64) {
         let change = region.change();
         (change.allocations + change.reallocations, messages)
     };
-    (0..3).map(attempt).min().unwrap()
+    (0..3).map(attempt).min().expect("three attempts")
 }
 
 /// Heap bytes that three thousand further idle clients add, each.
