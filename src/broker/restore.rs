@@ -108,15 +108,20 @@ impl Exchange {
                 session.ends_at = now + Span::from_s(u64::from(session.expiry_s.max(1)));
                 is_changed = true;
             }
+            // A will waits although it was due meanwhile: the other cores must hear first who is subscribed where.
+            let soonest = now + Span::from_s(1);
             if session.expiry_s != u32::MAX {
+                if session.will.is_some() {
+                    session.ends_at = session.ends_at.max(soonest);
+                }
                 self.timers.insert(session.ends_at, Timer::SessionEnd(key, session.serial));
             }
             if let Some(will) = &mut session.will {
                 if will.due_at == Instant::NEVER {
-                    // Not at once: the other cores must hear first who is subscribed where.
-                    will.due_at = now + Span::from_s(u64::from(will.delay_s.max(1)));
+                    will.due_at = now + Span::from_s(u64::from(will.delay_s));
                     is_changed = true;
                 }
+                will.due_at = will.due_at.max(soonest);
                 self.timers.insert(will.due_at, Timer::Will(key, session.serial));
             }
             self.announce_interest_of(key);

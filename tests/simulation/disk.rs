@@ -12,6 +12,8 @@ use broker::{Change, CoreId, Fetched, Limits, Written};
 use stdx::{Instant, WallMs};
 use store::{Anchor, Heads, Keeper, MemoryEngine};
 
+use crate::power::Fraud;
+
 /// The wall clock at the beginning of time.
 const WALL_MS: u64 = 1_700_000_000_000;
 
@@ -20,8 +22,8 @@ pub(crate) struct Disk {
     keeper: Keeper<MemoryEngine>,
     durable: Vec<Option<u64>>,
     fetched: Vec<VecDeque<Fetched>>,
-    /// Whether it says that something is durable before it is.
-    is_liar: bool,
+    fraud: Option<Fraud>,
+    is_dark: bool,
 }
 
 /// The wall clock at `now`.
@@ -44,35 +46,66 @@ impl Disk {
             bytes_max: limits.queue_memory_bytes.into(),
         };
         keeper.recover(heads, visit, &mut |_| {}).expect("what was written can be read");
-        Self { keeper, durable: vec![None; cores], fetched: vec![VecDeque::new(); cores], is_liar: false }
+        Self {
+            keeper,
+            durable: vec![None; cores],
+            fetched: vec![VecDeque::new(); cores],
+            fraud: None,
+            is_dark: false,
+        }
     }
 
-    /// From now on it says that something is durable as soon as it has it.
-    pub fn lie(&mut self) {
-        self.is_liar = true;
+    /// What it does wrong from now on.
+    pub fn commit_fraud(&mut self, fraud: Option<Fraud>) {
+        self.fraud = fraud;
     }
 
     /// Takes over what a core wants written, then answers what it wants read.
     pub fn take(&mut self, core: usize, written: Option<Written>, fetches: &[broker::Fetch]) {
-        if let Some(written) = written {
-            if self.is_liar {
+        if let Some(mut written) = written {
+            let is_early = match self.fraud {
+                Some(Fraud::AnswerBeforeSync) => true,
+                Some(Fraud::KeptTooEarly) => core > 0,
+                _no_fraud_of_time => false,
+            };
+            if is_early {
                 self.durable[core] = Some(written.turn);
             }
+            written.changes.retain(|change| !is_forgotten(self.fraud, change));
             self.keeper.accept(id(core), written);
+            for (core, turn) in self.keeper.take_settled() {
+                self.durable[core.index()] = Some(turn);
+            }
         }
         for fetch in fetches {
-            let fetched = self.keeper.fetch(fetch).expect("what was written can be read");
+            let mut fetched = self.keeper.fetch(fetch).expect("what was written can be read");
+            if self.fraud == Some(Fraud::FetchBackwards) {
+                let (seqs, mut copies): (Vec<u64>, Vec<_>) = fetched.messages.into_iter().unzip();
+                copies.reverse();
+                fetched.messages = seqs.into_iter().zip(copies).collect();
+            }
             self.fetched[core].push_back(fetched);
         }
     }
 
     /// Commits and syncs everything; false if the power failed on the way or there was no space.
     pub fn flush(&mut self) -> bool {
-        let Ok(flushed) = self.keeper.flush() else { return false };
+        let flushed = match self.keeper.flush() {
+            Ok(flushed) => flushed,
+            Err(fault) => {
+                self.is_dark |= !fault.is_full();
+                return false;
+            }
+        };
         for (core, turn) in flushed.turns {
             self.durable[core.index()] = Some(turn);
         }
         true
+    }
+
+    /// Whether the power was found to be off.
+    pub fn is_dark(&self) -> bool {
+        self.is_dark
     }
 
     /// Whether a flush would have nothing to do.
@@ -115,6 +148,16 @@ impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Disk").field("steps", &self.steps()).finish_non_exhaustive()
     }
+}
+
+fn is_forgotten(fraud: Option<Fraud>, change: &Change) -> bool {
+    matches!(
+        (fraud, change),
+        (Some(Fraud::ForgetSettled), Change::Settled { .. })
+            | (Some(Fraud::ForgetReceived), Change::Received { .. })
+            | (Some(Fraud::ForgetHandled), Change::Handled { .. })
+            | (Some(Fraud::ForgetReleased), Change::Released { .. })
+    )
 }
 
 fn id(core: usize) -> CoreId {

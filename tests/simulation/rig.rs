@@ -19,6 +19,7 @@ use stdx::Instant;
 use store::MemoryEngine;
 
 use crate::disk::{self, Disk};
+use crate::power::Fraud;
 
 /// N shards and everything around them.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub struct Rig {
     seed: u64,
     /// The store, if there is one.
     disk: Option<Disk>,
+    fraud: Option<Fraud>,
 }
 
 /// One TCP connection, seen from both ends.
@@ -119,14 +121,39 @@ impl Rig {
             settings,
             seed,
             disk: None,
+            fraud: None,
         }
     }
 
     /// The shards write down their changes, into an empty store. Before anything happened.
     pub fn keep_journal(&mut self, now: Instant, durability: Durability) {
+        self.keep_journal_on(now, durability, MemoryEngine::default(), None);
+    }
+
+    /// The same on a given engine, with a store that may commit a fraud.
+    pub fn keep_journal_on(
+        &mut self,
+        now: Instant,
+        durability: Durability,
+        engine: MemoryEngine,
+        fraud: Option<Fraud>,
+    ) {
         self.settings.journal_is_on = true;
         self.settings.durabilities = vec![durability];
-        self.restore(now, self.cores(), MemoryEngine::default());
+        self.fraud = fraud;
+        self.restore(now, self.cores(), engine);
+    }
+
+    /// Writes and syncs of the store since the power came.
+    #[must_use]
+    pub fn store_steps(&self) -> u64 {
+        self.disk.as_ref().map_or(0, Disk::steps)
+    }
+
+    /// Whether the store found that the power is off.
+    #[must_use]
+    pub fn is_dark(&self) -> bool {
+        self.disk.as_ref().is_some_and(Disk::is_dark)
     }
 
     /// Other shards take over what these have written down, all of it; all connections are gone.
@@ -150,7 +177,9 @@ impl Rig {
 
     fn restore(&mut self, now: Instant, cores: usize, engine: MemoryEngine) {
         let mut changes: Vec<Change> = Vec::new();
-        let disk = Disk::open(now, cores, &self.settings.limits, engine, &mut |change| changes.push(change));
+        let mut disk =
+            Disk::open(now, cores, &self.settings.limits, engine, &mut |change| changes.push(change));
+        disk.commit_fraud(self.fraud);
         let mut shards = shards(cores, self.seed, &self.settings, now);
         for shard in &mut shards {
             changes.chunks(7).for_each(|chunk| shard.restore(chunk));
@@ -168,11 +197,6 @@ impl Rig {
     /// The store commits and syncs what it has. Returns whether there was anything and the power lasted.
     pub fn flush(&mut self) -> bool {
         self.disk.as_mut().is_some_and(|disk| !disk.is_idle() && disk.flush())
-    }
-
-    /// The store, if there is one.
-    pub(crate) fn disk_mut(&mut self) -> Option<&mut Disk> {
-        self.disk.as_mut()
     }
 
     /// Whether the store has something to tell a core: that something is durable, that something was read.

@@ -1,15 +1,19 @@
 //! The store thread's loop: gather, flush, answer.
 //!
-//! Why it flushes at once when somebody waits: a flush takes its time however little it carries, and what arrives meanwhile
-//! rides with the next one. So batches grow with the load by themselves, and an acknowledgement waits for two flushes at
-//! most.
+//! Why it lingers before a flush, for a part of the time that a flush takes: a message to a client that is connected is
+//! mostly acknowledged by then, and of what has come and gone nothing is left to be written. Its publisher is answered
+//! without the disk. What stays waits for one flush more, together with all that arrived meanwhile; so batches grow with
+//! the load by themselves.
 //!
 //! Invariants:
+//! - Somebody who waits waits for the flush that runs, the linger and a flush, at most.
 //! - Everything is committed in the order in which it arrived.
 //! - A flush that found no space keeps everything for the next attempt; any other failure ends the thread and all cores.
 //! - When all cores have ended, the thread ends after a last flush.
 
+use std::collections::VecDeque;
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use broker::{CoreId, StoreHealth};
@@ -25,6 +29,11 @@ use super::space::Space;
 const RETRY_SPAN: Duration = Duration::from_millis(200);
 /// How long to wait for news when nothing is due.
 const IDLE_SPAN: Duration = Duration::from_secs(3600);
+/// The longest linger.
+const LINGER_MAX: Duration = Duration::from_millis(5);
+/// How long errands gather at most, and the least that is worth a sleep.
+const GATHER_MAX: Duration = Duration::from_micros(200);
+const GATHER_MIN: Duration = Duration::from_micros(50);
 /// A flush that takes longer is worth a line.
 const SLOW_SPAN: Duration = Duration::from_secs(1);
 /// Errands taken between two flushes.
@@ -37,9 +46,12 @@ pub(crate) struct Scribe<E> {
     postman: Postman,
     space: Space,
     interval: Duration,
-    pending: Pending,
-    /// The last attempt to flush found no space.
-    is_stuck: bool,
+    /// How long a flush takes, on the average of the last ones.
+    flush_span: Duration,
+    /// When each turn arrived that nothing was told of yet.
+    arrivals: VecDeque<Instant>,
+    /// When the last attempt to flush found no space, if it did.
+    stuck_at: Option<Instant>,
     is_full: bool,
     /// Says of every turn at once that it is durable: the mistake that tests of power cuts must find.
     lies: bool,
@@ -49,14 +61,6 @@ pub(crate) struct Scribe<E> {
 fn is_mutant() -> bool {
     cfg!(debug_assertions)
         && std::env::var_os("RINGMQ_MUTANT").is_some_and(|mutant| mutant == "ack-before-sync")
-}
-
-/// What waits for the next flush.
-#[derive(Clone, Copy, Default)]
-struct Pending {
-    turns: usize,
-    since: Option<Instant>,
-    is_urgent: bool,
 }
 
 /// Whether there are cores.
@@ -78,9 +82,10 @@ impl<E: Engine> Scribe<E> {
             Ok(postman) => postman,
             Err(failure) => return Err((office, failure)),
         };
-        let pending = Pending::default();
-        let (is_stuck, is_full, lies) = (false, false, is_mutant());
-        Ok(Self { keeper, office, postman, space, interval, pending, is_stuck, is_full, lies })
+        let arrivals = VecDeque::new();
+        let (stuck_at, is_full, lies) = (None, false, is_mutant());
+        let flush_span = Duration::ZERO;
+        Ok(Self { keeper, office, postman, space, interval, flush_span, arrivals, stuck_at, is_full, lies })
     }
 
     /// Serves the cores until all have ended or the store fails.
@@ -98,7 +103,8 @@ impl<E: Engine> Scribe<E> {
             if self.gather()? == Cores::Ended {
                 return self.finish();
             }
-            if self.is_due() {
+            self.settle();
+            if self.time_left() == Some(Duration::ZERO) {
                 // Before it, so that cores hear at once that nothing new can be kept.
                 self.judge_space();
                 self.flush()?;
@@ -112,43 +118,69 @@ impl<E: Engine> Scribe<E> {
     /// Takes what has arrived; waits for something if nothing is due.
     fn gather(&mut self) -> Result<Cores, Fault> {
         let errands = self.office.errands().clone();
-        match errands.recv_timeout(self.patience()) {
-            Ok((core, errand)) => self.heed(core, errand)?,
+        let (core, errand) = match errands.recv_timeout(self.patience()) {
+            Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => return Ok(Cores::Live),
             Err(RecvTimeoutError::Disconnected) => return Ok(Cores::Ended),
-        }
+        };
+        self.gather_more();
+        let now = Instant::now();
+        self.heed(now, core, errand)?;
         for (core, errand) in errands.try_iter().take(ERRANDS_MAX) {
-            self.heed(core, errand)?;
+            self.heed(now, core, errand)?;
         }
         Ok(Cores::Live)
     }
 
+    /// Lets errands gather, for a small part of what a flush takes: waking for each of them would cost the cores more than
+    /// the work itself.
+    fn gather_more(&self) {
+        let span = (self.flush_span / 8).min(GATHER_MAX);
+        if span >= GATHER_MIN {
+            thread::sleep(span);
+        }
+    }
+
+    /// How long to wait for an errand.
     fn patience(&self) -> Duration {
-        if self.is_full {
-            return RETRY_SPAN;
+        let longest = if self.is_full { RETRY_SPAN } else { IDLE_SPAN };
+        self.time_left().map_or(longest, |left| left.min(longest))
+    }
+
+    /// How long what was accepted may still wait for more, or for being no longer needed; none if there is nothing.
+    fn time_left(&self) -> Option<Duration> {
+        if let Some(stuck_at) = self.stuck_at {
+            return Some(RETRY_SPAN.saturating_sub(stuck_at.elapsed()));
         }
-        match self.pending.since {
-            Some(_) if self.pending.is_urgent => Duration::ZERO,
-            Some(since) => self.interval.saturating_sub(since.elapsed()),
+        match self.arrivals.front() {
+            Some(since) => Some(self.linger().saturating_sub(since.elapsed())),
             // Something is left to be cleaned up.
-            None if !self.keeper.is_idle() => self.interval,
-            None => IDLE_SPAN,
+            None if !self.keeper.is_idle() => Some(Duration::ZERO),
+            None => None,
         }
     }
 
-    fn is_due(&self) -> bool {
-        match self.pending.since {
-            Some(since) => self.is_stuck || self.pending.is_urgent || since.elapsed() >= self.interval,
-            None => !self.keeper.is_idle(),
-        }
+    fn linger(&self) -> Duration {
+        if self.keeper.is_urgent() { (self.flush_span / 2).min(LINGER_MAX) } else { self.interval }
     }
 
-    fn heed(&mut self, core: CoreId, errand: Errand) -> Result<(), Fault> {
+    /// Tells of the turns of which nothing is left to be written.
+    fn settle(&mut self) {
+        let turns = self.keeper.take_settled();
+        self.tell(turns);
+    }
+
+    fn tell(&mut self, turns: Vec<(CoreId, u64)>) {
+        turns.into_iter().for_each(|(core, turn)| self.postman.tell_durable(core, turn));
+        let told = self.arrivals.len() - self.keeper.unsettled();
+        self.arrivals.drain(..told);
+        self.office.board().note_turns(told);
+    }
+
+    fn heed(&mut self, now: Instant, core: CoreId, errand: Errand) -> Result<(), Fault> {
         match errand {
             Errand::Write(written) => {
-                self.pending.turns += 1;
-                self.pending.is_urgent |= written.is_urgent;
-                self.pending.since.get_or_insert_with(Instant::now);
+                self.arrivals.push_back(now);
                 if self.lies {
                     self.postman.tell_durable(core, written.turn);
                     self.deliver()?;
@@ -168,10 +200,10 @@ impl<E: Engine> Scribe<E> {
     fn flush(&mut self) -> Result<(), Fault> {
         match self.try_flush() {
             Err(fault) if fault.is_full() => {
-                if !self.is_stuck {
+                if self.stuck_at.is_none() {
                     warn!("{fault}");
                 }
-                self.is_stuck = true;
+                self.stuck_at = Some(Instant::now());
             }
             outcome => return outcome,
         }
@@ -192,10 +224,12 @@ impl<E: Engine> Scribe<E> {
         let took = began_at.elapsed();
         board.note_flush_ended();
         let Flushed { turns, writes, bytes } = outcome?;
-        board.note_flush(Flush { took, writes, bytes, turns: self.pending.turns });
-        self.is_stuck = false;
-        self.pending = Pending::default();
-        turns.into_iter().for_each(|(core, turn)| self.postman.tell_durable(core, turn));
+        self.stuck_at = None;
+        if writes > 0 {
+            board.note_flush(Flush { took, writes, bytes });
+            self.flush_span = (self.flush_span * 7 + took) / 8;
+        }
+        self.tell(turns);
         if took >= SLOW_SPAN {
             warn!("a flush of {bytes} bytes to the disk took {} ms", took.as_millis());
         }
@@ -204,7 +238,7 @@ impl<E: Engine> Scribe<E> {
 
     /// Tells all cores when space gets short and when it is back.
     fn judge_space(&mut self) {
-        let is_full = self.space.look() || self.is_stuck;
+        let is_full = self.space.look() || self.stuck_at.is_some();
         if is_full == self.is_full {
             return;
         }
@@ -229,9 +263,6 @@ impl<E: Engine> Scribe<E> {
 
     /// Nobody will send any more, and nobody waits for an answer.
     fn finish(&mut self) -> Result<(), Fault> {
-        if self.pending.since.is_none() {
-            return Ok(());
-        }
         match self.keeper.flush() {
             // What was set aside may make room for what was left.
             Err(fault) if fault.is_full() && self.space.release() => self.keeper.flush(),

@@ -27,7 +27,7 @@ use crate::restore::Homes;
 use crate::ring::Depth;
 
 /// A mind that has every line kept, and answers with the line when it is. A line that begins with `later` is not urgent.
-/// `WHO` is answered at once with what was restored.
+/// `GONE name` takes back what had that name, and is not urgent. `WHO` is answered at once with what was restored.
 #[derive(Default)]
 struct Clerk {
     connections: Vec<Connection>,
@@ -75,8 +75,12 @@ impl Clerk {
             let names: Vec<_> = self.restored.iter().cloned().collect();
             return self.say(conn, &names.join(" "));
         }
-        self.unwritten.push(session(&line));
-        self.is_urgent |= !line.starts_with("later");
+        let change = match line.strip_prefix("GONE ") {
+            Some(name) => Change::SessionEnded { client_id: name.into() },
+            None => session(&line),
+        };
+        self.unwritten.push(change);
+        self.is_urgent |= !line.starts_with("later") && !line.starts_with("GONE");
         self.waiting.push((self.turn + 1, conn, line));
     }
 }
@@ -369,6 +373,23 @@ fn what_arrives_during_a_flush_shares_the_next_one() {
     assert!(bureau.asked.is_empty());
     let (outcome, known) = bureau.stop();
     assert_eq!((outcome, known.len()), (Ok(()), 9));
+}
+
+#[test]
+fn what_has_come_and_gone_is_answered_without_the_disk() {
+    let bureau = Bureau::start(1);
+    let (mut first, mut second) = (bureau.connect(), bureau.connect());
+    first.say("first");
+    bureau.wait_sync();
+    for line in ["brief", "GONE brief", "WHO"] {
+        second.say(line);
+    }
+    assert_eq!(second.line(), "");
+    bureau.end_sync(Ok(()));
+    assert_eq!(first.line(), "first");
+    assert_eq!([second.line(), second.line()], ["brief", "GONE brief"]);
+    assert!(bureau.asked.is_empty());
+    assert_eq!(bureau.stop(), (Ok(()), names(&["first"])));
 }
 
 #[test]

@@ -4,11 +4,11 @@
 //! the history of the whole broker.
 //!
 //! Invariants:
-//! - A turn is reported as durable once, after the sync that covers it.
+//! - A turn is reported as durable once: after the sync that covers it, or when nothing of it is left to be written.
 //! - A flush that found no space has lost nothing: the next one carries it all.
 //! - Numbers of sessions are never given twice.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -38,7 +38,6 @@ pub struct Keeper<E> {
     pub(super) ended: VecDeque<u64>,
     /// What the first of them had up to this key is gone.
     purge_from: Vec<u8>,
-    turns: BTreeMap<CoreId, u64>,
     /// Why a change could not be accepted: told by the next flush.
     refused: Option<Fault>,
     batch: Batch,
@@ -68,7 +67,6 @@ impl<E: Engine> Keeper<E> {
             recent: RecentWrites::default(),
             ended: VecDeque::new(),
             purge_from: Vec::new(),
-            turns: BTreeMap::new(),
             refused: None,
             batch: Batch::default(),
         }
@@ -94,12 +92,31 @@ impl<E: Engine> Keeper<E> {
 
     /// Takes over what a core wants written.
     pub fn accept(&mut self, core: CoreId, written: Written) {
+        self.pending.handovers.begin(core, written.turn, written.is_urgent);
         for change in written.changes {
             if let Err(fault) = self.accept_change(change) {
                 self.refused.get_or_insert(fault);
             }
         }
-        self.turns.insert(core, written.turn);
+    }
+
+    /// The last turn of each core that needs no disk any more: what was to be written of it, and of all before it, has
+    /// come and gone since. Each is told once, here or by a flush.
+    pub fn take_settled(&mut self) -> Vec<(CoreId, u64)> {
+        // After a fault nothing may be acknowledged any more.
+        if self.refused.is_some() { Vec::new() } else { self.pending.handovers.take_settled() }
+    }
+
+    /// How many handovers were accepted and not reported.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.pending.handovers.len()
+    }
+
+    /// Whether an acknowledgement waits for what was accepted.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.pending.handovers.is_urgent()
     }
 
     /// Bytes accepted and not yet durable, roughly: messages at what they cost in memory.
@@ -111,7 +128,7 @@ impl<E: Engine> Keeper<E> {
     /// Whether a flush would have nothing to do.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.turns.is_empty() && self.ended.is_empty()
+        self.pending.is_empty() && self.pending.handovers.is_empty() && self.ended.is_empty()
     }
 
     /// Makes everything accepted durable.
@@ -131,10 +148,9 @@ impl<E: Engine> Keeper<E> {
             self.engine.commit(&batch)?;
             self.engine.sync()?;
         }
-        self.pending.clear();
+        let turns = self.pending.clear();
         self.ended.drain(..purged);
         self.purge_from = purge_from;
-        let turns = std::mem::take(&mut self.turns).into_iter().collect();
         let flushed = Flushed { turns, writes: batch.len(), bytes: batch.bytes() };
         self.batch = batch;
         Ok(flushed)

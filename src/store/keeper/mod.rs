@@ -7,6 +7,7 @@
 //! - A commit holds everything accepted before it, of all cores, and nothing in part.
 
 mod fetch;
+mod handovers;
 mod keep;
 mod pending;
 mod recover;

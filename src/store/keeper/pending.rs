@@ -10,9 +10,13 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::RangeInclusive;
 
+use broker::CoreId;
+
 use crate::anchor::Anchor;
 use crate::engine::Batch;
 use crate::record::{Key, Record};
+
+use super::handovers::Handovers;
 
 /// About what an entry costs besides the message that it shares with its session.
 const ENTRY_BYTES: usize = 128;
@@ -20,6 +24,8 @@ const ENTRY_BYTES: usize = 128;
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     slots: BTreeMap<Key, Slot>,
+    /// Whose records they are.
+    pub handovers: Handovers,
     /// Bytes of messages in it.
     bytes: usize,
 }
@@ -31,6 +37,8 @@ struct Slot {
     /// Whether the disk may have a record under this key.
     is_on_disk: bool,
     bytes: usize,
+    /// The handover for which it counts.
+    handover: u64,
 }
 
 /// Whether the disk may already have a record.
@@ -62,7 +70,9 @@ impl Pending {
         self.bytes += bytes;
         match self.slots.entry(key) {
             Entry::Vacant(entry) => {
-                entry.insert(Slot { record: Some(record), is_on_disk: before == Before::Anything, bytes });
+                let (is_on_disk, handover) = (before == Before::Anything, self.handovers.current());
+                entry.insert(Slot { record: Some(record), is_on_disk, bytes, handover });
+                self.handovers.add();
             }
             Entry::Occupied(mut entry) => {
                 let slot = entry.get_mut();
@@ -76,7 +86,9 @@ impl Pending {
     pub fn remove(&mut self, key: Key) {
         match self.slots.entry(key) {
             Entry::Vacant(entry) => {
-                entry.insert(Slot { record: None, is_on_disk: true, bytes: 0 });
+                let handover = self.handovers.current();
+                entry.insert(Slot { record: None, is_on_disk: true, bytes: 0, handover });
+                self.handovers.add();
             }
             Entry::Occupied(mut entry) => {
                 let slot = entry.get_mut();
@@ -85,7 +97,7 @@ impl Pending {
                     slot.record = None;
                     slot.bytes = 0;
                 } else {
-                    entry.remove();
+                    self.handovers.settle(entry.remove().handover);
                 }
             }
         }
@@ -95,8 +107,10 @@ impl Pending {
     pub fn forget_range(&mut self, range: RangeInclusive<Key>) {
         let keys: Vec<Key> = self.slots.range(range).map(|(key, _)| key.clone()).collect();
         for key in keys {
-            let forgotten = self.slots.remove(&key);
-            self.bytes -= forgotten.map_or(0, |slot| slot.bytes);
+            if let Some(forgotten) = self.slots.remove(&key) {
+                self.bytes -= forgotten.bytes;
+                self.handovers.settle(forgotten.handover);
+            }
         }
     }
 
@@ -122,10 +136,11 @@ impl Pending {
         self.slots.values_mut().for_each(|slot| slot.is_on_disk = true);
     }
 
-    /// Everything is on disk.
-    pub fn clear(&mut self) {
+    /// Everything is on disk: the last turn of each core of which that is news.
+    pub fn clear(&mut self) -> Vec<(CoreId, u64)> {
         self.slots.clear();
         self.bytes = 0;
+        self.handovers.take_all()
     }
 }
 
@@ -159,23 +174,32 @@ mod tests {
         Record::Handled { turn: 1 }
     }
 
+    fn begun() -> Pending {
+        let mut pending = Pending::default();
+        pending.handovers.begin(CoreId::new(0), 1, true);
+        pending
+    }
+
     #[test]
     fn what_comes_and_goes_between_two_commits_is_never_written() {
-        let mut pending = Pending::default();
+        let mut pending = begun();
         pending.put(Key::Message(1, 1), record(), Before::Nothing);
         pending.remove(Key::Message(1, 1));
         assert_eq!(writes(&pending), (0, true));
+        assert_eq!(pending.handovers.take_settled(), [(CoreId::new(0), 1)]);
     }
 
     #[test]
     fn what_the_disk_may_have_is_removed_from_it() {
-        let mut pending = Pending::default();
+        let mut pending = begun();
         pending.put(Key::Message(1, 1), record(), Before::Nothing);
         pending.note_tried();
         pending.remove(Key::Message(1, 1));
         assert_eq!(writes(&pending), (1, true));
+        assert_eq!(pending.handovers.take_settled(), []);
+        assert_eq!(pending.clear(), [(CoreId::new(0), 1)]);
 
-        let mut pending = Pending::default();
+        let mut pending = begun();
         pending.remove(Key::Inflight(1, 1));
         pending.put(Key::Inflight(1, 1), record(), Before::Nothing);
         assert_eq!(writes(&pending), (1, false));
