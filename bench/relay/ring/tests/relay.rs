@@ -6,7 +6,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+/// After this a silent relay fails the test.
+const PATIENCE: Duration = Duration::from_secs(30);
 const CONNECT: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01x";
 const SUBSCRIBE: &[u8] = b"\x82\x08\x00\x07\x00\x03a/b\x01";
 const PUBLISH: &[u8] = b"\x32\x09\x00\x03a/b\x00\x01hi";
@@ -32,6 +35,7 @@ impl Relay {
 
     fn client(&self) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).expect("the relay listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         stream.write_all(CONNECT).expect("the relay reads");
         assert_eq!(read(&mut stream, 4), [0x20, 2, 0, 0]);
         stream
