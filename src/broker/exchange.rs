@@ -19,7 +19,7 @@ use slab::Slab;
 use stdx::{Instant, Prng, WallMs, Wheel};
 
 use crate::change::{Change, Fetch, StoreHealth, Written};
-use crate::core_id::CoreId;
+use crate::core_id::{CoreId, CoreSet};
 use crate::counters::Counters;
 use crate::deliver::Delivery;
 use crate::journal::Journal;
@@ -118,6 +118,10 @@ pub struct Exchange {
     pub(crate) handled: BTreeMap<(CoreId, CoreId), u64>,
     pub(crate) store_health: StoreHealth,
     pub(crate) sys: SysState,
+    /// Cores that have said what they brought back from an earlier process.
+    pub(crate) restored_by: CoreSet,
+    /// Whether this core waits until all others have.
+    pub(crate) awaits_restored: bool,
     pub(crate) is_closing: bool,
 }
 
@@ -172,6 +176,8 @@ impl Exchange {
             limits: shares(setup.limits, setup.cores),
             hasher,
             prng,
+            restored_by: CoreSet::default(),
+            awaits_restored: false,
             is_closing: false,
         }
     }
@@ -368,10 +374,18 @@ impl Exchange {
         self.outgoing.give_back(core, batch);
     }
 
+    /// Whether a client may be let in: after a restart, all other cores must have said first what their sessions want, or
+    /// its messages would pass them by.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.awaits_restored || self.outgoing.others().all(|core| self.restored_by.contains(core))
+    }
+
     /// Whether publishers should not be read for now.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.outgoing.is_congested()
+        !self.is_ready()
+            || self.outgoing.is_congested()
             || self.journal.gate.unsynced_bytes() > stdx::widen(self.limits.unwritten_bytes_max)
     }
 

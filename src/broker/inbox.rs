@@ -41,6 +41,7 @@ impl Exchange {
                 }
                 Parcel::Ask(turn) => self.asked_by(from, turn, &hand),
                 Parcel::Kept(turn) => self.journal.gate.kept_by(from, turn),
+                Parcel::Restored => self.restored_by.insert(from),
                 Parcel::Only(rest) => only = Some(rest),
                 Parcel::Interest { filter, wanted } => self.table.set_remote(&filter, from, wanted),
                 Parcel::Members { name, filter, online, offline } => {

@@ -56,6 +56,8 @@ pub(crate) enum Parcel {
     Kept(u64),
     /// The next message is a repetition, for the sessions that a crash kept from having it.
     Only(Box<[Shipped]>),
+    /// The sender has said everything that it brought back from an earlier process.
+    Restored,
     /// The sender's further writes of retained messages have counters above this one.
     WritesAbove(u64),
     /// The sender's counters, for `$SYS`.

@@ -4,7 +4,8 @@
 //! replays the changes of the clients that are at home here now, and every core those of retained messages.
 //!
 //! Invariants:
-//! - Restoring happens before the first connection.
+//! - Restoring happens before the first connection, and no client is let in before every core knows what the sessions of
+//!   all cores want.
 //! - A client that was connected when the process ended counts as gone from then on: its will and its expiry run.
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::change::{Change, MessageCopy, Shipped, WillState};
 use crate::core_id::CoreId;
 use crate::exchange::Exchange;
 use crate::session::{Session, SessionKey, Will};
+use crate::parcel::Parcel;
 use crate::timers::Timer;
 use crate::waiting::Spilled;
 use crate::window::Window;
@@ -131,6 +133,8 @@ impl Exchange {
             }
             self.resolve_partial(key);
         }
+        self.outgoing.tell_others(|| Parcel::Restored);
+        self.awaits_restored = true;
         let turn = self.handled.values().max().copied().unwrap_or(0);
         self.journal.gate.go_on_behind(turn);
         self.handled.clear();

@@ -48,9 +48,20 @@ impl Shard {
     pub fn handle_arrival(&mut self, now: Instant, arrival: Arrival) -> Result<ConnId, Refused> {
         let Arrival { listener, peer, accepted_at, bytes } = arrival;
         let conn = self.enter(now, listener, peer, accepted_at, Inlet::with(bytes))?;
-        self.knock(now, conn);
-        self.settle_ends(now);
+        if self.exchange.is_ready() {
+            self.knock(now, conn);
+            self.settle_ends(now);
+        } else {
+            self.early.push(conn);
+        }
         Ok(conn)
+    }
+
+    /// Goes on with connections that came too early.
+    pub(crate) fn let_in(&mut self, now: Instant) {
+        for conn in std::mem::take(&mut self.early) {
+            self.knock(now, conn);
+        }
     }
 
     fn enter(

@@ -25,6 +25,8 @@ pub struct Shard {
     pub(crate) lobby_timers: Wheel<ConnId>,
     pub(crate) effects: Effects,
     pub(crate) is_closing: bool,
+    /// Connections that came from other cores before this one could let anybody in.
+    pub(crate) early: Vec<ConnId>,
     ended: Vec<LinkEnd>,
     released: Vec<LinkId>,
 }
@@ -56,6 +58,7 @@ impl Shard {
             lobby_timers: Wheel::new(now),
             effects: Effects::default(),
             is_closing: false,
+            early: Vec::new(),
             ended: Vec::new(),
             released: Vec::new(),
             settings,
@@ -84,6 +87,9 @@ impl Shard {
     /// A batch from another core; batches of one core must come in the order in which they left.
     pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
         self.exchange.handle_batch(now, from, batch);
+        if !self.early.is_empty() && self.exchange.is_ready() {
+            self.let_in(now);
+        }
         self.settle_ends(now);
     }
 
@@ -174,7 +180,8 @@ impl Shard {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Whether so much waits for other cores that received bytes should be left unread for now.
+    /// Whether received bytes should be left unread for now: too much waits for other cores or for the store, or after a
+    /// restart other cores have not said yet what their sessions want.
     #[must_use]
     pub fn is_congested(&self) -> bool {
         self.exchange.is_congested()

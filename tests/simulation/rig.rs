@@ -194,6 +194,22 @@ impl Rig {
         self.travellers = (0..pairs).map(|_| VecDeque::new()).collect();
     }
 
+    /// The cores tell each other everything that they have to tell. Before anything happened.
+    pub fn exchange_news(&mut self, now: Instant) {
+        let cores = self.cores();
+        for _ in 0..4 {
+            for core in 0..cores {
+                self.end_turn(now, core, |_| false);
+                for other in (0..cores).filter(|other| *other != core) {
+                    while self.batches_waiting(other, core) > 0 {
+                        self.hand_batch(now, other, core);
+                    }
+                }
+            }
+        }
+        self.enqueued = vec![0; cores * cores];
+    }
+
     /// The store commits and syncs what it has. Returns whether there was anything and the power lasted.
     pub fn flush(&mut self) -> bool {
         self.disk.as_mut().is_some_and(|disk| !disk.is_idle() && disk.flush())

@@ -94,6 +94,7 @@ impl World {
         let mut rig = Rig::new(plan.cores, &plan.limits, plan.weather.link_batches, seed, now);
         if plan.restart.is_some() {
             rig.keep_journal(now, Durability::Interval);
+            rig.exchange_news(now);
         }
         let mut oracle = Oracle::new(plan.limits.clone(), plan.cores);
         if plan.restart.is_some() {

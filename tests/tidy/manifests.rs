@@ -68,7 +68,16 @@ const ROOMS: &[Room] = &[
         name: "store",
         folder: "src/store",
         rooms: &["broker", "device", "mqtt", "stdx"],
-        crates: These(&["bytes", "fjall", "flume", "rustix", "serde_json", "thiserror", "xxhash-rust"]),
+        crates: These(&[
+            "ahash",
+            "bytes",
+            "fjall",
+            "flume",
+            "rustix",
+            "serde_json",
+            "thiserror",
+            "xxhash-rust",
+        ]),
     },
     Room {
         name: "server",

@@ -12,6 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use ahash::RandomState;
 use broker::{Change, CoreId, RetainedVersion, Written};
 use stdx::Instant;
 
@@ -30,7 +31,7 @@ const PURGE_MAX: usize = 2_000;
 pub struct Keeper<E> {
     pub(super) engine: E,
     pub(super) anchor: Anchor,
-    pub(super) sessions: HashMap<Arc<str>, u64>,
+    pub(super) sessions: HashMap<Arc<str>, u64, RandomState>,
     pub(super) next_number: u64,
     pub(super) pending: Pending,
     pub(super) recent: RecentWrites,
@@ -61,7 +62,7 @@ impl<E: Engine> Keeper<E> {
         Self {
             engine,
             anchor,
-            sessions: HashMap::new(),
+            sessions: HashMap::default(),
             next_number: 1,
             pending: Pending::default(),
             recent: RecentWrites::default(),
@@ -318,7 +319,7 @@ impl<E: Engine> Keeper<E> {
     fn end_session(&mut self, client_id: &str) {
         let Some(number) = self.sessions.remove(client_id) else { return };
         // Whatever of it is on disk is purged; the rest need not get there.
-        self.pending.forget_range(Key::Inflight(number, 0)..=Key::Inflight(number, u16::MAX));
+        self.pending.forget_inflight(number);
         self.pending.forget_range(Key::Message(number, 0)..=Key::Message(number, u64::MAX));
         self.pending.forget_range(Key::Received(number, 0)..=Key::Received(number, u16::MAX));
         self.pending
