@@ -267,15 +267,15 @@ impl Stage {
         let packet = match dice.below(20) {
             0..=11 if actor.in_flight() < 8 => {
                 let qos = *dice.pick(&[1, 2, 2]);
-                actor.publish(ledger, *dice.pick::<&str>(&TOPICS), qos, false)
+                actor.publish(ledger, dice.pick::<&str>(&TOPICS), qos, false)
             }
             12..=13 if actor.in_flight() < 8 => {
                 let topic = format!("{RETAINED}{index}");
                 // One QoS, for a repeated QoS 1 message may overwrite a later QoS 2 message that is known already.
                 actor.publish(ledger, &topic, if index.is_multiple_of(2) { 1 } else { 2 }, true)
             }
-            14..=16 if actor.may_ask() => actor.ask(ledger, *dice.pick::<&str>(&FILTERS), 2, true),
-            17 if actor.may_ask() => actor.ask(ledger, *dice.pick::<&str>(&FILTERS), 2, false),
+            14..=16 if actor.may_ask() => actor.ask(ledger, dice.pick::<&str>(&FILTERS), 2, true),
+            17 if actor.may_ask() => actor.ask(ledger, dice.pick::<&str>(&FILTERS), 2, false),
             18 => return self.leave(index),
             _nothing => return,
         };
