@@ -14,28 +14,34 @@ mod compare;
 mod engine;
 mod failure;
 mod flow;
+mod html;
+mod interrupt;
 mod ledger;
 mod number;
 mod options;
+mod output;
+mod plan;
 mod planning;
 mod procfs;
 mod progress;
 mod relay;
 mod report;
+mod scenario;
+mod sheet;
 mod stamp;
 mod topic;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::options::{Command, Options};
+use crate::options::{Command, Options, TrafficOptions};
 use crate::progress::Progress;
 
 fn main() -> ExitCode {
-    match start(&Options::parse().command) {
+    let options = Options::parse();
+    match start(&options.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("ringmq-bench: {failure}");
@@ -46,29 +52,47 @@ fn main() -> ExitCode {
 
 fn start(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Pairs(options) => run(planning::pairs(options)?, options.traffic.output.json),
-        Command::FanIn(options) => run(planning::fan_in(options)?, options.traffic.output.json),
-        Command::FanOut(options) => run(planning::fan_out(options)?, options.traffic.output.json),
+        Command::Pairs(options) => run(planning::pairs(options)?, &options.traffic),
+        Command::FanIn(options) => run(planning::fan_in(options)?, &options.traffic),
+        Command::FanOut(options) => run(planning::fan_out(options)?, &options.traffic),
+        Command::Shared(options) => run(planning::shared(options)?, &options.traffic),
+        Command::Telemetry(options) => run(planning::telemetry(options)?, &options.traffic),
+        Command::Retained(options) => {
+            let plan = planning::retained(options)?;
+            output::publish(&engine::run_retained(&plan, &begin()?)?, &options.output)
+        }
+        Command::Conn(options) => {
+            let plan = planning::conn(options)?;
+            output::publish(&engine::run_connects(plan, &begin()?)?, &options.output)
+        }
         Command::Idle(options) => {
             let plan = planning::idle(options)?;
-            print(&engine::run_idle(plan, &Progress::on_terminal())?, options.output.json);
-            Ok(())
+            output::publish(&engine::run_idle(plan, &begin()?)?, &options.output)
+        }
+        Command::Replay(options) => {
+            let (plan, scenario) = planning::replay(options)?;
+            output::publish(&engine::run_replay(plan, scenario, &begin()?)?, &options.output)
         }
         Command::EchoServer(options) => relay::serve_echo(relay::listen(options.listen)?),
-        Command::NullRelay(options) => relay::serve_null(relay::listen(options.listen)?),
+        Command::NullRelay(options) => relay::serve_null(options),
         Command::Compare(options) => compare::compare(options),
+        Command::Plan(options) => plan::plan(options),
+        Command::Tether(options) => compare::tether(options),
     }
 }
 
-fn run(plan: engine::Plan, json: bool) -> Result<(), Failure> {
-    print(&engine::run(plan, &Progress::on_terminal())?, json);
-    Ok(())
-}
-
-fn print(report: &(impl Serialize + std::fmt::Display), json: bool) {
-    if json {
-        println!("{}", serde_json::to_string(report).expect("a report has only numbers, texts and lists"));
+fn run(plan: engine::Plan, traffic: &TrafficOptions) -> Result<(), Failure> {
+    let progress = begin()?;
+    let report = if traffic.offline_subscribers {
+        engine::run_offline(&plan, &progress)?
     } else {
-        print!("{report}");
-    }
+        engine::run(plan, &progress)?
+    };
+    output::publish(&report, &traffic.output)
+}
+
+/// From here on a signal ends the workload early, with a report; servers of ours end at once, as ever.
+fn begin() -> Result<Progress, Failure> {
+    interrupt::listen()?;
+    Ok(Progress::on_terminal())
 }

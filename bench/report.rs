@@ -6,28 +6,15 @@
 //! Invariants:
 //! - Times in fields are in the unit of their name; nothing is rounded before it is printed.
 
-use std::fmt;
-
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::number::float;
+use crate::sheet::{Percentiles, Point, Row, Second, Sheet};
 
-/// Percentiles of a time, in microseconds.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Percentiles {
-    /// Values recorded.
-    pub(crate) count: u64,
-    /// Median.
-    pub(crate) p50_us: f64,
-    /// 90th percentile.
-    pub(crate) p90_us: f64,
-    /// 99th percentile.
-    pub(crate) p99_us: f64,
-    /// 99.9th percentile.
-    pub(crate) p999_us: f64,
-    /// Largest value.
-    pub(crate) max_us: f64,
+/// What a workload found out.
+pub(crate) trait Report: Serialize {
+    /// The same for people.
+    fn sheet(&self) -> Sheet;
 }
 
 /// The broker's process over the counted time.
@@ -63,7 +50,11 @@ pub(crate) struct ThreadUse {
 pub(crate) struct RunReport {
     /// The load in words.
     pub(crate) load: String,
-    /// Whether latencies count from a schedule.
+    /// Whether a signal ended the run early.
+    pub(crate) interrupted: bool,
+    /// What latencies count from.
+    pub(crate) latency_from: Origin,
+    /// Whether messages left by a schedule.
     pub(crate) open_loop: bool,
     /// Counted time, in seconds.
     pub(crate) elapsed_s: f64,
@@ -93,6 +84,8 @@ pub(crate) struct RunReport {
     pub(crate) departed: u64,
     /// Send to arrival.
     pub(crate) latency: Percentiles,
+    /// Send to PUBACK or PUBCOMP; empty for QoS 0.
+    pub(crate) acknowledged: Percentiles,
     /// How late an open loop sent.
     pub(crate) lag: Percentiles,
     /// Dialling to ready.
@@ -101,8 +94,96 @@ pub(crate) struct RunReport {
     pub(crate) broker: Option<BrokerUse>,
     /// The generator's threads.
     pub(crate) generator: Vec<ThreadUse>,
+    /// What was replayed to subscribers that came later, when that is what the run was about.
+    pub(crate) replay: Option<Replay>,
+    /// All of `latency`.
+    pub(crate) distribution: Vec<Point>,
+    /// Second by second.
+    pub(crate) series: Vec<Second>,
     /// What a reader must know before believing the figures.
     pub(crate) notes: Vec<String>,
+}
+
+/// What latencies count from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Origin {
+    /// The time at which the schedule wanted the message to leave.
+    Schedule,
+    /// The write that carried the message.
+    #[default]
+    Write,
+    /// The subscriber's request for what had been kept: its SUBSCRIBE, or the CONNECT to its lasting session.
+    Request,
+}
+
+/// Messages that the broker had kept, handed out to subscribers that came later.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Replay {
+    /// Messages kept, each once.
+    pub(crate) kept: u64,
+    /// How fast they were handed in, per second.
+    pub(crate) kept_per_s: f64,
+    /// Subscribers that asked.
+    pub(crate) subscribers: u64,
+    /// Of those, subscribers that got all.
+    pub(crate) complete: u64,
+    /// Broker's processor time per message handed in, in nanoseconds; `None` when it is not watched.
+    pub(crate) keep_cpu_ns: Option<f64>,
+    /// From asking to the last message, over the complete subscribers.
+    pub(crate) completion: Percentiles,
+    /// Connections to a lasting session whose CONNACK did not confirm it.
+    pub(crate) sessions_missing: u64,
+    /// Retained messages that came without the RETAIN flag.
+    pub(crate) flag_missing: u64,
+}
+
+/// Everything about connects.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ConnectReport {
+    /// The load in words.
+    pub(crate) load: String,
+    /// Whether a signal ended the run early.
+    pub(crate) interrupted: bool,
+    /// Time from the first dial to the last welcome, over all waves, in seconds.
+    pub(crate) elapsed_s: f64,
+    /// Clients welcomed, each time counted.
+    pub(crate) connects: u64,
+    /// Clients welcomed per second while any were on their way.
+    pub(crate) connects_per_s: f64,
+    /// Dials that did not end with a welcome.
+    pub(crate) failed: u64,
+    /// Clients that the broker dropped after their welcome.
+    pub(crate) departed: u64,
+    /// From CONNECT to CONNACK.
+    pub(crate) welcome: Percentiles,
+    /// From the time when the dial was due to CONNACK.
+    pub(crate) connect: Percentiles,
+    /// All of `welcome`.
+    pub(crate) distribution: Vec<Point>,
+    /// One entry for each time that many clients came at once.
+    pub(crate) waves: Vec<Wave>,
+    /// Broker's processor time per connect, in nanoseconds; `None` when it is not watched.
+    pub(crate) cpu_ns_per_connect: Option<f64>,
+    /// The generator's threads.
+    pub(crate) generator: Vec<ThreadUse>,
+    /// Second by second.
+    pub(crate) series: Vec<Second>,
+    /// What a reader must know before believing the figures.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Many clients that came at once.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Wave {
+    /// Clients that wanted in.
+    pub(crate) clients: u64,
+    /// Clients that got in.
+    pub(crate) welcomed: u64,
+    /// Until 99 in 100 were in, in seconds.
+    pub(crate) most_s: f64,
+    /// Until the last one was in or had failed, in seconds.
+    pub(crate) all_s: f64,
 }
 
 /// Everything about connections that do nothing.
@@ -110,6 +191,8 @@ pub(crate) struct RunReport {
 pub(crate) struct IdleReport {
     /// The load in words.
     pub(crate) load: String,
+    /// Whether a signal ended the run early.
+    pub(crate) interrupted: bool,
     /// Connections that were ready.
     pub(crate) ready: u64,
     /// Connections lost while they were held.
@@ -120,6 +203,8 @@ pub(crate) struct IdleReport {
     pub(crate) connect: Percentiles,
     /// The broker, when it could be watched.
     pub(crate) broker: Option<IdleBroker>,
+    /// Second by second.
+    pub(crate) series: Vec<Second>,
     /// What a reader must know before believing the figures.
     pub(crate) notes: Vec<String>,
 }
@@ -143,33 +228,9 @@ pub(crate) struct IdleBroker {
     pub(crate) cores_idle: f64,
 }
 
-impl Percentiles {
-    /// Reads them off a histogram of nanoseconds.
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| float(histogram.value_at_quantile(quantile)) / 1e3;
-        Self {
-            count: histogram.len(),
-            p50_us: at(0.5),
-            p90_us: at(0.9),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
-            max_us: float(histogram.max()) / 1e3,
-        }
-    }
-}
-
-impl fmt::Display for Percentiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { p50_us, p90_us, p99_us, p999_us, max_us, .. } = self;
-        write!(
-            f,
-            "p50 {p50_us:.0} us, p90 {p90_us:.0} us, p99 {p99_us:.0} us, p99.9 {p999_us:.0} us, max {max_us:.0} us"
-        )
-    }
-}
-
 /// Waiting for a core for more than this share of the time spoils the figures.
 const DISTURBED: f64 = 0.05;
+const MEBIBYTE: f64 = 1_048_576.0;
 
 impl RunReport {
     /// The largest share of the time that a generator thread was ready but had no core.
@@ -182,82 +243,182 @@ impl RunReport {
         self.broker.as_ref().map_or(0.0, |broker| broker.cores_waited_for)
     }
 
-    fn write_disturbance(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn rows(&self) -> Vec<Row> {
+        let Self { received_per_s, received, elapsed_s, expected, lost, duplicated, reordered, .. } = self;
+        let mut rows = vec![
+            row("sent", format!("{:.0} messages/s", self.sent_per_s)),
+            row("received", format!("{received_per_s:.0} messages/s ({received} in {elapsed_s:.2} s)")),
+            row(
+                "ledger",
+                format!("{lost} lost, {duplicated} duplicated, {reordered} reordered, of {expected}"),
+            ),
+        ];
+        rows.extend(self.replay.iter().flat_map(Replay::rows));
+        rows.extend(self.broker.as_ref().map(|broker| broker.row(self.sent_per_s)));
+        rows.extend(generator_rows(&self.generator));
         let (generator, broker) = (self.generator_waited(), self.broker_waited());
         if generator.max(broker) > DISTURBED {
-            writeln!(
-                f,
-                "waited     for a core that somebody else held: broker {:.0} %, generator {:.0} % of the time",
-                broker * 100.0,
-                generator * 100.0
-            )?;
+            rows.push(row(
+                "waited",
+                format!(
+                    "for a core that somebody else held: broker {:.0} %, generator {:.0} % of the time",
+                    broker * 100.0,
+                    generator * 100.0
+                ),
+            ));
         }
-        Ok(())
+        rows
     }
 }
 
-impl fmt::Display for RunReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "load       {}", self.load)?;
-        writeln!(f, "connect    {}", self.connect)?;
-        writeln!(f, "sent       {:.0} messages/s", self.sent_per_s)?;
-        let Self { received_per_s, received, elapsed_s, .. } = self;
-        writeln!(f, "received   {received_per_s:.0} messages/s ({received} in {elapsed_s:.2} s)")?;
-        let Self { expected, lost, duplicated, reordered, .. } = self;
-        writeln!(f, "ledger     {lost} lost, {duplicated} duplicated, {reordered} reordered, of {expected}")?;
-        let from = if self.open_loop {
-            "open loop, from the intended send time"
-        } else {
-            "closed loop, from the write"
+impl Report for RunReport {
+    fn sheet(&self) -> Sheet {
+        let latency = match self.latency_from {
+            Origin::Schedule => "latency, due",
+            Origin::Write => "latency",
+            Origin::Request => "since asked",
         };
-        writeln!(f, "latency    {}\n           ({from})", self.latency)?;
-        if self.open_loop {
-            writeln!(f, "send lag   {}", self.lag)?;
+        let replay = self.replay.as_ref().map(|replay| ("complete", replay.completion));
+        let mut times = vec![(latency, self.latency), ("acknowledged", self.acknowledged)];
+        times.extend(replay);
+        times.extend([("send lag", self.lag), ("connect", self.connect)]);
+        times.retain(|(_, percentiles)| percentiles.count > 0);
+        let origin = match self.latency_from {
+            Origin::Schedule => {
+                "latency counts from the time at which the schedule wanted each message to leave"
+            }
+            Origin::Write => "latency counts from the write that carried the message",
+            Origin::Request => "latency counts from the subscriber's request for what had been kept",
+        };
+        let origin = (self.latency.count > 0).then(|| origin.to_owned());
+        Sheet {
+            title: self.load.clone(),
+            interrupted: self.interrupted,
+            rows: self.rows(),
+            times,
+            distribution: self.distribution.clone(),
+            series: self.series.clone(),
+            notes: origin.into_iter().chain(self.notes.iter().cloned()).collect(),
         }
-        if let Some(broker) = &self.broker {
-            writeln!(
-                f,
-                "broker     {} ({}): {:.3} us CPU per delivered message ({:.0} % user), {:.0} % of a core, {:.1} MiB",
-                broker.name,
-                broker.pid,
-                broker.cpu_ns_per_message / 1e3,
-                broker.user_share * 100.0,
-                broker.cores * 100.0,
-                float(broker.resident_bytes) / 1_048_576.0,
-            )?;
-        }
-        for (thread, used) in self.generator.iter().enumerate() {
-            writeln!(f, "generator  thread {thread}: {:.0} % of a core", used.cores * 100.0)?;
-        }
-        self.write_disturbance(f)?;
-        self.notes.iter().try_for_each(|note| writeln!(f, "note       {note}"))
     }
 }
 
-impl fmt::Display for IdleReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "load       {}", self.load)?;
-        writeln!(f, "ready      {} connections, {} lost while held", self.ready, self.departed)?;
-        writeln!(f, "connect    {:.0} per second, {}", self.connects_per_s, self.connect)?;
-        if let Some(broker) = &self.broker {
-            let [empty, half, full] = broker.resident_bytes.map(|bytes| float(bytes) / 1_048_576.0);
-            writeln!(
-                f,
-                "broker     {} ({}): {empty:.1} MiB with none, {half:.1} with half, {full:.1} with all",
-                broker.name, broker.pid
-            )?;
-            writeln!(
-                f,
-                "           {:.0} B per connection, {:.0} B per further one",
-                broker.bytes_per_connection, broker.bytes_per_further_connection
-            )?;
-            writeln!(
-                f,
-                "           {:.1} us CPU per connect, {:.2} % of a core while idle",
-                broker.cpu_ns_per_connect / 1e3,
-                broker.cores_idle * 100.0
-            )?;
-        }
-        self.notes.iter().try_for_each(|note| writeln!(f, "note       {note}"))
+impl Replay {
+    fn rows(&self) -> Vec<Row> {
+        let Self { kept, kept_per_s, subscribers, complete, .. } = self;
+        let cpu =
+            self.keep_cpu_ns.map(|ns| format!(", {:.3} us broker CPU each", ns / 1e3)).unwrap_or_default();
+        vec![
+            row("kept", format!("{kept} messages, {kept_per_s:.0} per second{cpu}")),
+            row("complete", format!("{complete} of {subscribers} subscribers got all")),
+        ]
     }
+}
+
+impl BrokerUse {
+    /// Where nothing was delivered, the cost is that of taking in.
+    fn row(&self, sent_per_s: f64) -> Row {
+        let Self { name, pid, cpu_ns_per_message, user_share, cores, resident_bytes, .. } = self;
+        let (cpu_ns, what) = if *cpu_ns_per_message > 0.0 || sent_per_s < 1.0 {
+            (*cpu_ns_per_message, "delivered")
+        } else {
+            (cores * 1e9 / sent_per_s, "published")
+        };
+        row(
+            "broker",
+            format!(
+                "{name} ({pid}): {:.3} us CPU per {what} message ({:.0} % user), {:.0} % of a core, {:.1} MiB",
+                cpu_ns / 1e3,
+                user_share * 100.0,
+                cores * 100.0,
+                float(*resident_bytes) / MEBIBYTE,
+            ),
+        )
+    }
+}
+
+impl Report for ConnectReport {
+    fn sheet(&self) -> Sheet {
+        let Self { connects, connects_per_s, elapsed_s, failed, departed, .. } = self;
+        let mut rows = vec![
+            row("connects", format!("{connects_per_s:.0} per second ({connects} in {elapsed_s:.2} s)")),
+            row("ledger", format!("{failed} failed, {departed} dropped later")),
+        ];
+        rows.extend(self.waves.iter().map(|Wave { clients, welcomed, most_s, all_s }| {
+            row(
+                "wave",
+                format!("{welcomed} of {clients} clients: 99 % in {most_s:.3} s, all in {all_s:.3} s"),
+            )
+        }));
+        rows.extend(
+            self.cpu_ns_per_connect.map(|ns| row("broker", format!("{:.1} us CPU per connect", ns / 1e3))),
+        );
+        rows.extend(generator_rows(&self.generator));
+        Sheet {
+            title: self.load.clone(),
+            interrupted: self.interrupted,
+            rows,
+            times: vec![("welcome", self.welcome), ("connect, due", self.connect)],
+            distribution: self.distribution.clone(),
+            series: self.series.clone(),
+            notes: self.notes.clone(),
+        }
+    }
+}
+
+impl Report for IdleReport {
+    fn sheet(&self) -> Sheet {
+        let mut rows = vec![
+            row("ready", format!("{} connections, {} lost while held", self.ready, self.departed)),
+            row("connects", format!("{:.0} per second", self.connects_per_s)),
+        ];
+        rows.extend(self.broker.iter().flat_map(IdleBroker::rows));
+        Sheet {
+            title: self.load.clone(),
+            interrupted: self.interrupted,
+            rows,
+            times: vec![("connect", self.connect)],
+            distribution: vec![],
+            series: self.series.clone(),
+            notes: self.notes.clone(),
+        }
+    }
+}
+
+impl IdleBroker {
+    fn rows(&self) -> Vec<Row> {
+        let [empty, half, full] = self.resident_bytes.map(|bytes| float(bytes) / MEBIBYTE);
+        let Self { name, pid, bytes_per_connection, bytes_per_further_connection, .. } = self;
+        vec![
+            row(
+                "broker",
+                format!("{name} ({pid}): {empty:.1} MiB with none, {half:.1} with half, {full:.1} with all"),
+            ),
+            row(
+                "memory",
+                format!(
+                    "{bytes_per_connection:.0} B per connection, {bytes_per_further_connection:.0} B per further one"
+                ),
+            ),
+            row(
+                "cpu",
+                format!(
+                    "{:.1} us per connect, {:.2} % of a core while idle",
+                    self.cpu_ns_per_connect / 1e3,
+                    self.cores_idle * 100.0
+                ),
+            ),
+        ]
+    }
+}
+
+fn generator_rows(threads: &[ThreadUse]) -> Vec<Row> {
+    let used = |(thread, used): (usize, &ThreadUse)| {
+        row("generator", format!("thread {thread}: {:.0} % of a core", used.cores * 100.0))
+    };
+    threads.iter().enumerate().map(used).collect()
+}
+
+const fn row(name: &'static str, text: String) -> Row {
+    Row { name, text }
 }

@@ -1,5 +1,7 @@
 //! Topic templates: `%i`, `%c`, `%u` and `%g` in a topic become a client's number, id, user name and group.
 //!
+//! `%s`, the number of the message, is left to the codec, because it differs per message.
+//!
 //! Why emqtt-bench's letters: published benchmark commands use them. `%g` is ours: with several subscribers in a
 //! fan-in it names the subscriber that a publisher reports to.
 //!
@@ -32,7 +34,7 @@ pub(crate) fn topic(template: &str, names: &Names<'_>) -> String {
 /// The filter that catches the topics of all clients of one group: levels that differ between clients become `+`.
 pub(crate) fn filter(template: &str, group: u32) -> String {
     let level = |level: &str| {
-        if ["%i", "%c", "%u"].iter().any(|placeholder| level.contains(placeholder)) {
+        if ["%i", "%c", "%u", "%s"].iter().any(|placeholder| level.contains(placeholder)) {
             "+".to_owned()
         } else {
             level.replace("%g", &group.to_string())
@@ -41,9 +43,43 @@ pub(crate) fn filter(template: &str, group: u32) -> String {
     template.split('/').map(level).collect::<Vec<_>>().join("/")
 }
 
+/// Whether `filter` catches `topic`. Source: MQTT 5.0 section 4.7.
+pub(crate) fn is_matched(filter: &str, topic: &str) -> bool {
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut levels = topic.split('/');
+    for wanted in filter.split('/') {
+        match (wanted, levels.next()) {
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (wanted, Some(level)) if wanted == level => {}
+            _ => return false, // Another level, or none.
+        }
+    }
+    levels.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_catch_what_the_standard_says() {
+        for (filter, topic, expected) in [
+            ("a/b", "a/b", true),
+            ("a/b", "a/b/c", false),
+            ("a/+", "a/b", true),
+            ("a/+", "a", false),
+            ("+/b", "/b", true),
+            ("a/#", "a", true),
+            ("a/#", "a/b/c", true),
+            ("#", "$SYS/x", false),
+            ("$SYS/#", "$SYS/x", true),
+        ] {
+            assert_eq!(is_matched(filter, topic), expected, "{filter} and {topic}");
+        }
+    }
 
     const NAMES: Names<'_> = Names { number: 3, client_id: "bench-3", user: "ann", group: 1 };
 
@@ -56,6 +92,7 @@ mod tests {
     #[test]
     fn a_filter_turns_each_clients_level_into_a_wildcard() {
         assert_eq!(filter("in/%g/meter-%i/x", 4), "in/4/+/x");
+        assert_eq!(filter("kept/%i/%s", 0), "kept/+/+");
         assert_eq!(filter("plain/topic", 0), "plain/topic");
     }
 }

@@ -8,11 +8,14 @@
 
 use super::fleet::{Fleet, Sample, Tolerance};
 use super::plan::IdlePlan;
+use crate::clock::now_ns;
 use crate::failure::Failure;
+use crate::interrupt::is_interrupted;
 use crate::number::{float, ratio};
 use crate::procfs;
 use crate::progress::Progress;
-use crate::report::{IdleBroker, IdleReport, Percentiles};
+use crate::report::{IdleBroker, IdleReport};
+use crate::sheet::Percentiles;
 
 const HALF_PERMILLE: u64 = 500;
 const ALL_PERMILLE: u64 = 1_000;
@@ -34,6 +37,7 @@ pub(crate) fn run_idle(plan: IdlePlan, progress: &Progress) -> Result<IdleReport
     };
     let hold_ns = plan.load.duration_ns;
     let mut fleet = Fleet::launch(plan.load, 0)?;
+    fleet.record(now_ns());
     let mut looks = vec![look(&fleet, pid)?];
     let mut connecting = vec![];
     for permille in [HALF_PERMILLE, ALL_PERMILLE] {
@@ -57,6 +61,7 @@ pub(crate) fn run_idle(plan: IdlePlan, progress: &Progress) -> Result<IdleReport
     }
     let named = |(client, cause): (String, String)| format!("client {client}: {cause}");
     notes.extend(fleet.board.troubles().into_iter().map(named));
+    let series = fleet.series();
     let mut connect = super::crew::histogram();
     for outcome in fleet.stop()? {
         connect.add(&outcome.connect).expect("all histograms have the same bounds");
@@ -65,11 +70,13 @@ pub(crate) fn run_idle(plan: IdlePlan, progress: &Progress) -> Result<IdleReport
     let elapsed_ns: u64 = connecting.iter().map(|(before, after)| after.at_ns - before.at_ns).sum();
     Ok(IdleReport {
         load,
+        interrupted: is_interrupted(),
         ready,
         departed,
         connects_per_s: ratio(ready, elapsed_ns) * 1e9,
         connect: Percentiles::of(&connect),
         broker: pid.and_then(|pid| broker(pid, &looks, &connecting, (&before, &after))),
+        series,
         notes,
     })
 }
@@ -112,6 +119,7 @@ mod tests {
     use crate::engine::plan::tests::plan;
     use crate::engine::run::tests::Server;
     use crate::engine::topology::{Shape, Topology};
+    use crate::report::Report;
 
     #[test]
     fn all_connections_get_ready_in_two_halves_and_stay() {
@@ -122,7 +130,7 @@ mod tests {
         load.broker_pid = Some(std::process::id());
         let report =
             run_idle(IdlePlan { load, settle_ns: 0 }, &Progress::hidden()).expect("the run succeeds");
-        assert_eq!((report.ready, report.departed, report.connect.count), (31, 0, 31), "{report}");
+        assert_eq!((report.ready, report.departed, report.connect.count), (31, 0, 31), "{}", report.sheet());
         assert_eq!(report.broker.map(|broker| broker.pid), Some(std::process::id()));
         assert_eq!(report.notes, Vec::<String>::new());
     }

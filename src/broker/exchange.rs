@@ -31,6 +31,7 @@ use crate::parcel::{Batch, Outgoing};
 use crate::policy::Policy;
 use crate::retained::{Retained, RetainedLimits};
 use crate::session::{Session, SessionKey};
+use crate::spares::Spares;
 use crate::subscribe::PendingSubscribe;
 use crate::sys::SysState;
 use crate::table::Table;
@@ -52,6 +53,8 @@ pub struct ExchangeSetup {
     pub policy: Option<Arc<dyn Policy>>,
     /// What `$SYS/broker/version` says.
     pub version: String,
+    /// What `$SYS/broker/store/durability` says.
+    pub durability: String,
     /// Seconds between `$SYS` publications; 0 is never.
     pub sys_interval_s: u32,
     /// Whether changes of the durable state are written down; see [`Exchange::end_turn`].
@@ -94,6 +97,8 @@ pub struct Exchange {
     pub(crate) retained_expiries: BinaryHeap<crate::retain::Expiry>,
     pub(crate) timers: Wheel<Timer>,
     pub(crate) fired: Vec<Timer>,
+    /// The route of the last message that came from another core.
+    pub(crate) route_near: u32,
     pub(crate) outgoing: Outgoing,
     pub(crate) dirty: Vec<SessionKey>,
     pub(crate) pumping: VecDeque<SessionKey>,
@@ -104,6 +109,7 @@ pub struct Exchange {
     pub(crate) barrier_acked: Vec<u64>,
     pub(crate) released: Vec<LinkId>,
     pub(crate) ended: Vec<LinkEnd>,
+    pub(crate) spares: Spares,
     pub(crate) templates: Templates,
     pub(crate) forward: Vec<u8>,
     pub(crate) notices: Vec<Notice>,
@@ -136,7 +142,7 @@ impl Exchange {
         Self {
             core: setup.core,
             cores: setup.cores,
-            policy: setup.policy,
+            policy: setup.policy.clone(),
             sessions: Slab::new(),
             by_client: HashMap::with_hasher(hasher.clone()),
             serial_next: 1,
@@ -148,6 +154,7 @@ impl Exchange {
             retained_expiries: BinaryHeap::new(),
             timers: Wheel::new(setup.now),
             fired: Vec::new(),
+            route_near: u32::MAX,
             outgoing: Outgoing::new(setup.core, setup.cores),
             dirty: Vec::new(),
             pumping: VecDeque::new(),
@@ -157,6 +164,7 @@ impl Exchange {
             barrier_acked: vec![0; usize::from(setup.cores)],
             released: Vec::new(),
             ended: Vec::new(),
+            spares: Spares::default(),
             templates: Templates::default(),
             forward: Vec::new(),
             notices: Vec::new(),
@@ -166,7 +174,7 @@ impl Exchange {
             journal: Journal::new(setup.journal_is_on, setup.wall.0 << 16),
             handled: BTreeMap::new(),
             store_health: StoreHealth::Good,
-            sys: SysState::new(&setup.version, setup.sys_interval_s, setup.cores, setup.now),
+            sys: SysState::new(&setup),
             limits: shares(setup.limits, setup.cores),
             hasher,
             prng,
@@ -256,6 +264,9 @@ impl Exchange {
         else {
             return;
         };
+        if link.out.capacity() == 0 {
+            link.out = self.spares.take();
+        }
         write(&mut link.out, link.version);
         self.counters.packets_sent += 1;
         if !link.is_dirty {
@@ -273,6 +284,7 @@ impl Exchange {
             counters: &mut self.counters,
             dirty: &mut self.dirty,
             journal: &mut self.journal,
+            spares: &mut self.spares,
             templates: &mut self.templates,
         };
         (&mut self.sessions, &mut self.table, delivery)
@@ -294,13 +306,15 @@ impl Exchange {
         }
     }
 
-    /// Swaps a connection's out buffer for `spare`; the bytes count as unsent until [`Exchange::sent`] says otherwise.
-    pub fn take_out(&mut self, key: SessionKey, spare: Vec<u8>) -> Vec<u8> {
+    /// Takes a connection's out buffer; the bytes count as unsent until [`Exchange::sent`] says otherwise. `spare` will
+    /// be used for whoever speaks next: a link that is silent keeps no buffer.
+    pub fn take_out(&mut self, key: SessionKey, mut spare: Vec<u8>) -> Vec<u8> {
         let safe = self.journal.gate.safe();
         let Some(link) = self.link_mut(key) else { return spare };
         link.is_dirty = false;
-        let out = link.take_open(safe, spare);
+        let out = link.take_open(safe, &mut spare);
         link.taken += out.len();
+        self.spares.put(spare);
         out
     }
 

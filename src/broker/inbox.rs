@@ -25,12 +25,12 @@ struct Hand {
 impl Exchange {
     /// Handles a batch of another core, in order.
     pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
-        let Batch { parcels, bytes } = batch;
+        let Batch { mut parcels, bytes } = batch;
         let mut arena = bytes.as_slice();
         let mut only = None;
         self.journal.gate.take_shipped();
         let mut hand = Hand { before: self.journal.changes.len(), ..Hand::default() };
-        for parcel in parcels {
+        for parcel in parcels.drain(..) {
             match parcel {
                 Parcel::Publish(publish) => {
                     self.journal.only = only.take();
@@ -54,6 +54,7 @@ impl Exchange {
             }
         }
         debug_assert!(arena.is_empty());
+        self.outgoing.keep(Batch { parcels, bytes });
     }
 
     /// Another core wants to know when everything so far in its batch is kept.
@@ -78,7 +79,9 @@ impl Exchange {
         }
         if parcel.deliver && is_alive {
             // The sender has checked the topic under the same limits.
-            if let Ok((route, was_cached)) = self.table.route(message.topic, usize::MAX) {
+            if let Ok((route, was_cached)) =
+                self.table.route_near(message.topic, usize::MAX, &mut self.route_near)
+            {
                 self.counters.route_hits += u64::from(was_cached);
                 self.counters.route_misses += u64::from(!was_cached);
                 self.fan_out(now, route, message);

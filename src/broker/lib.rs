@@ -38,6 +38,9 @@ mod retained;
 mod route;
 mod seats;
 mod session;
+#[cfg(test)]
+mod sizes;
+mod spares;
 mod subscribe;
 mod sys;
 mod table;

@@ -41,6 +41,8 @@ pub(crate) struct Link {
     /// Silence longer than this closes the link; zero is never.
     pub silence_max: Span,
     pub last_seen: Instant,
+    /// The route of the last message, to be tried first.
+    pub route_near: u32,
     pub aliases_in: Vec<Option<Box<[u8]>>>,
     pub aliases_out: Option<Box<AliasesOut>>,
 }
@@ -79,19 +81,19 @@ impl Link {
         self.marks.is_empty() || self.marks.open(safe) != Some(0)
     }
 
-    /// Takes the bytes that may leave; `spare` is an empty buffer.
+    /// Takes the bytes that may leave. Only if others must stay, `spare`, an empty buffer, is used for those that go.
     #[inline]
-    pub fn take_open(&mut self, safe: u64, mut spare: Vec<u8>) -> Vec<u8> {
+    pub fn take_open(&mut self, safe: u64, spare: &mut Vec<u8>) -> Vec<u8> {
         if self.marks.is_empty() {
-            return std::mem::replace(&mut self.out, spare);
+            return std::mem::take(&mut self.out);
         }
         match self.marks.open(safe) {
-            None => std::mem::replace(&mut self.out, spare),
+            None => std::mem::take(&mut self.out),
             Some(count) => {
                 spare.extend_from_slice(&self.out[..count]);
                 self.out.drain(..count);
                 self.marks.shift(count);
-                spare
+                std::mem::take(spare)
             }
         }
     }

@@ -10,19 +10,26 @@
 
 use std::cell::OnceCell;
 
-use mqtt::QoS;
+use mqtt::{Frame, Framing, QoS, frame};
 use stdx::{Instant, narrow, widen};
 
 use crate::change::Shipped;
 use crate::core_id::CoreId;
 use crate::counters::Counters;
-use crate::message::Message;
+use crate::message::{Message, Verbatim};
 use crate::retained::RetainedVersion;
 
 /// Parcels that wait for another core above which publishers are not read.
 const PARCELS_HELD_MAX: usize = 65_536;
 /// Bytes likewise.
 const BYTES_HELD_MAX: usize = 33_554_432;
+
+/// Larger batches are not kept for another use.
+const SPARE_PARCELS_MAX: usize = 4_096;
+const SPARE_BYTES_MAX: usize = 262_144;
+/// Most room that a batch is given before it has anything to hold.
+const SIBLING_PARCELS_MAX: usize = 512;
+const SIBLING_BYTES_MAX: usize = 32_768;
 
 /// Everything one core has to tell another after a turn.
 #[derive(Debug, Default)]
@@ -62,6 +69,8 @@ pub(crate) struct PublishParcel {
     topic_len: u32,
     forward_len: u32,
     payload_len: u32,
+    /// If the packet itself stands in the arena, and not its parts: its length, and whether it is one of 5.0.
+    packet: Option<(u32, bool)>,
     qos: QoS,
     retain: bool,
     is_awaited: bool,
@@ -100,6 +109,14 @@ impl Batch {
         self.parcels.is_empty()
     }
 
+    /// An empty batch with room for as much, within limits, because it may never be filled.
+    fn sibling(&self) -> Self {
+        Self {
+            parcels: Vec::with_capacity(self.parcels.len().min(SIBLING_PARCELS_MAX)),
+            bytes: Vec::with_capacity(self.bytes.len().min(SIBLING_BYTES_MAX)),
+        }
+    }
+
     fn append(&mut self, mut later: Batch) {
         self.parcels.append(&mut later.parcels);
         self.bytes.extend_from_slice(&later.bytes);
@@ -111,13 +128,18 @@ impl Batch {
             self.bytes.extend_from_slice(filter.as_bytes());
             (narrow(name.len()), narrow(filter.len()))
         });
-        self.bytes.extend_from_slice(message.topic);
-        self.bytes.extend_from_slice(message.forward);
-        self.bytes.extend_from_slice(message.payload);
+        if let Some(verbatim) = message.verbatim {
+            self.bytes.extend_from_slice(verbatim.packet);
+        } else {
+            self.bytes.extend_from_slice(message.topic);
+            self.bytes.extend_from_slice(message.forward);
+            self.bytes.extend_from_slice(message.payload);
+        }
         self.parcels.push(Parcel::Publish(PublishParcel {
             topic_len: narrow(message.topic.len()),
             forward_len: narrow(message.forward.len()),
             payload_len: narrow(message.payload.len()),
+            packet: message.verbatim.map(|verbatim| (narrow(verbatim.packet.len()), verbatim.is_v5)),
             qos: message.qos,
             retain: message.retain,
             is_awaited: message.is_awaited,
@@ -154,8 +176,14 @@ impl PublishParcel {
         };
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).expect("the sender packed a str");
         let group = self.group.map(|(name, filter)| (text(take(name)), text(take(filter))));
-        let (topic, forward, payload) =
-            (take(self.topic_len), take(self.forward_len), take(self.payload_len));
+        let (topic, forward, payload, verbatim) = match self.packet {
+            Some((len, is_v5)) => {
+                let verbatim = Verbatim { packet: take(len), is_v5 };
+                let (topic, forward, payload) = self.parts(verbatim.packet);
+                (topic, forward, payload, Some(verbatim))
+            }
+            None => (take(self.topic_len), take(self.forward_len), take(self.payload_len), None),
+        };
         let message = Message {
             topic,
             forward,
@@ -168,8 +196,19 @@ impl PublishParcel {
             publisher: None,
             origin: self.origin,
             stored: OnceCell::new(),
+            verbatim,
         };
         Unpacked { message, group }
+    }
+
+    /// Topic, forwarded properties and payload of a packet of QoS 0: the topic stands in front, the others at the end.
+    fn parts<'a>(&self, packet: &'a [u8]) -> (&'a [u8], &'a [u8], &'a [u8]) {
+        let Ok(Framing::Whole(Frame { body, .. })) = frame(packet, u32::MAX) else {
+            unreachable!("the sender has read this packet")
+        };
+        let (rest, payload) = body.split_at(body.len() - widen(self.payload_len));
+        let forward = &rest[rest.len() - widen(self.forward_len)..];
+        (&body[2..2 + widen(self.topic_len)], forward, payload)
     }
 }
 
@@ -178,6 +217,8 @@ impl PublishParcel {
 pub(crate) struct Outgoing {
     here: CoreId,
     batches: Vec<Batch>,
+    /// Batches that other cores sent and that are empty by now: what they have learned about sizes is used again.
+    spares: Vec<Batch>,
     held_parcels: usize,
     held_bytes: usize,
 }
@@ -185,7 +226,7 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub fn new(here: CoreId, cores: u16) -> Self {
         let batches = (0..cores).map(|_| Batch::default()).collect();
-        Self { here, batches, held_parcels: 0, held_bytes: 0 }
+        Self { here, batches, spares: Vec::new(), held_parcels: 0, held_bytes: 0 }
     }
 
     /// The batch that is being filled for `core`.
@@ -214,7 +255,22 @@ impl Outgoing {
         self.held_parcels = 0;
         self.held_bytes = 0;
         for (core, batch) in self.batches.iter_mut().enumerate().filter(|(_, batch)| !batch.is_empty()) {
-            out.push((CoreId::new(u16::try_from(core).expect("at most 128 cores")), std::mem::take(batch)));
+            // The next turn will have as much to say; growing to it step by step would copy everything twice.
+            let next = self.spares.pop().unwrap_or_else(|| batch.sibling());
+            let filled = std::mem::replace(batch, next);
+            out.push((CoreId::new(u16::try_from(core).expect("at most 128 cores")), filled));
+        }
+    }
+
+    /// Keeps a handled batch, to be filled again; its parcels are gone already.
+    pub fn keep(&mut self, mut batch: Batch) {
+        debug_assert!(batch.parcels.is_empty());
+        if self.spares.len() < self.batches.len()
+            && batch.bytes.capacity() <= SPARE_BYTES_MAX
+            && batch.parcels.capacity() <= SPARE_PARCELS_MAX
+        {
+            batch.bytes.clear();
+            self.spares.push(batch);
         }
     }
 

@@ -130,6 +130,13 @@ const ROOMS: &[Room] = &[
         crates: These(&["anyhow", "clap", "clap_complete", "mimalloc"]),
     },
     Room { name: "ringmq-bench", folder: "bench", rooms: &["mqtt", "stdx"], crates: Any },
+    // The socket path of the server without a broker, which is what it prices.
+    Room {
+        name: "ring-relay",
+        folder: "bench/relay/ring",
+        rooms: &["server", "shard", "broker", "stdx"],
+        crates: These(&[]),
+    },
     Room { name: "warm", folder: "perf/warm", rooms: PURE, crates: Any },
     Room { name: "talk", folder: "tests/talk", rooms: PURE_AND_STORE, crates: Any },
     Room { name: "simulation", folder: "tests/simulation", rooms: PURE_AND_STORE, crates: Any },
@@ -146,7 +153,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("prost", &["dialect", "device", "control"]),
     ("rustls", &["wire", "server"]),
     ("hdrhistogram", &["server", "ringmq-bench"]),
-    ("mimalloc", &["ringmq"]),
+    ("mimalloc", &["ringmq", "warm"]),
 ];
 
 /// All findings in the manifests of a tree.
