@@ -213,7 +213,8 @@ pub struct Shipped {
     pub core: CoreId,
     /// In which turn; [`Shipped::NOBODY`] once it is known that the cores in `to` have not got it.
     pub turn: u64,
-    /// How many cores there were, which says where a client was at home.
+    /// How many cores there were, which says where a client was at home; [`Shipped::FOR_GROUP`] if the message went to members
+    /// of shared groups, of which nobody says whether they have it.
     pub cores: u16,
     /// To which cores.
     pub to: CoreSet,
@@ -222,6 +223,14 @@ pub struct Shipped {
 impl Shipped {
     /// The turn that no core ever handles.
     pub const NOBODY: u64 = u64::MAX;
+    /// Stands in place of the number of cores.
+    pub const FOR_GROUP: u16 = 0;
+
+    /// Whether it went to members of shared groups.
+    #[must_use]
+    pub fn is_for_group(&self) -> bool {
+        self.cores == Self::FOR_GROUP
+    }
 }
 
 /// A message on its way to one session.

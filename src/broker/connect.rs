@@ -234,7 +234,7 @@ impl Exchange {
             seq: 0,
             is_lasting: false,
             is_written: false,
-            partial: None,
+            partial: std::collections::BTreeMap::new(),
         }));
         self.by_client.insert(client_id, key);
         self.counters.sessions += 1;

@@ -97,6 +97,8 @@ counters! {
     spilled_messages: Gauge,
     /// Bytes of those.
     spilled_bytes: Gauge,
+    /// Bytes handed to the store and not synced yet.
+    unsynced_bytes: Gauge,
     /// Messages inflight towards clients now.
     inflight_messages: Gauge,
     /// Subscriptions now, shared ones included.

@@ -54,6 +54,12 @@ impl Exchange {
         self.pump(now, key);
     }
 
+    /// Bytes handed to the store and not synced yet, roughly.
+    #[must_use]
+    pub fn unsynced_bytes(&self) -> u64 {
+        u64::try_from(self.journal.gate.unsynced_bytes()).expect("usize has 64 bits")
+    }
+
     /// The store has no space, or has it again.
     pub fn store_is(&mut self, health: StoreHealth) {
         if self.store_health != health && self.core.get() == 0 {

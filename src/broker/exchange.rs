@@ -53,6 +53,8 @@ pub struct ExchangeSetup {
     pub policy: Option<Arc<dyn Policy>>,
     /// What `$SYS/broker/version` says.
     pub version: String,
+    /// What `$SYS/broker/store/durability` says.
+    pub durability: String,
     /// Seconds between `$SYS` publications; 0 is never.
     pub sys_interval_s: u32,
     /// Whether changes of the durable state are written down; see [`Exchange::end_turn`].
@@ -140,7 +142,7 @@ impl Exchange {
         Self {
             core: setup.core,
             cores: setup.cores,
-            policy: setup.policy,
+            policy: setup.policy.clone(),
             sessions: Slab::new(),
             by_client: HashMap::with_hasher(hasher.clone()),
             serial_next: 1,
@@ -172,7 +174,7 @@ impl Exchange {
             journal: Journal::new(setup.journal_is_on, setup.wall.0 << 16),
             handled: BTreeMap::new(),
             store_health: StoreHealth::Good,
-            sys: SysState::new(&setup.version, setup.sys_interval_s, setup.cores, setup.now),
+            sys: SysState::new(&setup),
             limits: shares(setup.limits, setup.cores),
             hasher,
             prng,
@@ -306,11 +308,10 @@ impl Exchange {
 
     /// Takes a connection's out buffer; the bytes count as unsent until [`Exchange::sent`] says otherwise. `spare` will
     /// be used for whoever speaks next: a link that is silent keeps no buffer.
-    pub fn take_out(&mut self, key: SessionKey, spare: Vec<u8>) -> Vec<u8> {
+    pub fn take_out(&mut self, key: SessionKey, mut spare: Vec<u8>) -> Vec<u8> {
         let safe = self.journal.gate.safe();
         let Some(link) = self.link_mut(key) else { return spare };
         link.is_dirty = false;
-        let mut spare = spare;
         let out = link.take_open(safe, &mut spare);
         link.taken += out.len();
         self.spares.put(spare);

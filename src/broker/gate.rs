@@ -37,7 +37,7 @@ pub(crate) struct Gate {
     /// To whom they go.
     asked: CoreSet,
     /// To whom the message at hand went, if its publisher waits.
-    shipped: CoreSet,
+    shipped: ShippedTo,
     /// Turns about which other cores have not answered, and how many of them.
     open: BTreeMap<u64, u32>,
     /// Links that wait for a turn.
@@ -45,6 +45,22 @@ pub(crate) struct Gate {
     /// What other cores are owed.
     answers: Vec<Answer>,
     due: Vec<(CoreId, u64)>,
+}
+
+/// To which cores one message went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ShippedTo {
+    pub subscribers: CoreSet,
+    pub groups: CoreSet,
+}
+
+impl ShippedTo {
+    /// All of them.
+    pub fn all(self) -> CoreSet {
+        let mut all = self.subscribers;
+        all.merge(self.groups);
+        all
+    }
 }
 
 /// A turn that was handed over and is not synced.
@@ -80,7 +96,7 @@ impl Gate {
             is_urgent: false,
             asking: 0,
             asked: CoreSet::default(),
-            shipped: CoreSet::default(),
+            shipped: ShippedTo::default(),
             open: BTreeMap::new(),
             marked: VecDeque::new(),
             answers: Vec::new(),
@@ -137,15 +153,16 @@ impl Gate {
         !self.unsynced.is_empty()
     }
 
-    /// A message whose publisher waits goes to another core.
-    pub fn ask(&mut self, core: CoreId) {
+    /// A message whose publisher waits goes to another core, to its subscribers or to a member of a group.
+    pub fn ask(&mut self, core: CoreId, is_for_group: bool) {
         self.asking += 1;
         self.asked.insert(core);
-        self.shipped.insert(core);
+        let shipped = if is_for_group { &mut self.shipped.groups } else { &mut self.shipped.subscribers };
+        shipped.insert(core);
     }
 
     /// To whom the message at hand went, since the last call.
-    pub fn take_shipped(&mut self) -> CoreSet {
+    pub fn take_shipped(&mut self) -> ShippedTo {
         std::mem::take(&mut self.shipped)
     }
 
@@ -308,7 +325,7 @@ mod tests {
         assert_eq!(gate.end_turn(&[]), None);
         assert_eq!(gate.safe(), 1);
         assert_eq!(gate.end_turn(&[retained()]), Some((2, false)));
-        gate.ask(CoreId::new(1));
+        gate.ask(CoreId::new(1), false);
         assert_eq!(gate.take_asked().iter().count(), 1);
         assert_eq!(gate.end_turn(&[]), None);
         assert_eq!(gate.safe(), 1);
@@ -326,7 +343,7 @@ mod tests {
         let (c, e) = (CoreId::new(1), CoreId::new(2));
         let mut handed_on = CoreSet::default();
         handed_on.insert(e);
-        gate.ask(e);
+        gate.ask(e, true);
         gate.asked_by(c, 70, false, CoreSet::default());
         assert_eq!(gate.take_due(), [(c, 70)]);
         gate.asked_by(c, 71, true, CoreSet::default());

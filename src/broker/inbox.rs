@@ -37,7 +37,7 @@ impl Exchange {
                     hand.is_once |= publish.is_once();
                     self.message_from_core(now, &publish, &mut arena);
                     self.journal.only = None;
-                    hand.handed_on.merge(self.journal.gate.take_shipped());
+                    hand.handed_on.merge(self.journal.gate.take_shipped().all());
                 }
                 Parcel::Ask(turn) => self.asked_by(from, turn, &hand),
                 Parcel::Kept(turn) => self.journal.gate.kept_by(from, turn),

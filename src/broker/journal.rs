@@ -50,6 +50,12 @@ impl Journal {
         self.only.as_deref().is_none_or(|only| is_left_out(session, only))
     }
 
+    /// Whether the message at hand is for shared groups: a repetition only if nobody knows whether a group has it.
+    #[inline]
+    pub fn is_for_groups(&self) -> bool {
+        self.only.as_deref().is_none_or(|only| only.iter().any(Shipped::is_for_group))
+    }
+
     /// Writes a change down; it is not even made if nobody wants it.
     #[inline]
     pub fn record(&mut self, change: impl FnOnce() -> Change) {
@@ -63,5 +69,6 @@ impl Journal {
 #[cold]
 fn is_left_out(session: &Session, only: &[Shipped]) -> bool {
     let home = |cores| CoreId::home_of(session.client_id.as_bytes(), cores);
-    only.iter().all(|shipped| shipped.to.contains(home(shipped.cores)))
+    let mut steps = only.iter().filter(|step| !step.is_for_group()).peekable();
+    steps.peek().is_some() && steps.all(|step| step.to.contains(home(step.cores)))
 }

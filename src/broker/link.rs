@@ -81,7 +81,7 @@ impl Link {
         self.marks.is_empty() || self.marks.open(safe) != Some(0)
     }
 
-    /// Takes the bytes that may leave. If others stay, `spare`, an empty buffer, carries those that leave.
+    /// Takes the bytes that may leave. Only if others must stay, `spare`, an empty buffer, is used for those that go.
     #[inline]
     pub fn take_open(&mut self, safe: u64, spare: &mut Vec<u8>) -> Vec<u8> {
         if self.marks.is_empty() {
@@ -94,7 +94,7 @@ impl Link {
                 out.extend_from_slice(&self.out[..count]);
                 self.out.drain(..count);
                 self.marks.shift(count);
-                out
+                std::mem::take(spare)
             }
         }
     }

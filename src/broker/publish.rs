@@ -271,7 +271,7 @@ impl Exchange {
         let route = self.table.route_at(route);
         let (remote, groups) = (route.remote, route.groups.len());
         let reached = !route.targets.is_empty() || !remote.is_empty() || groups > 0;
-        if groups > 0 {
+        if groups > 0 && self.journal.is_for_groups() {
             let groups = route.groups.clone();
             for group in groups {
                 self.give_to_group(now, group, message, 0);
@@ -382,10 +382,15 @@ impl Exchange {
             return;
         }
         let to = self.journal.gate.take_shipped();
+        let (core, turn) = (self.core, self.journal.gate.turn());
         let mut shipped = Vec::new();
-        if !to.is_empty() {
+        if !to.subscribers.is_empty() {
             shipped = self.journal.only.take().map_or_else(Vec::new, Into::into);
-            shipped.push(Shipped { core: self.core, turn: self.journal.gate.turn(), cores: self.cores, to });
+            shipped.retain(|step| !step.is_for_group());
+            shipped.push(Shipped { core, turn, cores: self.cores, to: to.subscribers });
+        }
+        if !to.groups.is_empty() {
+            shipped.push(Shipped { core, turn, cores: Shipped::FOR_GROUP, to: to.groups });
         }
         self.note(key, |client_id| Change::Received { client_id, packet_id, shipped });
     }
@@ -445,9 +450,10 @@ fn ship(
     if let Some(only) = only {
         batch.parcels.push(Parcel::Only(only.into()));
     }
+    let is_for_group = shipping.group.is_some();
     batch.publish(message, shipping);
     if message.is_awaited {
-        gate.ask(core);
+        gate.ask(core, is_for_group);
     }
 }
 

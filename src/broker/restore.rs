@@ -61,7 +61,7 @@ impl Exchange {
                 session.received.insert(packet_id.get());
                 session.take_partial(packet_id.get());
                 if !shipped.is_empty() {
-                    session.partial.get_or_insert_default().insert(packet_id.get(), shipped.clone());
+                    session.partial.insert(packet_id.get(), shipped.clone());
                 }
             }
             Change::Completed { packet_id, .. } => {
@@ -69,12 +69,22 @@ impl Exchange {
                 session.received.remove(&packet_id.get());
                 session.take_partial(packet_id.get());
             }
-            Change::Queued { seq, copy, .. } => {
-                let session = self.restored_session(client_id);
-                session.seq = session.seq.max(*seq);
-                session.waiting.get_or_insert_default().push(*seq, copy.clone());
-                self.counters.queue_grew(copy.message.cost_bytes());
+            Change::Queued { .. }
+            | Change::Dropped { .. }
+            | Change::Spilled { .. }
+            | Change::Sent { .. }
+            | Change::Released { .. }
+            | Change::Settled { .. } => self.restore_message(client_id, change),
+            Change::Retained { .. } | Change::RetainedCleared { .. } | Change::Handled { .. } => {
+                unreachable!("they name no client")
             }
+        }
+    }
+
+    /// Takes over a change of a message on its way to a client.
+    fn restore_message(&mut self, client_id: &str, change: &Change) {
+        match change {
+            Change::Queued { seq, copy, .. } => self.restore_queued(client_id, *seq, copy),
             Change::Dropped { seq, .. } => {
                 self.restore_taken(client_id, *seq);
             }
@@ -93,9 +103,7 @@ impl Exchange {
                 }
             }
             Change::Settled { packet_id, .. } => self.restore_settled(client_id, *packet_id),
-            Change::Retained { .. } | Change::RetainedCleared { .. } | Change::Handled { .. } => {
-                unreachable!("they name no client")
-            }
+            _other_changes_are_sorted_out_by_the_caller => {}
         }
     }
 
@@ -145,10 +153,10 @@ impl Exchange {
     fn resolve_partial(&mut self, key: SessionKey) {
         let handled = &self.handled;
         let session = &mut self.sessions[key.index()];
-        let Some(partial) = session.partial.take() else { return };
         let mut left = BTreeMap::new();
-        for (id, mut shipped) in *partial {
-            for step in shipped.iter_mut().filter(|step| step.turn != Shipped::NOBODY) {
+        for (id, mut shipped) in std::mem::take(&mut session.partial) {
+            for step in shipped.iter_mut().filter(|step| step.turn != Shipped::NOBODY && !step.is_for_group())
+            {
                 for core in step.to.iter() {
                     if handled.get(&(core, step.core)).is_some_and(|turn| *turn >= step.turn) {
                         step.to.remove(core);
@@ -156,7 +164,8 @@ impl Exchange {
                 }
                 step.turn = Shipped::NOBODY;
             }
-            if shipped.iter().all(|step| !step.to.is_empty()) {
+            let is_for_group = shipped.iter().any(Shipped::is_for_group);
+            if is_for_group || shipped.iter().all(|step| !step.to.is_empty()) {
                 left.insert(id, shipped);
             }
         }
@@ -165,7 +174,7 @@ impl Exchange {
             let client_id = Arc::clone(&session.client_id);
             self.journal.record(|| Change::Received { client_id, packet_id, shipped: shipped.clone() });
         }
-        session.partial = (!left.is_empty()).then(|| Box::new(left));
+        session.partial = left;
     }
 
     fn announce_interest_of(&mut self, key: SessionKey) {
@@ -213,17 +222,46 @@ impl Exchange {
         taken
     }
 
-    fn restore_spilled(&mut self, client_id: &str, spilled: Spilled) {
-        if spilled.messages == 0 {
+    /// Keeps a queued message in memory as long as there is room for all sessions; else it is only counted.
+    fn restore_queued(&mut self, client_id: &str, seq: u64, copy: &MessageCopy) {
+        let cost = copy.message.cost_bytes();
+        let bytes = u64::try_from(cost).expect("a length fits 64 bits");
+        let in_memory = self.counters.queued_bytes - self.counters.spilled_bytes;
+        let has_room = in_memory + bytes <= self.limits.queue_memory_bytes_total_max;
+        let session = self.restored_session(client_id);
+        session.seq = session.seq.max(seq);
+        let waiting = session.waiting.get_or_insert_default();
+        if has_room && waiting.spilled.is_none() {
+            waiting.push(seq, copy.clone());
+            self.counters.queue_grew(cost);
+            return;
+        }
+        let (first_seq, last_seq) = (seq, seq);
+        self.restore_spilled(
+            client_id,
+            Spilled { first_seq, last_seq, messages: 1, bytes, is_fetching: false },
+        );
+    }
+
+    fn restore_spilled(&mut self, client_id: &str, more: Spilled) {
+        if more.messages == 0 {
             return;
         }
         let session = self.restored_session(client_id);
-        session.seq = session.seq.max(spilled.last_seq);
-        session.waiting.get_or_insert_default().spilled = Some(spilled);
-        self.counters.queued_messages += spilled.messages;
-        self.counters.queued_bytes += spilled.bytes;
-        self.counters.spilled_messages += spilled.messages;
-        self.counters.spilled_bytes += spilled.bytes;
+        session.seq = session.seq.max(more.last_seq);
+        let waiting = session.waiting.get_or_insert_default();
+        match &mut waiting.spilled {
+            None => waiting.spilled = Some(more),
+            Some(spilled) => {
+                spilled.last_seq = more.last_seq;
+                spilled.messages += more.messages;
+                spilled.bytes += more.bytes;
+            }
+        }
+        self.counters.queued_messages += more.messages;
+        self.counters.queued_bytes += more.bytes;
+        self.counters.spilled_messages += more.messages;
+        self.counters.spilled_bytes += more.bytes;
     }
 
     fn restore_sent(&mut self, client_id: &str, seq: u64, packet_id: PacketId, copy: Option<MessageCopy>) {

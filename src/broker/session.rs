@@ -49,8 +49,7 @@ pub(crate) struct Session {
     /// Whether the store knows of it.
     pub is_written: bool,
     /// Received QoS 2 ids whose messages a crash kept from some sessions of other cores.
-    #[expect(clippy::box_collection, reason = "almost no session has any: 8 bytes rather than 24")]
-    pub partial: Option<Box<BTreeMap<u16, Vec<Shipped>>>>,
+    pub partial: BTreeMap<u16, Vec<Shipped>>,
 }
 
 /// How far apart the places of queued messages are. A retained message that overtakes a queue gets a place in between, so
@@ -123,12 +122,7 @@ impl Session {
 
     /// Whom the message received under this id has not reached, if a crash came in between; asked once.
     pub fn take_partial(&mut self, id: u16) -> Option<Vec<Shipped>> {
-        let partial = self.partial.as_mut()?;
-        let taken = partial.remove(&id);
-        if partial.is_empty() {
-            self.partial = None;
-        }
-        taken
+        self.partial.remove(&id)
     }
 
     /// A place behind all others, if anyone writes it down.

@@ -16,9 +16,10 @@ use std::fmt::Write;
 use mqtt::QoS;
 use stdx::{Instant, Span};
 
+use crate::change::StoreHealth;
 use crate::core_id::CoreId;
 use crate::counters::Counters;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, ExchangeSetup};
 use crate::message::Message;
 use crate::parcel::Parcel;
 use crate::timers::Timer;
@@ -27,6 +28,7 @@ use crate::timers::Timer;
 #[derive(Debug)]
 pub(crate) struct SysState {
     version: String,
+    durability: String,
     interval: Span,
     started_at: Instant,
     per_core: Vec<Counters>,
@@ -69,6 +71,7 @@ const FIGURES: &[Figure] = figures! {
     "messages/stored" = |c| c.queued_messages + c.inflight_messages + c.retained_messages;
     "store/messages/count" = |c| c.queued_messages + c.inflight_messages + c.retained_messages;
     "store/messages/bytes" = |c| c.retained_bytes;
+    "store/unsynced/bytes" = |c| c.unsynced_bytes;
     "publish/messages/received" = |c| c.publish_received;
     "publish/messages/sent" = |c| c.publish_sent;
     "publish/messages/dropped" = |c| c.dropped();
@@ -110,16 +113,19 @@ const LOADS: [LoadFigure; 8] = loads! {
 };
 
 const VERSION: &str = "$SYS/broker/version";
+const DURABILITY: &str = "$SYS/broker/store/durability";
+const HEALTH: &str = "$SYS/broker/store/health";
 const UPTIME: &str = "$SYS/broker/uptime";
 const CLIENTS_MAXIMUM: &str = "$SYS/broker/clients/maximum";
 
 impl SysState {
-    pub fn new(version: &str, interval_s: u32, cores: u16, now: Instant) -> Self {
+    pub fn new(setup: &ExchangeSetup) -> Self {
         Self {
-            version: version.into(),
-            interval: Span::from_s(u64::from(interval_s)),
-            started_at: now,
-            per_core: vec![Counters::default(); usize::from(cores)],
+            version: setup.version.clone(),
+            durability: setup.durability.clone(),
+            interval: Span::from_s(u64::from(setup.sys_interval_s)),
+            started_at: setup.now,
+            per_core: vec![Counters::default(); usize::from(setup.cores)],
             published: BTreeMap::new(),
             clients_max: 0,
             loads: [Load::default(); LOADS.len()],
@@ -151,6 +157,7 @@ impl Exchange {
     pub(crate) fn sys_tick(&mut self, now: Instant) {
         self.timers.insert(now + self.sys.interval, Timer::Sys);
         self.tell_writes_above();
+        self.counters.unsynced_bytes = self.unsynced_bytes();
         let counters = self.counters.clone();
         if self.core.get() == 0 {
             self.sys.counters_of(self.core, counters);
@@ -165,6 +172,8 @@ impl Exchange {
         self.sys.clients_max = self.sys.clients_max.max(total.clients_connected);
         let mut values: Vec<(&'static str, String)> = vec![
             (VERSION, format!("ringmq version {}", self.sys.version)),
+            (DURABILITY, self.sys.durability.clone()),
+            (HEALTH, health(self.store_health).to_owned()),
             (UPTIME, format!("{} seconds", now.since(self.sys.started_at).s())),
             (CLIENTS_MAXIMUM, self.sys.clients_max.to_string()),
         ];
@@ -205,6 +214,13 @@ impl Exchange {
         if let Ok((route, _)) = self.table.route(topic.as_bytes(), usize::MAX) {
             self.route_message(now, route, &message);
         }
+    }
+}
+
+fn health(health: StoreHealth) -> &'static str {
+    match health {
+        StoreHealth::Good => "good",
+        StoreHealth::Full => "full",
     }
 }
 

@@ -173,9 +173,19 @@ fn settings(
         version: format!("RingMQ version {version}"),
         notice_level: notice_level(config.log.level),
         durabilities: config.listener.iter().map(|listener| config.durability_of(listener)).collect(),
+        durability_shown: durability_shown(config),
         journal_is_on: config.stores(),
         ..Settings::default()
     })
+}
+
+/// The durabilities of all listeners, each once.
+fn durability_shown(config: &Config) -> String {
+    let mut names: Vec<&str> =
+        config.listener.iter().map(|listener| name_of(config.durability_of(listener))).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
 }
 
 fn notice_level(level: LogLevel) -> Level {

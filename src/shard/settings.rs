@@ -31,6 +31,8 @@ pub struct Settings {
     /// The durability of each listener, by [`crate::ListenerId`]; the default for those beyond the end. Without a journal
     /// nothing waits.
     pub durabilities: Vec<Durability>,
+    /// What `$SYS/broker/store/durability` says.
+    pub durability_shown: String,
     /// Seconds between `$SYS` publications; 0 is never.
     pub sys_interval_s: u32,
     /// What `$SYS/broker/version` says.
@@ -64,6 +66,7 @@ impl Default for Settings {
             limits: Limits::default(),
             dialects: Vec::new(),
             durabilities: Vec::new(),
+            durability_shown: "memory".into(),
             sys_interval_s: 10,
             version: env!("CARGO_PKG_VERSION").into(),
             policy: None,

@@ -43,6 +43,7 @@ impl Shard {
             limits: settings.limits.clone(),
             policy: settings.policy.clone(),
             version: settings.version.clone(),
+            durability: settings.durability_shown.clone(),
             sys_interval_s: settings.sys_interval_s,
             journal_is_on: settings.journal_is_on,
             notice_level: settings.notice_level,
@@ -104,7 +105,10 @@ impl Shard {
     #[must_use]
     pub fn handle_call(&self, call: Call) -> Reply {
         match call {
-            Call::Counters => Reply::Counters(Box::new(self.counters().clone())),
+            Call::Counters => {
+                let unsynced_bytes = self.exchange.unsynced_bytes();
+                Reply::Counters(Box::new(Counters { unsynced_bytes, ..self.counters().clone() }))
+            }
         }
     }
 

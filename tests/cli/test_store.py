@@ -209,6 +209,15 @@ def fetch(control, path):
     return f"{refused.value.code} {refused.value.read().decode()}"
 
 
+def test_sys_topics_show_durability_and_health(serve, talker, data):
+    broker = serve("--data", data)
+    reader = talker(broker, "reader")
+    reader.connect()
+    for name, value in (("durability", "fsync"), ("health", "good"), ("unsynced/bytes", "0")):
+        reader.subscribe(f"$SYS/broker/store/{name}")
+        reader.expect(f"$SYS/broker/store/{name}", value, retain=True)
+
+
 def test_flushes_are_counted(serve, talker, data):
     control = free_address()
     broker = serve("--data", data, env={"RINGMQ_CONTROL_LISTEN": str(control)})

@@ -138,7 +138,7 @@ const ROOMS: &[Room] = &[
         crates: These(&[]),
     },
     Room { name: "warm", folder: "perf/warm", rooms: PURE, crates: Any },
-    Room { name: "talk", folder: "tests/talk", rooms: PURE, crates: Any },
+    Room { name: "talk", folder: "tests/talk", rooms: PURE_AND_STORE, crates: Any },
     Room { name: "simulation", folder: "tests/simulation", rooms: PURE_AND_STORE, crates: Any },
     Room { name: "crash", folder: "tests/crash", rooms: &["stdx"], crates: Any },
     Room { name: "fuzz", folder: "tests/fuzz", rooms: PURE_AND_STORE, crates: Any },

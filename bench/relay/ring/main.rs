@@ -26,18 +26,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cores: Cores = "1".parse()?;
     let cpus = cores.resolve(&server::allowed_cpus()?)?;
     let listening = server::listen(address, cpus.len())?;
-    println!("listening on {}", listening.address);
     let plan = Plan {
         cpus,
-        listeners: vec![listening.sockets],
+        listeners: vec![listening.try_clone_sockets()?],
         clock: Clock::start(),
         depth: Depth::default(),
         spin_rounds,
+        stores: false,
         shutdown_grace: Span::from_s(1),
         stores: false,
     };
-    let running = server::launch(plan, |_nothing_was_kept| Ok(()), |_, _| Relay::default())?;
+    let running = server::launch(plan, |_| Ok(()), |_, _| Relay::default())?;
+    listening.open()?;
     running.open();
+    println!("listening on {}", listening.address);
     running.join()?;
     Ok(())
 }

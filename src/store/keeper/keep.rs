@@ -21,7 +21,7 @@ use crate::engine::{Batch, Engine};
 use crate::fault::Fault;
 use crate::record::{BELONGINGS, Key, Record, SessionRecord, range_of_session};
 
-use super::pending::{Before, Pending};
+use super::pending::{Before, Pending, is_without_body};
 use super::retained::{RecentWrites, Verdict};
 
 /// Records of ended sessions that are removed along with one flush.
@@ -282,28 +282,23 @@ impl<E: Engine> Keeper<E> {
             }
             Change::Released { client_id, seq, packet_id } => {
                 let number = self.number_of(&client_id);
-                self.remove_body(number, seq, packet_id.get());
+                let key = Key::Inflight(number, packet_id.get());
+                // The message itself, unless it is known that it never was a queued one.
+                if !is_without_body(self.pending.find(&key).flatten()) {
+                    self.pending.remove(Key::Message(number, seq));
+                }
                 let record = Record::Inflight { seq, is_released: true, copy: None };
-                self.pending.put(Key::Inflight(number, packet_id.get()), record, Before::Anything);
+                self.pending.put(key, record, Before::Anything);
             }
             Change::Settled { client_id, seq, packet_id } => {
                 if let Some(number) = self.known(&client_id) {
-                    self.remove_body(number, seq, packet_id.get());
-                    self.pending.remove(Key::Inflight(number, packet_id.get()));
+                    let has_no_body = self.pending.settle(number, packet_id.get());
+                    if !has_no_body {
+                        self.pending.remove(Key::Message(number, seq));
+                    }
                 }
             }
             _no_message_on_its_way => unreachable!("the caller has sorted these out"),
-        }
-    }
-
-    /// Removes the queued message that is inflight under an id, unless it is known that it never was a queued one.
-    fn remove_body(&mut self, number: u64, seq: u64, packet_id: u16) {
-        let was_never_queued = matches!(
-            self.pending.find(&Key::Inflight(number, packet_id)),
-            Some(Some(Record::Inflight { copy: Some(_), .. } | Record::Inflight { is_released: true, .. }))
-        );
-        if !was_never_queued {
-            self.pending.remove(Key::Message(number, seq));
         }
     }
 

@@ -9,6 +9,7 @@
 //! Invariants:
 //! - A record that the disk cannot have is not removed from it, and one that it may have always is.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
@@ -107,6 +108,26 @@ impl Pending {
         }
     }
 
+    /// Removes a message inflight. Returns whether it is known that nothing of it stands under [`Key::Message`]. As
+    /// [`Pending::find`] and [`Pending::remove`], in one step: every message to a client that is connected ends here.
+    pub fn settle(&mut self, number: u64, packet_id: u16) -> bool {
+        let slots = self.inflight.entry(number).or_default();
+        let Entry::Occupied(mut entry) = slots.entry(packet_id) else {
+            self.add(Key::Inflight(number, packet_id), None, true, 0);
+            return false;
+        };
+        let slot = entry.get_mut();
+        let has_no_body = is_without_body(slot.record.as_ref());
+        self.bytes -= std::mem::take(&mut slot.bytes);
+        if slot.is_on_disk {
+            slot.record = None;
+        } else {
+            self.handovers.settle(entry.remove().handover);
+            self.inflight_len -= 1;
+        }
+        has_no_body
+    }
+
     fn slot(&mut self, key: &Key) -> Option<&mut Slot> {
         match key {
             Key::Inflight(number, packet_id) => self.inflight.get_mut(number)?.get_mut(packet_id),
@@ -201,6 +222,14 @@ impl Pending {
         self.bytes = 0;
         self.handovers.take_all()
     }
+}
+
+/// Whether a message inflight was never queued, or its body has been removed.
+pub(super) fn is_without_body(record: Option<&Record>) -> bool {
+    matches!(
+        record,
+        Some(Record::Inflight { copy: Some(_), .. } | Record::Inflight { is_released: true, .. })
+    )
 }
 
 fn cost_bytes(record: &Record) -> usize {

@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::topic::matches;
 
+/// The one shared subscription; no other filter matches its topic.
+pub(super) const SHARED: &str = "$share/g/s";
+
 /// A point of a run.
 pub(super) type Step = u64;
 
@@ -55,6 +58,16 @@ struct Wish {
 struct Got {
     first: Vec<usize>,
     counts: BTreeMap<usize, usize>,
+}
+
+impl Wish {
+    fn covers(&self, topic: &str) -> bool {
+        if self.filter == SHARED { is_shared(topic) } else { matches(&self.filter, topic) }
+    }
+}
+
+fn is_shared(topic: &str) -> bool {
+    topic == "s"
 }
 
 impl Ledger {
@@ -148,10 +161,13 @@ impl Ledger {
         };
         let is_wanted = self.wishes.iter().any(|wish| {
             wish.actor == actor
-                && matches(&wish.filter, &state.topic)
+                && wish.covers(&state.topic)
                 && wish.gone.is_none_or(|gone| gone > state.written)
         });
-        let is_once = state.qos == 2 && self.grants(actor, &state.topic).all(|qos| qos == 2);
+        // What a publisher repeats after a crash may go to another member of a group.
+        let is_once = state.qos == 2
+            && !is_shared(&state.topic)
+            && self.grants(actor, &state.topic).all(|qos| qos == 2);
         let got = self.got.entry(actor).or_default();
         let count = got.counts.entry(message).or_default();
         *count += 1;
@@ -168,7 +184,7 @@ impl Ledger {
     }
 
     fn grants<'a>(&'a self, actor: ActorId, topic: &'a str) -> impl Iterator<Item = u8> + 'a {
-        let mine = move |wish: &&Wish| wish.actor == actor && matches(&wish.filter, topic);
+        let mine = move |wish: &&Wish| wish.actor == actor && wish.covers(topic);
         self.wishes.iter().filter(mine).map(|wish| wish.qos)
     }
 
@@ -180,7 +196,11 @@ impl Ledger {
             let empty = Got::default();
             let got = self.got.get(&actor).unwrap_or(&empty);
             for (number, message) in self.messages.iter().enumerate() {
-                if !got.counts.contains_key(&number) && self.is_promised(actor, message) {
+                let has_got = match is_shared(&message.topic) {
+                    true => self.got.values().any(|got| got.counts.contains_key(&number)),
+                    false => got.counts.contains_key(&number),
+                };
+                if !has_got && self.is_promised(actor, message) {
                     complaints.push(format!("a{actor} has not got m{number}, which was acknowledged"));
                 }
             }
@@ -189,6 +209,9 @@ impl Ledger {
             for number in got.first.iter().filter(|number| self.is_promised(actor, &self.messages[**number]))
             {
                 let message = &self.messages[*number];
+                if is_shared(&message.topic) {
+                    continue;
+                }
                 let last = latest.insert((message.publisher, &message.topic, message.qos), *number);
                 if let Some(last) = last.filter(|last| last > number) {
                     complaints.push(format!("a{actor} got m{number} behind m{last}"));
@@ -203,7 +226,7 @@ impl Ledger {
         let Some(kept) = message.acked else { return false };
         self.wishes.iter().any(|wish| {
             wish.actor == actor
-                && matches(&wish.filter, &message.topic)
+                && wish.covers(&message.topic)
                 && wish.acked.is_some_and(|acked| acked < message.written)
                 && wish.ended.is_none_or(|ended| ended > kept)
                 && wish.written < message.written

@@ -12,7 +12,7 @@ use store::MemoryEngine;
 
 use super::Fraud;
 use super::actor::Actor;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, SHARED};
 use crate::dice::Dice;
 use crate::rig::{ClientEnd, Place, Rig};
 use crate::trace::Trace;
@@ -42,8 +42,8 @@ pub struct Fate {
     pub messages: usize,
 }
 
-const TOPICS: [&str; 4] = ["t/a", "t/b", "t/c", "u"];
-const FILTERS: [&str; 5] = ["t/a", "t/b", "t/+", "t/#", "u"];
+const TOPICS: [&str; 5] = ["t/a", "t/b", "t/c", "u", "s"];
+const FILTERS: [&str; 7] = ["t/a", "t/b", "t/+", "t/#", "u", SHARED, SHARED];
 /// Every actor has a retained topic to itself, so that there is no doubt about the last value.
 const RETAINED: &str = "r/";
 const ROUNDS_MAX: usize = 20_000;
@@ -88,6 +88,7 @@ impl Stage {
         let limits = Limits {
             queue_memory_messages: *dice.pick(&[1, 2, 5, 1000]),
             inflight_3x_max: *dice.pick(&[1, 3, 64]),
+            queue_memory_bytes_total_max: *dice.pick(&[300, 1_073_741_824]),
             receive_maximum: 100,
             unwritten_bytes_max: *dice.pick(&[300, 67_108_864]),
             ..Limits::default()
