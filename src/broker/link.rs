@@ -90,8 +90,7 @@ impl Link {
         match self.marks.open(safe) {
             None => std::mem::take(&mut self.out),
             Some(count) => {
-                let mut out = std::mem::take(spare);
-                out.extend_from_slice(&self.out[..count]);
+                spare.extend_from_slice(&self.out[..count]);
                 self.out.drain(..count);
                 self.marks.shift(count);
                 std::mem::take(spare)

@@ -34,7 +34,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         spin_rounds,
         stores: false,
         shutdown_grace: Span::from_s(1),
-        stores: false,
     };
     let running = server::launch(plan, |_| Ok(()), |_, _| Relay::default())?;
     listening.open()?;

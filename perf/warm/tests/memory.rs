@@ -14,8 +14,8 @@ use warm::{Bench, Crowd, FAN_OUT_100, Load, PAIRS_QOS0, PAIRS_QOS1, Subscribing}
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Heap bytes of an idle client, and of one with a subscription of its own; 3 % above what was measured.
-const CLIENT_BYTES_MAX: usize = 455;
-const SUBSCRIBED_CLIENT_BYTES_MAX: usize = 653;
+const CLIENT_BYTES_MAX: usize = 520;
+const SUBSCRIBED_CLIENT_BYTES_MAX: usize = 720;
 
 /// Allocations and messages of 100 warm rounds; the least of some attempts, because the runner has a thread of its own.
 fn allocations(load: Load) -> (usize, u64) {
