@@ -1,4 +1,7 @@
 //! Why a doorway is closed: what a peer did wrong below MQTT.
+//!
+//! Invariants:
+//! - A fault ends this connection and no other.
 
 use thiserror::Error;
 

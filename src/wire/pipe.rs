@@ -3,7 +3,7 @@
 //! Invariants:
 //! - Reading from an empty pipe would block; writing never does.
 
-use std::io::{self, Read, Write};
+use std::io::{ErrorKind, Read, Result, Write};
 
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
@@ -25,12 +25,12 @@ impl Pipe {
 }
 
 impl Read for Pipe {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, out: &mut [u8]) -> Result<usize> {
         let unread = &self.input[self.read..];
         if unread.is_empty() {
             // An idle connection owns no buffer.
             (self.input, self.read) = (Vec::new(), 0);
-            return Err(io::ErrorKind::WouldBlock.into());
+            return Err(ErrorKind::WouldBlock.into());
         }
         let count = unread.len().min(out.len());
         out[..count].copy_from_slice(&unread[..count]);
@@ -40,12 +40,12 @@ impl Read for Pipe {
 }
 
 impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         self.output.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> Result<()> {
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 //! - The alert that tells the peer why is ready when the fault is told.
 //! - Nothing is decided about certificates here: the configuration holds the verifiers.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -87,7 +87,7 @@ impl TlsCoat {
     /// Appends `plain` to `raw` in records.
     pub fn put_on(&mut self, plain: &[u8], raw: &mut Vec<u8>) {
         // Into memory without a limit: it takes everything.
-        let _ = std::io::Write::write_all(&mut self.session.writer(), plain);
+        let _ = self.session.writer().write_all(plain);
         self.fetch(raw);
     }
 

@@ -37,10 +37,12 @@ impl Tree {
             for entry in fs::read_dir(&folder).expect("a folder that was just listed").flatten() {
                 let path = entry.path();
                 let name = entry.file_name().to_string_lossy().into_owned();
+                // In a second working tree of the repository `.git` is a file.
+                if LEFT_OUT.contains(&name.as_str()) {
+                    continue;
+                }
                 if path.is_dir() {
-                    if !LEFT_OUT.contains(&name.as_str()) {
-                        folders.push(path);
-                    }
+                    folders.push(path);
                     continue;
                 }
                 let relative =
