@@ -14,12 +14,13 @@ mod compare;
 mod engine;
 mod failure;
 mod flow;
-#[allow(dead_code, reason = "the pages of reports are wired next")]
 mod html;
+mod interrupt;
 mod ledger;
 mod number;
 mod options;
 mod output;
+mod plan;
 mod planning;
 mod procfs;
 mod progress;
@@ -34,11 +35,12 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::failure::Failure;
-use crate::options::{Command, Options, OutputOptions};
+use crate::options::{Command, Options, TrafficOptions};
 use crate::progress::Progress;
 
 fn main() -> ExitCode {
-    match start(&Options::parse().command) {
+    let options = Options::parse();
+    match start(&options.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("ringmq-bench: {failure}");
@@ -49,19 +51,43 @@ fn main() -> ExitCode {
 
 fn start(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Pairs(options) => run(planning::pairs(options)?, &options.traffic.output),
-        Command::FanIn(options) => run(planning::fan_in(options)?, &options.traffic.output),
-        Command::FanOut(options) => run(planning::fan_out(options)?, &options.traffic.output),
+        Command::Pairs(options) => run(planning::pairs(options)?, &options.traffic),
+        Command::FanIn(options) => run(planning::fan_in(options)?, &options.traffic),
+        Command::FanOut(options) => run(planning::fan_out(options)?, &options.traffic),
+        Command::Shared(options) => run(planning::shared(options)?, &options.traffic),
+        Command::Telemetry(options) => run(planning::telemetry(options)?, &options.traffic),
+        Command::Retained(options) => {
+            let plan = planning::retained(options)?;
+            output::publish(&engine::run_retained(&plan, &begin()?)?, &options.output)
+        }
+        Command::Conn(options) => {
+            let plan = planning::conn(options)?;
+            output::publish(&engine::run_connects(plan, &begin()?)?, &options.output)
+        }
         Command::Idle(options) => {
             let plan = planning::idle(options)?;
-            output::publish(&engine::run_idle(plan, &Progress::on_terminal())?, &options.output)
+            output::publish(&engine::run_idle(plan, &begin()?)?, &options.output)
         }
         Command::EchoServer(options) => relay::serve_echo(relay::listen(options.listen)?),
-        Command::NullRelay(options) => relay::serve_null(relay::listen(options.listen)?),
+        Command::NullRelay(options) => relay::serve_null(options),
         Command::Compare(options) => compare::compare(options),
+        Command::Plan(options) => plan::plan(options),
+        Command::Tether(options) => compare::tether(options),
     }
 }
 
-fn run(plan: engine::Plan, output: &OutputOptions) -> Result<(), Failure> {
-    output::publish(&engine::run(plan, &Progress::on_terminal())?, output)
+fn run(plan: engine::Plan, traffic: &TrafficOptions) -> Result<(), Failure> {
+    let progress = begin()?;
+    let report = if traffic.offline_subscribers {
+        engine::run_offline(&plan, &progress)?
+    } else {
+        engine::run(plan, &progress)?
+    };
+    output::publish(&report, &traffic.output)
+}
+
+/// From here on a signal ends the workload early, with a report; servers of ours end at once, as ever.
+fn begin() -> Result<Progress, Failure> {
+    interrupt::listen()?;
+    Ok(Progress::on_terminal())
 }

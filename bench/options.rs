@@ -12,6 +12,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::compare::{CompareOptions, TetherOptions};
+use crate::plan::PlanOptions;
+use crate::relay::NullRelayOptions;
+
 use crate::output::STANDARD_OUTPUT;
 
 /// Load for MQTT brokers, and a side-by-side comparison of them.
@@ -38,14 +42,27 @@ pub(crate) enum Command {
     FanIn(FanInOptions),
     /// One publisher, or a few, to N subscribers.
     FanOut(FanOutOptions),
+    /// N publishers to groups of subscribers that share them ($share): each message goes to one member of each group.
+    Shared(SharedOptions),
+    /// N retained messages are set, then M subscribers come and get them all.
+    Retained(RetainedOptions),
+    /// Many devices, each sending a small JSON reading at a period of its own.
+    Telemetry(TelemetryOptions),
+    /// Connects: how fast N clients get in, all at once after a cut, or over and over again.
+    Conn(ConnOptions),
     /// N connections that do nothing: memory and CPU of the broker.
     Idle(IdleOptions),
     /// A plain epoll echo server: what reading and writing one message costs on this machine.
     EchoServer(ListenOptions),
     /// A relay that only copies packets from publishers to subscribers: the ceiling for every broker.
-    NullRelay(ListenOptions),
+    NullRelay(NullRelayOptions),
     /// Start brokers one after the other, load each, and print a table.
     Compare(CompareOptions),
+    /// Measure what things cost here, and say how many machines the devices need.
+    Plan(Box<PlanOptions>),
+    /// Run a program that must not outlive the one that started it.
+    #[command(hide = true)]
+    Tether(TetherOptions),
 }
 
 /// Options of `pairs`.
@@ -94,6 +111,111 @@ pub(crate) struct FanOutOptions {
     pub(crate) traffic: TrafficOptions,
 }
 
+/// Options of `shared`.
+#[derive(Args, Debug)]
+pub(crate) struct SharedOptions {
+    /// Publishers.
+    #[arg(short = 'c', long, default_value_t = 50, value_name = "N")]
+    pub(crate) count: u32,
+    /// Subscribers, spread evenly over the groups.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub(crate) subscribers: u32,
+    /// Groups.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) groups: u32,
+    #[command(flatten)]
+    pub(crate) link: LinkOptions,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficOptions,
+}
+
+/// Options of `retained`.
+#[derive(Args, Debug)]
+pub(crate) struct RetainedOptions {
+    /// Retained messages, each on a topic of its own.
+    #[arg(short = 'c', long, default_value_t = 10_000, value_name = "N")]
+    pub(crate) count: u64,
+    /// Publishers that set them, in turn.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub(crate) publishers: u32,
+    /// Subscribers that come for all of them.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub(crate) subscribers: u32,
+    /// Topic; it needs %s, the number of the message, besides the letters of other workloads.
+    #[arg(short = 't', long, default_value = "bench/retained/%i/%s", value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// Payload bytes.
+    #[arg(short = 's', long, default_value_t = 64, value_name = "BYTES")]
+    pub(crate) size: usize,
+    /// QoS of publishers, and of subscribers unless --sub-qos says otherwise.
+    #[arg(short = 'q', long, default_value = "0", value_name = "QOS")]
+    pub(crate) qos: QosOption,
+    /// QoS that subscribers ask for.
+    #[arg(long, value_name = "QOS")]
+    pub(crate) sub_qos: Option<QosOption>,
+    /// Unacknowledged QoS 1 and 2 messages per publisher.
+    #[arg(short = 'F', long, default_value_t = 64, value_name = "N")]
+    pub(crate) inflight: u16,
+    /// Messages per write.
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) batch: u64,
+    /// Leave the retained messages in the broker.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) link: LinkOptions,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+}
+
+/// Options of `telemetry`.
+#[derive(Args, Debug)]
+pub(crate) struct TelemetryOptions {
+    /// Devices.
+    #[arg(short = 'c', long, default_value_t = 1_000, value_name = "N")]
+    pub(crate) count: u32,
+    /// Subscribers, each of which hears all devices; 0 is nobody.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) subscribers: u32,
+    /// How far the period of a device may be from -I [default there: 10000 ms], in percent.
+    #[arg(long, default_value_t = 20, value_name = "PERCENT")]
+    pub(crate) jitter: u64,
+    /// Send binary payloads as other workloads do, instead of JSON.
+    #[arg(long)]
+    pub(crate) binary: bool,
+    #[command(flatten)]
+    pub(crate) link: LinkOptions,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficOptions,
+}
+
+/// Options of `conn`.
+#[derive(Args, Debug)]
+pub(crate) struct ConnOptions {
+    /// Clients.
+    #[arg(short = 'c', long, default_value_t = 1_000, value_name = "N")]
+    pub(crate) count: u32,
+    /// How often connections are cut without a goodbye, to come back all at once.
+    #[arg(long, default_value_t = 0, value_name = "N", conflicts_with = "churn")]
+    pub(crate) storms: u32,
+    /// How many of the connections a storm cuts, in percent.
+    #[arg(long, default_value_t = 100, value_name = "PERCENT")]
+    pub(crate) share: u64,
+    /// Seconds that connections stay before each storm and at the end.
+    #[arg(long, default_value_t = 1.0, value_name = "S")]
+    pub(crate) hold: f64,
+    /// Each client leaves as soon as it is welcome and comes again, for --duration.
+    #[arg(long)]
+    pub(crate) churn: bool,
+    /// Seconds of churn.
+    #[arg(long, default_value_t = 10.0, value_name = "S")]
+    pub(crate) duration: f64,
+    #[command(flatten)]
+    pub(crate) link: LinkOptions,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+}
+
 /// Options of `idle`.
 #[derive(Args, Debug)]
 pub(crate) struct IdleOptions {
@@ -130,12 +252,27 @@ pub(crate) struct LinkOptions {
     /// MQTT version: 4 is 3.1.1, 5 is 5.0.
     #[arg(short = 'V', long = "mqtt-version", default_value = "4", value_name = "4|5")]
     pub(crate) version: VersionOption,
-    /// User name.
+    /// User name; %i and %c as in topics.
     #[arg(short = 'u', long)]
     pub(crate) user: Option<String>,
-    /// Password.
+    /// Password; %i and %c as in topics.
     #[arg(short = 'P', long)]
     pub(crate) password: Option<String>,
+    /// User name of subscribers, if they need another one.
+    #[arg(long, value_name = "USER")]
+    pub(crate) sub_user: Option<String>,
+    /// Password of subscribers, if they need another one.
+    #[arg(long, value_name = "PASSWORD")]
+    pub(crate) sub_password: Option<String>,
+    /// Start with a clean session; `false` gives all clients lasting ones.
+    #[arg(short = 'C', long, default_value_t = true, action = ArgAction::Set, value_name = "true|false")]
+    pub(crate) clean: bool,
+    /// How long a lasting session outlives its connection, in seconds, for MQTT 5.0 [default: 3600].
+    #[arg(short = 'x', long, value_name = "S")]
+    pub(crate) session_expiry: Option<u32>,
+    /// Number of the first client of each kind (%i, and in client ids).
+    #[arg(short = 'n', long, default_value_t = 0, value_name = "N")]
+    pub(crate) startnumber: u32,
     /// Keep-alive in seconds; 0 turns it off.
     #[arg(short = 'k', long, default_value_t = 300, value_name = "S")]
     pub(crate) keepalive: u16,
@@ -148,6 +285,10 @@ pub(crate) struct LinkOptions {
     /// Milliseconds between two connects.
     #[arg(short = 'i', long, default_value_t = 0.0, value_name = "MS")]
     pub(crate) connect_interval: f64,
+    /// Clients of one thread that may be between dialling and ready; more than a broker's accept queue holds would
+    /// measure the kernel's patience.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub(crate) handshakes: u32,
     /// First part of the client ids [default: bench-<process id>].
     #[arg(long)]
     pub(crate) prefix: Option<String>,
@@ -168,18 +309,23 @@ pub(crate) struct LinkOptions {
 /// What is sent, and when.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TrafficOptions {
-    /// Topic; %i is the client's number, %c its id, %u the user name, %g the subscriber's number in a fan-in.
+    /// Topic; %i is the client's number, %c its id, %u the user name, %s the message's number, %g the subscriber's
+    /// number in a fan-in.
     #[arg(short = 't', long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
-    /// Payload bytes; 16 hold sequence, publisher and time, 8 (the least) leave out the time.
-    #[arg(short = 's', long, default_value_t = 16, value_name = "BYTES")]
-    pub(crate) size: usize,
+    /// Payload bytes; 16 (the default, except for JSON) hold sequence, publisher and time, 8 (the least) leave out the
+    /// time.
+    #[arg(short = 's', long, value_name = "BYTES")]
+    pub(crate) size: Option<usize>,
     /// QoS of publishers, and of subscribers unless --sub-qos says otherwise.
     #[arg(short = 'q', long, default_value = "0", value_name = "QOS")]
     pub(crate) qos: QosOption,
     /// QoS that subscribers ask for.
     #[arg(long, value_name = "QOS")]
     pub(crate) sub_qos: Option<QosOption>,
+    /// Ask the broker to retain each topic's last message.
+    #[arg(short = 'r', long)]
+    pub(crate) retain: bool,
     /// Unacknowledged QoS 1 and 2 messages per publisher.
     #[arg(short = 'F', long, default_value_t = 64, value_name = "N")]
     pub(crate) inflight: u16,
@@ -204,6 +350,13 @@ pub(crate) struct TrafficOptions {
     /// Seconds without progress after which a closed loop counts what is missing as lost.
     #[arg(long, default_value_t = 1.0, value_name = "S")]
     pub(crate) stall: f64,
+    /// Subscribers subscribe and go away first; when everything has been published, they come back to their lasting
+    /// sessions and fetch it.
+    #[arg(long)]
+    pub(crate) offline_subscribers: bool,
+    /// Leave lasting sessions in the broker.
+    #[arg(long)]
+    pub(crate) keep: bool,
     #[command(flatten)]
     pub(crate) output: OutputOptions,
 }
@@ -214,6 +367,9 @@ pub(crate) struct OutputOptions {
     /// Write the report as JSON to a file; without a name, print it instead of the table.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = STANDARD_OUTPUT)]
     pub(crate) json: Option<PathBuf>,
+    /// Write the report as a page with charts, which needs nothing else to be looked at.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// Where a server of ours listens.
@@ -222,43 +378,6 @@ pub(crate) struct ListenOptions {
     /// Address and port.
     #[arg(long, default_value = "127.0.0.1:7007", value_name = "ADDR:PORT")]
     pub(crate) listen: std::net::SocketAddr,
-}
-
-/// Options of `compare`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct CompareOptions {
-    /// Loads: A, B, C, D, E, G, S; what they are stands in perf/README.md.
-    #[arg(long, value_delimiter = ',', default_value = "B,D,E,S", value_name = "LOAD,...")]
-    pub(crate) load: Vec<String>,
-    /// Targets: ringmq, nats, mosquitto, null-relay, echo; or name=host:port[:pid] of a running broker.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "ringmq,nats,mosquitto,null-relay,echo",
-        value_name = "TARGET,..."
-    )]
-    pub(crate) target: Vec<String>,
-    /// Rounds; targets take turns within each.
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    pub(crate) rounds: u32,
-    /// Counted seconds of each run.
-    #[arg(long, default_value_t = 5.0, value_name = "S")]
-    pub(crate) duration: f64,
-    /// Seconds of traffic before counting.
-    #[arg(long, default_value_t = 1.0, value_name = "S")]
-    pub(crate) warmup: f64,
-    /// Processors for the broker.
-    #[arg(long, value_delimiter = ',', default_value = "0", value_name = "CPU,...")]
-    pub(crate) broker_cpu: Vec<usize>,
-    /// Processor for the generator.
-    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "CPU,...")]
-    pub(crate) load_cpu: Vec<usize>,
-    /// The broker under test [default: the program `ringmq` beside this one].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ringmq: Option<PathBuf>,
-    /// Directory for the table and the figures [default: perf/runs/<date>].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
 }
 
 /// A QoS as people type it.

@@ -9,7 +9,9 @@
 use std::fs;
 use std::path::Path;
 
+use crate::compare::Machine;
 use crate::failure::Failure;
+use crate::html::sheet_page;
 use crate::options::OutputOptions;
 use crate::report::Report;
 
@@ -27,7 +29,10 @@ pub(crate) fn publish(report: &impl Report, options: &OutputOptions) -> Result<(
         }
         None => print!("{}", report.sheet()),
     }
-    Ok(())
+    match &options.html {
+        Some(path) => sheet_page(&report.sheet(), Machine::read().facts()).write(path),
+        None => Ok(()),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

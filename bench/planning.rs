@@ -6,25 +6,36 @@
 //! - A plan that leaves here has room for a stamp in its payload, at least one client, and an end.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::{Credentials, Qos, Version};
-use crate::engine::{Ends, IdlePlan, Pace, Plan, Shape, Topology};
-use crate::failure::Failure;
-use crate::options::{
-    FanInOptions, FanOutOptions, IdleOptions, LinkOptions, PairsOptions, QosOption, TrafficOptions,
-    VersionOption,
+use crate::codec::{Body, Credentials, Lasting, Qos, Version};
+use crate::engine::{
+    Cast, ConnectPlan, Ends, IdlePlan, Pace, Plan, Shape, Storm, Tidiness, Topology, can_be_offline,
 };
-use crate::stamp::IDENTITY_BYTES;
+use crate::failure::Failure;
+use crate::flow::Spread;
+use crate::number::place;
+use crate::options::{
+    ConnOptions, FanInOptions, FanOutOptions, IdleOptions, LinkOptions, PairsOptions, QosOption,
+    RetainedOptions, SharedOptions, TelemetryOptions, TrafficOptions, VersionOption,
+};
+use crate::stamp::{FULL_BYTES, IDENTITY_BYTES};
 
 const WINDOW: u64 = 64;
 const PAYLOAD_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 const WINDOW_MAX: u64 = 1 << 20;
+const SESSION_EXPIRY_S: u32 = 3_600;
+const DEVICE_INTERVAL_MS: f64 = 10_000.0;
+/// What ThingsBoard's devices publish their readings to; who they are stands in their user name.
+const DEVICE_TOPIC: &str = "v1/devices/me/telemetry";
+const STORMS_MAX: u32 = 100;
 
 /// The plan of `pairs`.
 pub(crate) fn pairs(options: &PairsOptions) -> Result<Plan, Failure> {
     let shape = if options.raw_echo { Shape::Echo } else { Shape::Pairs };
-    let plan = plan(&options.link, &options.traffic, shape, [options.count, options.count], "bench/pair/%i")?;
+    let topology = topology(&options.link, shape, [options.count, options.count])?;
+    let plan = plan(&options.link, &options.traffic, topology, "bench/pair/%i")?;
     if options.raw_echo && plan.publish_qos > Qos::AtMostOnce {
         return Err(Failure::Usage("an echo server acknowledges nothing: --raw-echo needs -q 0".into()));
     }
@@ -33,8 +44,8 @@ pub(crate) fn pairs(options: &PairsOptions) -> Result<Plan, Failure> {
 
 /// The plan of `fan-in`.
 pub(crate) fn fan_in(options: &FanInOptions) -> Result<Plan, Failure> {
-    let clients = [options.count, options.subscribers];
-    let plan = plan(&options.link, &options.traffic, Shape::FanIn, clients, "bench/fan-in/%g/%i")?;
+    let topology = topology(&options.link, Shape::FanIn, [options.count, options.subscribers])?;
+    let plan = plan(&options.link, &options.traffic, topology, "bench/fan-in/%g/%i")?;
     let grouped = plan.topic.as_ref().is_some_and(|topic| topic.contains("%g"));
     if options.subscribers > 1 && !grouped {
         return Err(Failure::Usage(
@@ -46,73 +57,203 @@ pub(crate) fn fan_in(options: &FanInOptions) -> Result<Plan, Failure> {
 
 /// The plan of `fan-out`.
 pub(crate) fn fan_out(options: &FanOutOptions) -> Result<Plan, Failure> {
-    let clients = [options.publishers, options.count];
-    plan(&options.link, &options.traffic, Shape::FanOut, clients, "bench/fan-out")
+    let topology = topology(&options.link, Shape::FanOut, [options.publishers, options.count])?;
+    plan(&options.link, &options.traffic, topology, "bench/fan-out")
+}
+
+/// The plan of `shared`.
+pub(crate) fn shared(options: &SharedOptions) -> Result<Plan, Failure> {
+    let topology = topology(&options.link, Shape::Shared, [options.count, options.subscribers])?;
+    let groups = at_least_one(options.groups, "--groups")?;
+    if groups > options.subscribers {
+        return Err(Failure::Usage("every group needs a subscriber".into()));
+    }
+    plan(&options.link, &options.traffic, Topology { groups, ..topology }, "bench/shared/%i")
+}
+
+/// The plan of `telemetry`.
+pub(crate) fn telemetry(options: &TelemetryOptions) -> Result<Plan, Failure> {
+    if options.jitter >= 100 {
+        return Err(Failure::Usage("--jitter is below 100 percent".into()));
+    }
+    let traffic = TrafficOptions {
+        interval: options.traffic.interval.or(Some(DEVICE_INTERVAL_MS)),
+        ..options.traffic.clone()
+    };
+    let topology = match options.subscribers {
+        0 => Topology {
+            cast: Cast::Publishers,
+            ..topology(&options.link, Shape::Devices, [options.count, 1])?
+        },
+        subscribers => topology(&options.link, Shape::Devices, [options.count, subscribers])?,
+    };
+    let mut plan = plan(&options.link, &traffic, topology, DEVICE_TOPIC)?;
+    if let Pace::Open { spread, .. } = &mut plan.pace {
+        *spread = Spread::Jittered { permille: options.jitter * 10 };
+    }
+    if !options.binary {
+        plan.body = Body::Json;
+        plan.payload_bytes = traffic.size.unwrap_or(Body::Json.bytes_min());
+        if plan.payload_bytes < Body::Json.bytes_min() {
+            return Err(Failure::Usage(format!(
+                "-s must be at least {}: a JSON reading has that many bytes; --binary needs fewer",
+                Body::Json.bytes_min()
+            )));
+        }
+    }
+    Ok(plan)
+}
+
+/// The plan of `retained`.
+pub(crate) fn retained(options: &RetainedOptions) -> Result<Plan, Failure> {
+    if !options.topic.contains("%s") {
+        return Err(Failure::Usage(
+            "-t needs %s: without the number of the message there is only one topic".into(),
+        ));
+    }
+    let topology = topology(&options.link, Shape::Retained, [options.publishers, options.subscribers])?;
+    let ends = ends(&options.link)?;
+    if ends.lasting != Lasting::Never {
+        return Err(Failure::Usage("retained messages are fetched with clean sessions: leave out -C".into()));
+    }
+    let count = at_least_one(options.count, "-c")?;
+    Ok(Plan {
+        topic: Some(options.topic.clone()),
+        payload_bytes: payload_bytes(options.size)?,
+        retain: true,
+        publish_qos: qos(options.qos),
+        subscribe_qos: qos(options.sub_qos.unwrap_or(options.qos)),
+        inflight: at_least_one(options.inflight, "-F")?,
+        batch: at_least_one(options.batch, "--batch")?,
+        messages_per_publisher: count.div_ceil(u64::from(topology.publishers)),
+        stall_ns: 1_000_000_000,
+        tidiness: tidiness(options.keep),
+        ..quiet_plan(&options.link, ends, topology)
+    })
+}
+
+/// The plan of `conn`.
+pub(crate) fn conn(options: &ConnOptions) -> Result<ConnectPlan, Failure> {
+    if options.share > 100 || options.storms > STORMS_MAX {
+        return Err(Failure::Usage(format!("--share is at most 100, --storms at most {STORMS_MAX}")));
+    }
+    let topology = topology(&options.link, Shape::Idle, [0, at_least_one(options.count, "-c")?])?;
+    Ok(ConnectPlan {
+        load: Plan {
+            duration_ns: seconds(options.duration, "--duration")?,
+            storm: Some(Storm { cut_permille: options.share * 10, churn: options.churn }),
+            ..quiet_plan(&options.link, ends(&options.link)?, topology)
+        },
+        waves: options.storms,
+        hold_ns: seconds(options.hold, "--hold")?,
+    })
 }
 
 /// The plan of `idle`.
 pub(crate) fn idle(options: &IdleOptions) -> Result<IdlePlan, Failure> {
-    let qos = qos(options.qos);
+    let topology = topology(&options.link, Shape::Idle, [0, at_least_one(options.count, "-c")?])?;
     Ok(IdlePlan {
         load: Plan {
-            ends: ends(&options.link)?,
-            topology: topology(&options.link, Shape::Idle, [0, at_least_one(options.count, "-c")?])?,
             topic: options.topic.clone(),
-            payload_bytes: IDENTITY_BYTES,
-            publish_qos: qos,
-            subscribe_qos: qos,
-            pace: Pace::Closed { window: 1 },
-            inflight: 1,
-            batch: 1,
-            warmup_ns: 0,
+            subscribe_qos: qos(options.qos),
             duration_ns: seconds(options.duration, "--duration")?,
-            messages_per_publisher: 0,
-            stall_ns: u64::MAX,
-            patience_s: options.link.patience,
-            broker_pid: options.link.pid,
+            ..quiet_plan(&options.link, ends(&options.link)?, topology)
         },
         settle_ns: seconds(options.settle, "--settle")?,
     })
 }
 
+/// Clients that send nothing, for plans to begin with.
+fn quiet_plan(link: &LinkOptions, ends: Ends, topology: Topology) -> Plan {
+    Plan {
+        ends,
+        topology,
+        topic: None,
+        body: Body::Filler,
+        payload_bytes: IDENTITY_BYTES,
+        retain: false,
+        publish_qos: Qos::AtMostOnce,
+        subscribe_qos: Qos::AtMostOnce,
+        pace: Pace::Closed { window: 1 << 20 },
+        inflight: 1,
+        batch: 1,
+        warmup_ns: 0,
+        duration_ns: 0,
+        messages_per_publisher: 0,
+        kept: Arc::from([]),
+        storm: None,
+        tidiness: Tidiness::Clear,
+        stall_ns: u64::MAX,
+        patience_s: link.patience,
+        broker_pid: link.pid,
+    }
+}
+
 fn plan(
     link: &LinkOptions,
     traffic: &TrafficOptions,
-    shape: Shape,
-    clients: [u32; 2],
+    topology: Topology,
     topic: &str,
 ) -> Result<Plan, Failure> {
-    let topology = topology(link, shape, clients)?;
-    if !(IDENTITY_BYTES..=PAYLOAD_BYTES_MAX).contains(&traffic.size) {
-        return Err(Failure::Usage(format!(
-            "-s must be {IDENTITY_BYTES} to {PAYLOAD_BYTES_MAX}: the payload carries sequence and publisher"
-        )));
-    }
     let duration_ns = seconds(traffic.duration, "--duration")?;
     if duration_ns == 0 && traffic.limit == 0 {
         return Err(Failure::Usage("--duration 0 needs a number of messages: -L".into()));
     }
+    let mut ends = ends(link)?;
+    let publish_qos = qos(traffic.qos);
+    let subscribe_qos = qos(traffic.sub_qos.unwrap_or(traffic.qos));
+    if traffic.offline_subscribers {
+        check_offline(topology, publish_qos.min(subscribe_qos))?;
+        if ends.lasting == Lasting::Never {
+            ends.lasting = Lasting::Seconds(SESSION_EXPIRY_S);
+        }
+    }
+    // With a number of messages the first one counts as much as the last, and what is fetched later has all of them.
+    let warmup = if traffic.limit > 0 || traffic.offline_subscribers { 0.0 } else { 1.0 };
     Ok(Plan {
-        ends: ends(link)?,
-        topology,
         topic: Some(traffic.topic.clone().unwrap_or_else(|| topic.to_owned())),
-        payload_bytes: traffic.size,
-        publish_qos: qos(traffic.qos),
-        subscribe_qos: qos(traffic.sub_qos.unwrap_or(traffic.qos)),
+        payload_bytes: payload_bytes(traffic.size.unwrap_or(FULL_BYTES))?,
+        retain: traffic.retain,
+        publish_qos,
+        subscribe_qos,
         pace: pace(traffic)?,
         inflight: at_least_one(traffic.inflight, "-F")?,
         batch: at_least_one(traffic.batch, "--batch")?,
-        // With a number of messages the first one counts as much as the last.
-        warmup_ns: seconds(traffic.warmup.unwrap_or(if traffic.limit > 0 { 0.0 } else { 1.0 }), "--warmup")?,
+        warmup_ns: seconds(traffic.warmup.unwrap_or(warmup), "--warmup")?,
         duration_ns,
         messages_per_publisher: match traffic.limit {
             0 => u64::MAX,
             limit => limit.div_ceil(u64::from(topology.publishers)),
         },
         stall_ns: seconds(traffic.stall, "--stall")?.max(1),
-        patience_s: link.patience,
-        broker_pid: link.pid,
+        tidiness: tidiness(traffic.keep),
+        ..quiet_plan(link, ends, topology)
     })
+}
+
+fn check_offline(topology: Topology, qos: Qos) -> Result<(), Failure> {
+    if qos == Qos::AtMostOnce {
+        return Err(Failure::Usage("nothing is kept at QoS 0: --offline-subscribers needs -q 1 or 2".into()));
+    }
+    if !can_be_offline(topology.shape) || topology.cast != Cast::Everybody {
+        return Err(Failure::Usage(
+            "--offline-subscribers is for pairs, fan-in, fan-out, and telemetry with --subscribers".into(),
+        ));
+    }
+    Ok(())
+}
+
+const fn tidiness(keep: bool) -> Tidiness {
+    if keep { Tidiness::Leave } else { Tidiness::Clear }
+}
+
+fn payload_bytes(size: usize) -> Result<usize, Failure> {
+    if (IDENTITY_BYTES..=PAYLOAD_BYTES_MAX).contains(&size) {
+        return Ok(size);
+    }
+    Err(Failure::Usage(format!(
+        "-s must be {IDENTITY_BYTES} to {PAYLOAD_BYTES_MAX}: the payload carries sequence and publisher"
+    )))
 }
 
 fn pace(traffic: &TrafficOptions) -> Result<Pace, Failure> {
@@ -123,7 +264,8 @@ fn pace(traffic: &TrafficOptions) -> Result<Pace, Failure> {
         }
         return Ok(Pace::Closed { window });
     };
-    Ok(Pace::Open { interval_ns: at_least_one(milliseconds(interval_ms, "-I")?, "-I")? })
+    let interval_ns = at_least_one(milliseconds(interval_ms, "-I")?, "-I")?;
+    Ok(Pace::Open { interval_ns, spread: Spread::Even })
 }
 
 fn topology(
@@ -139,7 +281,7 @@ fn topology(
     if shape == Shape::FanIn && subscribers > publishers {
         return Err(Failure::Usage("a fan-in has at most as many subscribers as publishers".into()));
     }
-    Ok(Topology { shape, publishers, subscribers, threads })
+    Ok(Topology { shape, publishers, subscribers, groups: 1, cast: Cast::Everybody, threads })
 }
 
 fn ends(link: &LinkOptions) -> Result<Ends, Failure> {
@@ -163,11 +305,26 @@ fn ends(link: &LinkOptions) -> Result<Ends, Failure> {
             VersionOption::Five => Version::V5,
         },
         credentials: Credentials { user: link.user.clone(), password: link.password.clone() },
+        subscriber_credentials: Credentials {
+            user: link.sub_user.clone().or_else(|| link.user.clone()),
+            password: link.sub_password.clone().or_else(|| link.password.clone()),
+        },
+        lasting: lasting(link)?,
+        first_number: link.startnumber,
         keep_alive_s: link.keepalive,
         prefix: link.prefix.clone().unwrap_or_else(|| format!("bench-{}", std::process::id())),
         connect_gap_ns,
+        handshakes: place(u64::from(at_least_one(link.handshakes, "--handshakes")?)),
         processors: link.cpu.clone(),
     })
+}
+
+fn lasting(link: &LinkOptions) -> Result<Lasting, Failure> {
+    match (link.clean, link.session_expiry) {
+        (true, None) => Ok(Lasting::Never),
+        (true, Some(_)) => Err(Failure::Usage("-x is for lasting sessions: it needs -C false".into())),
+        (false, expiry_s) => Ok(Lasting::Seconds(expiry_s.unwrap_or(SESSION_EXPIRY_S))),
+    }
 }
 
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
@@ -212,6 +369,10 @@ mod tests {
             Command::Pairs(options) => pairs(&options),
             Command::FanIn(options) => fan_in(&options),
             Command::FanOut(options) => fan_out(&options),
+            Command::Shared(options) => shared(&options),
+            Command::Telemetry(options) => telemetry(&options),
+            Command::Retained(options) => retained(&options),
+            Command::Conn(options) => conn(&options).map(|plan| plan.load),
             Command::Idle(options) => idle(&options).map(|plan| plan.load),
             other => panic!("no plan for {other:?}"),
         }
@@ -233,7 +394,7 @@ mod tests {
         assert_eq!(plan.ends.credentials.user.as_deref(), Some("ann"));
         assert_eq!(plan.ends.credentials.password.as_deref(), Some("pw"));
         assert_eq!((plan.topology.publishers, plan.topology.subscribers), (30, 1));
-        assert_eq!(plan.pace, Pace::Open { interval_ns: 20_000_000 });
+        assert_eq!(plan.pace, Pace::Open { interval_ns: 20_000_000, spread: Spread::Even });
         assert_eq!((plan.payload_bytes, plan.inflight), (99, 7));
         assert_eq!((plan.publish_qos, plan.subscribe_qos), (Qos::AtLeastOnce, Qos::AtLeastOnce));
     }
@@ -241,7 +402,7 @@ mod tests {
     #[test]
     fn milliseconds_may_have_fractions() {
         let plan = planned("ringmq-bench pairs -I 2.5 -i 0.5").expect("a lawful command");
-        assert_eq!(plan.pace, Pace::Open { interval_ns: 2_500_000 });
+        assert_eq!(plan.pace, Pace::Open { interval_ns: 2_500_000, spread: Spread::Even });
         assert_eq!(plan.ends.connect_gap_ns, 500_000);
     }
 
@@ -272,6 +433,47 @@ mod tests {
         assert!(refusal("ringmq-bench pairs --duration=-1").contains("--duration"));
         assert!(refusal("ringmq-bench pairs --ifaddr ::1").contains("family"));
         assert!(refusal("ringmq-bench idle -c 0").contains("at least 1"));
+    }
+
+    #[test]
+    fn devices_send_json_at_periods_of_their_own_to_a_topic_without_their_name() {
+        let plan = planned("ringmq-bench telemetry -c 7 -u token-%i").expect("a lawful command");
+        assert_eq!(plan.topology.cast, Cast::Publishers);
+        let pace = Pace::Open { interval_ns: 10_000_000_000, spread: Spread::Jittered { permille: 200 } };
+        assert_eq!((plan.pace, plan.body), (pace, Body::Json));
+        assert_eq!(plan.topic.as_deref(), Some("v1/devices/me/telemetry"));
+        assert_eq!(plan.ends.publisher_credentials(3).user.as_deref(), Some("token-3"));
+        let heard =
+            planned("ringmq-bench telemetry --subscribers 2 -I 500 -s 200").expect("a lawful command");
+        assert_eq!((heard.topology.connections(), heard.payload_bytes), (1_002, 200));
+        assert!(refusal("ringmq-bench telemetry -s 20").contains("--binary"));
+        assert!(refusal("ringmq-bench telemetry --jitter 100").contains("below 100"));
+    }
+
+    #[test]
+    fn sessions_last_when_told_to_or_when_subscribers_are_away() {
+        let lasting = |line: &str| planned(line).expect("a lawful command").ends.lasting;
+        assert_eq!(lasting("ringmq-bench pairs"), Lasting::Never);
+        assert_eq!(lasting("ringmq-bench pairs -C false"), Lasting::Seconds(SESSION_EXPIRY_S));
+        assert_eq!(lasting("ringmq-bench pairs -C false -x 9"), Lasting::Seconds(9));
+        assert_eq!(
+            lasting("ringmq-bench pairs --offline-subscribers -q 1"),
+            Lasting::Seconds(SESSION_EXPIRY_S)
+        );
+        assert!(refusal("ringmq-bench pairs -x 9").contains("-C false"));
+        assert!(refusal("ringmq-bench pairs --offline-subscribers").contains("-q 1"));
+        assert!(refusal("ringmq-bench shared --offline-subscribers -q 1").contains("pairs"));
+        assert!(refusal("ringmq-bench retained -C false").contains("-C"));
+    }
+
+    #[test]
+    fn groups_need_members_and_retained_messages_need_topics_of_their_own() {
+        let plan = planned("ringmq-bench shared -c 4 --subscribers 6 --groups 3").expect("a lawful command");
+        assert_eq!((plan.topology.groups, plan.topology.deliveries_per_message()), (3, 3));
+        assert!(refusal("ringmq-bench shared --subscribers 2 --groups 3").contains("every group"));
+        let plan = planned("ringmq-bench retained -c 10 --publishers 4").expect("a lawful command");
+        assert_eq!((plan.messages_per_publisher, plan.retain), (3, true));
+        assert!(refusal("ringmq-bench retained -t a/%i").contains("%s"));
     }
 
     #[test]

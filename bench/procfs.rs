@@ -77,6 +77,13 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Failure> {
     Ok(parse_resident(&text).unwrap_or_default())
 }
 
+/// The same from the kernel's running count, which is quick to read and off by some dozens of pages per thread.
+pub(crate) fn resident_bytes_roughly(pid: u32) -> Result<u64, Failure> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))
+        .map_err(|source| Failure::os(format!("reading the memory of process {pid}"), source))?;
+    Ok(parse_resident(&text).unwrap_or_default())
+}
+
 /// The name of process `pid`, as the kernel keeps it.
 pub(crate) fn process_name(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()

@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_distribution_rises_to_the_largest_value() {
-        let mut histogram = Histogram::<u64>::new(3).expect("three digits are lawful");
+        let mut histogram = Histogram::<u64>::new_with_bounds(1, 1 << 40, 3).expect("lawful bounds");
         assert_eq!(distribution(&histogram), []);
         (1..=1_000).for_each(|us| histogram.saturating_record(us * 1_000));
         let points = distribution(&histogram);

@@ -1,5 +1,7 @@
 //! Topic templates: `%i`, `%c`, `%u` and `%g` in a topic become a client's number, id, user name and group.
 //!
+//! `%s`, the number of the message, is left to the codec, because it differs per message.
+//!
 //! Why emqtt-bench's letters: published benchmark commands use them. `%g` is ours: with several subscribers in a
 //! fan-in it names the subscriber that a publisher reports to.
 //!
@@ -32,7 +34,7 @@ pub(crate) fn topic(template: &str, names: &Names<'_>) -> String {
 /// The filter that catches the topics of all clients of one group: levels that differ between clients become `+`.
 pub(crate) fn filter(template: &str, group: u32) -> String {
     let level = |level: &str| {
-        if ["%i", "%c", "%u"].iter().any(|placeholder| level.contains(placeholder)) {
+        if ["%i", "%c", "%u", "%s"].iter().any(|placeholder| level.contains(placeholder)) {
             "+".to_owned()
         } else {
             level.replace("%g", &group.to_string())
@@ -56,6 +58,7 @@ mod tests {
     #[test]
     fn a_filter_turns_each_clients_level_into_a_wildcard() {
         assert_eq!(filter("in/%g/meter-%i/x", 4), "in/4/+/x");
+        assert_eq!(filter("kept/%i/%s", 0), "kept/+/+");
         assert_eq!(filter("plain/topic", 0), "plain/topic");
     }
 }

@@ -12,6 +12,8 @@ use super::{Frame, Version, properties};
 pub(crate) struct Connack {
     /// 0 when accepted; otherwise the return code (3.1.1) or reason code (5.0).
     pub(crate) code: u8,
+    /// Whether the broker had kept a session for this client.
+    pub(crate) session_present: bool,
     /// Limits that the broker announced.
     pub(crate) asked: properties::Asked,
 }
@@ -27,13 +29,13 @@ pub(crate) struct Acknowledgement {
 
 /// Reads a CONNACK.
 pub(crate) fn connack(frame: &Frame<'_>, version: Version) -> Option<Connack> {
-    let (&[_flags, code], rest) = frame.body.split_first_chunk::<2>()?;
+    let (&[flags, code], rest) = frame.body.split_first_chunk::<2>()?;
     let asked = match version {
         // A 5.0 client may be refused in 3.1.1's two-byte form by a broker that does not know 5.0.
         Version::V5 if !rest.is_empty() => properties::asked(rest)?.0,
         Version::V4 | Version::V5 => properties::Asked::default(),
     };
-    Some(Connack { code, asked })
+    Some(Connack { code, session_present: flags & 1 == 1, asked })
 }
 
 /// Reads a SUBACK for one filter: the refusing code, or `Some(None)` when granted.
@@ -74,7 +76,9 @@ mod tests {
     fn a_connack_tells_code_and_limits() {
         assert_eq!(connack(&frame(&[0, 5]), Version::V4).map(|answer| answer.code), Some(5));
         let answer = connack(&frame(&[0, 0, 3, 0x21, 0, 9]), Version::V5).expect("a lawful CONNACK");
-        assert_eq!(answer, Connack { code: 0, asked: Asked { receive_maximum: Some(9), qos_maximum: None } });
+        let asked = Asked { receive_maximum: Some(9), qos_maximum: None };
+        assert_eq!(answer, Connack { code: 0, session_present: false, asked });
+        assert_eq!(connack(&frame(&[1, 0]), Version::V4).map(|answer| answer.session_present), Some(true));
         assert_eq!(connack(&frame(&[0]), Version::V4), None);
         assert_eq!(connack(&frame(&[0, 0, 9]), Version::V5), None);
     }

@@ -3,7 +3,7 @@
 //! Why into a caller's buffer: everything that leaves on one connection in one turn leaves in one write.
 //!
 //! Invariants:
-//! - In 5.0 no property is sent, so every property length is one zero byte.
+//! - In 5.0 the only property ever sent is a CONNECT's session expiry; every other property length is one zero byte.
 //! - Acknowledgements have their two-byte form, which both versions read as success.
 
 use super::{PacketType, Qos, Version};
@@ -14,7 +14,7 @@ pub(crate) const PINGREQ: [u8; 2] = [0xc0, 0];
 pub(crate) const DISCONNECT: [u8; 2] = [0xe0, 0];
 
 /// User name and password.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Credentials {
     /// `-u`.
     pub(crate) user: Option<String>,
@@ -22,7 +22,16 @@ pub(crate) struct Credentials {
     pub(crate) password: Option<String>,
 }
 
-/// What a CONNECT says; sessions always start clean.
+/// What becomes of the session that a client finds or leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lasting {
+    /// It starts clean and ends with the connection.
+    Never,
+    /// It is resumed if there is one, and kept for so many seconds after the connection; 3.1.1 keeps it anyway.
+    Seconds(u32),
+}
+
+/// What a CONNECT says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Login<'a> {
     /// Protocol version.
@@ -33,7 +42,11 @@ pub(crate) struct Login<'a> {
     pub(crate) credentials: &'a Credentials,
     /// Seconds; 0 turns keep-alive off.
     pub(crate) keep_alive_s: u16,
+    /// What becomes of the session.
+    pub(crate) lasting: Lasting,
 }
+
+const SESSION_EXPIRY: u8 = 0x11;
 
 /// Appends a CONNECT.
 pub(crate) fn connect(login: &Login<'_>, out: &mut Vec<u8>) {
@@ -45,9 +58,16 @@ pub(crate) fn connect(login: &Login<'_>, out: &mut Vec<u8>) {
         Version::V4 => 4,
         Version::V5 => 5,
     };
-    body.extend_from_slice(&[level, 0x02 | user_flag | password_flag]);
+    let clean_flag = if login.lasting == Lasting::Never { 0x02 } else { 0 };
+    body.extend_from_slice(&[level, clean_flag | user_flag | password_flag]);
     body.extend_from_slice(&login.keep_alive_s.to_be_bytes());
-    no_properties(login.version, &mut body);
+    match (login.version, login.lasting) {
+        (Version::V5, Lasting::Seconds(expiry_s)) => {
+            body.extend_from_slice(&[5, SESSION_EXPIRY]);
+            body.extend_from_slice(&expiry_s.to_be_bytes());
+        }
+        (version, _) => no_properties(version, &mut body),
+    }
     string(login.client_id, &mut body);
     for text in [&login.credentials.user, &login.credentials.password].into_iter().flatten() {
         string(text, &mut body);
@@ -62,6 +82,14 @@ pub(crate) fn subscribe(version: Version, filter: &str, qos: Qos, out: &mut Vec<
     string(filter, &mut body);
     body.push(qos.bits());
     packet(0x82, &body, out);
+}
+
+/// Appends an UNSUBSCRIBE of one filter, with packet id 1.
+pub(crate) fn unsubscribe(version: Version, filter: &str, out: &mut Vec<u8>) {
+    let mut body = vec![0, 1];
+    no_properties(version, &mut body);
+    string(filter, &mut body);
+    packet(0xa2, &body, out);
 }
 
 /// Appends the two-byte form of an acknowledgement.
@@ -116,24 +144,39 @@ mod tests {
     #[test]
     fn a_plain_connect_has_the_bytes_of_the_standard() {
         let credentials = Credentials::default();
-        let login =
-            Login { version: Version::V4, client_id: "ab", credentials: &credentials, keep_alive_s: 60 };
+        let login = Login {
+            version: Version::V4,
+            client_id: "ab",
+            credentials: &credentials,
+            keep_alive_s: 60,
+            lasting: Lasting::Never,
+        };
         let mut out = vec![];
         connect(&login, &mut out);
         assert_eq!(out, b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02ab");
         out.clear();
         connect(&Login { version: Version::V5, ..login }, &mut out);
         assert_eq!(out, b"\x10\x0f\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x02ab");
+        out.clear();
+        connect(&Login { lasting: Lasting::Seconds(0), ..login }, &mut out);
+        assert_eq!(out, b"\x10\x0e\x00\x04MQTT\x04\x00\x00\x3c\x00\x02ab", "3.1.1 has no expiry");
+        out.clear();
+        connect(&Login { version: Version::V5, lasting: Lasting::Seconds(258), ..login }, &mut out);
+        assert_eq!(out, b"\x10\x14\x00\x04MQTT\x05\x00\x00\x3c\x05\x11\x00\x00\x01\x02\x00\x02ab");
     }
 
     #[test]
     fn user_and_password_follow_the_client_id() {
         let credentials = Credentials { user: Some("u".into()), password: Some("p".into()) };
         let mut out = vec![];
-        connect(
-            &Login { version: Version::V4, client_id: "c", credentials: &credentials, keep_alive_s: 0 },
-            &mut out,
-        );
+        let login = Login {
+            version: Version::V4,
+            client_id: "c",
+            credentials: &credentials,
+            keep_alive_s: 0,
+            lasting: Lasting::Never,
+        };
+        connect(&login, &mut out);
         assert_eq!(out, b"\x10\x13\x00\x04MQTT\x04\xc2\x00\x00\x00\x01c\x00\x01u\x00\x01p");
     }
 

@@ -28,6 +28,8 @@ pub(crate) enum PacketType {
     Subscribe,
     /// Broker to client: the answer to SUBSCRIBE.
     Suback,
+    /// The answer to UNSUBSCRIBE.
+    Unsuback,
     /// Client to broker: still there.
     Pingreq,
     /// Broker to client: the answer to PINGREQ.
@@ -73,10 +75,11 @@ impl Frame<'_> {
             7 => PacketType::Pubcomp,
             8 => PacketType::Subscribe,
             9 => PacketType::Suback,
+            11 => PacketType::Unsuback,
             12 => PacketType::Pingreq,
             13 => PacketType::Pingresp,
             14 => PacketType::Disconnect,
-            _ => PacketType::Other, // UNSUBSCRIBE, UNSUBACK, AUTH and the two reserved numbers.
+            _ => PacketType::Other, // UNSUBSCRIBE, AUTH and the two reserved numbers.
         }
     }
 }

@@ -14,9 +14,9 @@ mod properties;
 mod publish;
 
 pub(crate) use answers::{Connack, acknowledgement, connack, disconnect_reason, suback_refusal};
-pub(crate) use encode::{Credentials, DISCONNECT, Login, PINGREQ, acknowledge, connect, subscribe};
+pub(crate) use encode::{Credentials, DISCONNECT, Lasting, Login, PINGREQ, acknowledge, connect, subscribe};
 pub(crate) use frame::{Frame, PacketType, Scan, scan};
-pub(crate) use publish::{Template, delivery};
+pub(crate) use publish::{Body, Delivery, Pattern, Template, delivery};
 
 /// The protocol a client speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,8 +5,6 @@
 //! Invariants:
 //! - The arguments are those of `ringmq-bench` itself, so that a person can repeat any run by hand.
 
-use serde::Serialize;
-
 use crate::failure::Failure;
 
 /// One load.
@@ -14,91 +12,153 @@ use crate::failure::Failure;
 pub(crate) struct Load {
     /// What `--load` calls it.
     pub(crate) letter: &'static str,
-    /// What it is, in words.
-    pub(crate) title: &'static str,
-    /// The generator's arguments.
-    pub(crate) arguments: &'static str,
-    /// The same load for an echo server, where that makes sense.
-    pub(crate) echo_arguments: Option<&'static str>,
-    /// What the broker under test is held to.
-    pub(crate) goal: Option<Goal>,
+    /// What it is, in words, with `#` for the number of clients.
+    title: &'static str,
+    /// The generator's workload and what follows `-c`.
+    workload: &'static str,
+    rest: &'static str,
+    /// Clients, and how much of a crowd of them is wanted.
+    count: u32,
+    crowd_percent: u32,
+    /// What is found out.
+    pub(crate) kind: LoadKind,
+    /// Whether the same bytes can be sent to an echo server.
+    pub(crate) echoes: bool,
 }
 
-/// A limit on CPU per delivered message, as a multiple of somebody else's in the same run.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub(crate) struct Goal {
-    /// The target to compare with.
-    pub(crate) against: &'static str,
-    /// The multiple.
-    pub(crate) at_most: f64,
+/// What a load finds out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LoadKind {
+    /// What a message costs.
+    Traffic,
+    /// What a connection costs.
+    Idle,
 }
 
-const fn goal(against: &'static str, at_most: f64) -> Option<Goal> {
-    Some(Goal { against, at_most })
+const fn traffic(
+    letter: &'static str,
+    title: &'static str,
+    workload: &'static str,
+    count: u32,
+    rest: &'static str,
+) -> Load {
+    Load { letter, title, workload, rest, count, crowd_percent: 100, kind: LoadKind::Traffic, echoes: false }
+}
+
+const fn idle(letter: &'static str, title: &'static str, rest: &'static str) -> Load {
+    Load {
+        letter,
+        title,
+        workload: "idle",
+        rest,
+        count: 5_000,
+        crowd_percent: 100,
+        kind: LoadKind::Idle,
+        echoes: false,
+    }
 }
 
 /// All loads.
-const LOADS: [Load; 7] = [
+const LOADS: [Load; 9] = [
+    traffic(
+        "A",
+        "# pairs, QoS 0, 16 B, one PUBLISH per write, window 64",
+        "pairs",
+        50,
+        "-q 0 -s 16 --batch 1 --window 64",
+    ),
+    traffic(
+        "B",
+        "# pairs, QoS 0, 16 B, 16 PUBLISH per write, window 64",
+        "pairs",
+        50,
+        "-q 0 -s 16 --batch 16 --window 64",
+    ),
+    traffic(
+        "C",
+        "# pairs, QoS 0, 256 B, 16 PUBLISH per write, window 64",
+        "pairs",
+        50,
+        "-q 0 -s 256 --batch 16 --window 64",
+    ),
+    traffic(
+        "D",
+        "fan-out 1 -> #, QoS 0, 16 B, 16 PUBLISH per write, window 64",
+        "fan-out",
+        100,
+        "-q 0 -s 16 --batch 16 --window 64",
+    ),
+    traffic(
+        "E",
+        "# pairs, QoS 1 on both legs, 256 B, 16 PUBLISH per write, window 64",
+        "pairs",
+        50,
+        "-q 1 -s 256 --batch 16 --window 64 -F 64",
+    ),
+    idle("F", "# idle connections without subscription", ""),
+    idle("F1", "# idle connections, one subscription each", "-t bench/idle/%i"),
+    traffic(
+        "G",
+        "# pairs, QoS 0, 256 B, open loop at 20,000 messages/s",
+        "pairs",
+        50,
+        "-q 0 -s 256 --batch 1 -I 2.5",
+    ),
     Load {
-        letter: "A",
-        title: "50 pairs, QoS 0, 16 B, one PUBLISH per write, window 64",
-        arguments: "pairs -c 50 -q 0 -s 16 --batch 1 --window 64",
-        echo_arguments: None,
-        goal: goal("nats", 1.0),
-    },
-    Load {
-        letter: "B",
-        title: "50 pairs, QoS 0, 16 B, 16 PUBLISH per write, window 64",
-        arguments: "pairs -c 50 -q 0 -s 16 --batch 16 --window 64",
-        echo_arguments: None,
-        goal: goal("nats", 1.2),
-    },
-    Load {
-        letter: "C",
-        title: "50 pairs, QoS 0, 256 B, 16 PUBLISH per write, window 64",
-        arguments: "pairs -c 50 -q 0 -s 256 --batch 16 --window 64",
-        echo_arguments: None,
-        goal: goal("nats", 0.6),
-    },
-    Load {
-        letter: "D",
-        title: "fan-out 1 -> 100, QoS 0, 16 B, 16 PUBLISH per write, window 64",
-        arguments: "fan-out -c 100 -q 0 -s 16 --batch 16 --window 64",
-        echo_arguments: None,
-        goal: goal("nats", 1.0),
-    },
-    Load {
-        letter: "E",
-        title: "50 pairs, QoS 1 on both legs, 256 B, 16 PUBLISH per write, window 64",
-        arguments: "pairs -c 50 -q 1 -s 256 --batch 16 --window 64 -F 64",
-        echo_arguments: None,
-        goal: goal("mosquitto", 0.15),
-    },
-    Load {
-        letter: "G",
-        title: "50 pairs, QoS 0, 256 B, open loop at 20,000 messages/s",
-        arguments: "pairs -c 50 -q 0 -s 256 --batch 1 -I 2.5",
-        echo_arguments: None,
-        goal: goal("null-relay", 1.2),
-    },
-    Load {
-        letter: "S",
-        title: "1,000 pairs, QoS 0, 16 B, one message in flight each",
-        arguments: "pairs -c 1000 -q 0 -s 16 --batch 1 --window 1",
-        echo_arguments: Some("pairs --raw-echo -c 1000 -q 0 -s 16 --batch 1 --window 1"),
-        goal: goal("echo", 1.4),
+        echoes: true,
+        ..traffic(
+            "S",
+            "# pairs, QoS 0, 16 B, one message in flight each",
+            "pairs",
+            5_000,
+            "-q 0 -s 16 --batch 1 --window 1",
+        )
     },
 ];
 
-/// The loads that `letters` name, in that order.
-pub(crate) fn chosen(letters: &[String]) -> Result<Vec<Load>, Failure> {
-    let find = |letter: &String| {
-        LOADS.into_iter().find(|load| load.letter.eq_ignore_ascii_case(letter)).ok_or_else(|| {
+/// From this many clients on it is a crowd.
+const CROWD: u32 = 1_000;
+
+impl Load {
+    /// What it is, in words.
+    pub(crate) fn title(&self) -> String {
+        self.title.replace('#', &self.clients().to_string())
+    }
+
+    /// The generator's arguments.
+    pub(crate) fn arguments(&self) -> String {
+        format!("{} -c {} {}", self.workload, self.clients(), self.rest).trim_end().to_owned()
+    }
+
+    /// The generator's arguments for an echo server.
+    pub(crate) fn echo_arguments(&self) -> String {
+        format!("{} --raw-echo", self.arguments())
+    }
+
+    fn clients(&self) -> u32 {
+        if self.count < CROWD {
+            return self.count;
+        }
+        (self.count * self.crowd_percent / 100).max(1)
+    }
+}
+
+/// The loads that `letters` name, in that order; F stands for F and F1.
+pub(crate) fn chosen(letters: &[String], crowd_percent: u32) -> Result<Vec<Load>, Failure> {
+    let mut loads = vec![];
+    for letter in letters {
+        let is_named = |load: &&Load| {
+            load.letter.eq_ignore_ascii_case(letter)
+                || letter.eq_ignore_ascii_case("F") && load.letter == "F1"
+        };
+        let before = loads.len();
+        loads.extend(LOADS.iter().filter(is_named).map(|load| Load { crowd_percent, ..*load }));
+        if loads.len() == before {
             let known = LOADS.map(|load| load.letter).join(", ");
-            Failure::Usage(format!("there is no load {letter}; there are {known}"))
-        })
-    };
-    letters.iter().map(find).collect()
+            return Err(Failure::Usage(format!("there is no load {letter}; there are {known}")));
+        }
+    }
+    Ok(loads)
 }
 
 #[cfg(test)]
@@ -109,15 +169,22 @@ mod tests {
     use crate::options::{Command, Options};
     use crate::planning;
 
+    fn letters(names: &[&str]) -> Result<Vec<&'static str>, Failure> {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        chosen(&names, 100).map(|loads| loads.iter().map(|load| load.letter).collect())
+    }
+
     #[test]
     fn the_arguments_of_every_load_are_understood() {
         for load in LOADS {
-            for arguments in [Some(load.arguments), load.echo_arguments].into_iter().flatten() {
+            let echo = load.echoes.then(|| load.echo_arguments());
+            for arguments in [Some(load.arguments()), echo].into_iter().flatten() {
                 let words = std::iter::once("ringmq-bench").chain(arguments.split(' '));
                 let options = Options::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
                 let planned = match &options.command {
-                    Command::Pairs(options) => planning::pairs(options),
-                    Command::FanOut(options) => planning::fan_out(options),
+                    Command::Pairs(options) => planning::pairs(options).map(drop),
+                    Command::FanOut(options) => planning::fan_out(options).map(drop),
+                    Command::Idle(options) => planning::idle(options).map(drop),
                     other => panic!("no load uses {other:?}"),
                 };
                 assert!(planned.is_ok(), "load {}", load.letter);
@@ -127,10 +194,24 @@ mod tests {
 
     #[test]
     fn loads_are_found_by_letter_and_unknown_ones_are_named() {
-        let letters = chosen(&["b".to_owned(), "S".to_owned()])
-            .map(|loads| loads.iter().map(|load| load.letter).collect::<Vec<_>>());
-        assert_eq!(letters.ok(), Some(vec!["B", "S"]));
-        let unknown = chosen(&["X".to_owned()]).expect_err("there is no load X");
+        assert_eq!(letters(&["b", "S"]).ok(), Some(vec!["B", "S"]));
+        let unknown = letters(&["X"]).expect_err("there is no load X");
         assert!(unknown.to_string().contains("A, B, C"));
+    }
+
+    #[test]
+    fn f_is_measured_without_and_with_a_subscription() {
+        assert_eq!(letters(&["F"]).ok(), Some(vec!["F", "F1"]));
+        assert_eq!(letters(&["F1"]).ok(), Some(vec!["F1"]));
+    }
+
+    #[test]
+    fn a_percentage_changes_crowds_and_leaves_the_small_loads_alone() {
+        let loads = chosen(&["B".into(), "F1".into(), "S".into()], 1).expect("all exist");
+        let arguments: Vec<String> = loads.iter().map(Load::arguments).collect();
+        assert_eq!(arguments[0], "pairs -c 50 -q 0 -s 16 --batch 16 --window 64");
+        assert_eq!(arguments[1], "idle -c 50 -t bench/idle/%i");
+        assert_eq!(arguments[2], "pairs -c 50 -q 0 -s 16 --batch 1 --window 1");
+        assert_eq!(loads[1].title(), "50 idle connections, one subscription each");
     }
 }

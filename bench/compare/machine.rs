@@ -28,6 +28,8 @@ pub(crate) struct Machine {
     pub(crate) congestion_control: String,
     /// Memory.
     pub(crate) memory: String,
+    /// Transparent huge pages, which change memory per connection.
+    pub(crate) huge_pages: String,
     /// Load averages over 1, 5 and 15 minutes: other work on the machine spoils figures.
     pub(crate) load_average: String,
     /// Date in UTC.
@@ -46,10 +48,41 @@ impl Machine {
             clock: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             congestion_control: line("/proc/sys/net/ipv4/tcp_congestion_control"),
             memory: value("/proc/meminfo", "MemTotal"),
+            huge_pages: chosen_of(&line("/sys/kernel/mm/transparent_hugepage/enabled")),
             load_average: line("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" "),
             date: date(),
         }
     }
+
+    /// Names and values, for a page.
+    pub(crate) fn facts(&self) -> Vec<(String, String)> {
+        let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        vec![
+            fact("processor", &self.processor),
+            fact("processors", &self.processors.to_string()),
+            fact("memory", &self.memory),
+            fact("kernel", &self.kernel),
+            fact("governor", &self.governor),
+            fact("clock", &self.clock),
+            fact("TCP congestion control", &self.congestion_control),
+            fact("transparent huge pages", &self.huge_pages),
+            fact("load average before the first run", &self.load_average),
+            fact("ringmq-bench", env!("CARGO_PKG_VERSION")),
+            fact("date", &self.date),
+        ]
+    }
+
+    /// The same as one sentence.
+    pub(crate) fn in_words(&self) -> String {
+        let words: Vec<String> = self.facts().iter().map(|(name, value)| format!("{name} {value}")).collect();
+        words.join(", ")
+    }
+}
+
+/// The word in brackets of a list of choices.
+fn chosen_of(choices: &str) -> String {
+    let chosen = choices.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    chosen.map_or_else(|| choices.to_owned(), |(chosen, _)| chosen.to_owned())
 }
 
 /// Today's date in UTC, as year-month-day.
@@ -65,4 +98,22 @@ fn value(path: &str, key: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let found = text.lines().find_map(|line| line.strip_prefix(key)?.split_once(':'));
     found.map_or_else(|| "unknown".into(), |(_, value)| value.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_list_of_choices_the_chosen_one_is_told() {
+        assert_eq!(chosen_of("always [madvise] never"), "madvise");
+        assert_eq!(chosen_of("unknown"), "unknown");
+    }
+
+    #[test]
+    fn the_sentence_names_every_fact() {
+        let machine = Machine::read();
+        assert!(machine.facts().iter().all(|(_, value)| machine.in_words().contains(value)));
+        assert!(machine.in_words().contains("kernel"));
+    }
 }

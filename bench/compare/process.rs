@@ -4,140 +4,193 @@
 //! are nobody else's.
 //!
 //! Invariants:
-//! - A target that was started is ended, by its own process id, whatever happened in between.
+//! - Everything that is started is in the keeper's hands.
 
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use super::load::Load;
+use super::counters::Counters;
+use super::figures::{Figures, PerMessage, Traffic};
+use super::keeper::{Nest, Ward};
+use super::load::{Load, LoadKind};
+use super::options::CompareOptions;
 use super::target::{Kind, Site, Target};
-use crate::affinity;
 use crate::clock::now_ns;
 use crate::failure::Failure;
-use crate::options::CompareOptions;
-use crate::report::RunReport;
+use crate::number::float;
 
-const START_NS_MAX: u64 = 15_000_000_000;
-const STOP_NS_MAX: u64 = 5_000_000_000;
+const START_NS_MAX: u64 = 60_000_000_000;
 const PAUSE: Duration = Duration::from_millis(20);
-/// A file system in memory, so that peers that insist on a store are not measured by a disk.
-const MEMORY: &str = "/dev/shm";
+/// Two lengths of runs whose difference is counted.
+const COUNTED_S: [&str; 2] = ["0.5", "1.5"];
 
-/// A target that answers.
+/// A target that answers. Fields are dropped in this order.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(super) struct Running {
+    broker: Option<Ward>,
+    companions: Vec<Ward>,
+    nest: Nest,
     host: String,
     port: u16,
     pid: Option<u32>,
-    child: Option<Child>,
-    directory: PathBuf,
 }
 
 impl Running {
     /// Starts `target` on `processors` and waits until it accepts connections.
-    pub(crate) fn start(target: &Target, processors: &[usize]) -> Result<Self, Failure> {
-        if let Kind::Remote { host, port, pid } = &target.kind {
-            let (host, port, pid) = (host.clone(), *port, *pid);
-            return Ok(Self { host, port, pid, child: None, directory: PathBuf::new() });
-        }
-        let failed = |cause: String| Failure::Target { target: target.name.clone(), cause };
-        let directory = fresh_directory(&target.name)?;
-        let site = Site { port: free_port()?, other_port: free_port()?, directory: &directory };
-        let log = directory.join("log");
-        let open = || File::create(&log).map_err(|source| Failure::os("making a log file", source));
-        let Some(mut command) = target.command(&site)? else {
-            return Err(failed("it cannot be started".into()));
+    pub(super) fn start(target: &Target, processors: &[usize]) -> Result<Self, Failure> {
+        let nest = Nest::make(&target.name)?;
+        let nobody = |host: &str, port, nest| {
+            let host = host.to_owned();
+            Self { broker: None, companions: vec![], nest, host, port, pid: None }
         };
-        command.stdin(Stdio::null()).stdout(open()?).stderr(open()?);
-        let child =
-            affinity::pinned(processors, || command.spawn())?.map_err(|error| failed(error.to_string()))?;
-        let (pid, port) = (child.id(), site.port);
-        let mut running =
-            Self { host: "127.0.0.1".into(), port, pid: Some(pid), child: Some(child), directory };
-        running.await_answer().map_err(failed)?;
+        if let Kind::Remote { host, port, pid } = &target.kind {
+            return Ok(Self { pid: *pid, ..nobody(host, *port, nest) });
+        }
+        let ports = free_ports()?;
+        let site = Site { ports, directory: nest.path(), processors: processors.len() };
+        let programs = target.programs(&site)?;
+        let mut running = nobody("127.0.0.1", ports[0], nest);
+        let Some(programs) = programs else { return Ok(running) };
+        for (mut companion, port) in programs.companions {
+            companion.current_dir(running.nest.path());
+            let log = running.nest.path().join("companion.log");
+            let mut ward = Ward::start(&companion, processors, Stdio::null(), &log)?;
+            running.await_answer(&mut ward, port, target)?;
+            running.companions.push(ward);
+        }
+        let mut broker = programs.broker;
+        broker.current_dir(running.nest.path());
+        let log = running.nest.path().join("log");
+        let output = File::create(running.nest.path().join("output"))
+            .map_err(|source| Failure::os("making a log file", source))?;
+        let ward = Ward::start(&broker, processors, Stdio::from(output), &log)?;
+        let mut ward = ward.with_farewell(programs.farewell);
+        running.await_answer(&mut ward, ports[0], target)?;
+        running.pid = Some(ward.pid());
+        running.broker = Some(ward);
         Ok(running)
     }
 
-    fn await_answer(&mut self) -> Result<(), String> {
+    fn await_answer(&self, ward: &mut Ward, port: u16, target: &Target) -> Result<(), Failure> {
         let deadline_ns = now_ns() + START_NS_MAX;
-        while TcpStream::connect((self.host.as_str(), self.port)).is_err() {
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-            if ended.is_some() || now_ns() > deadline_ns {
-                let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-                let last: Vec<&str> = log.lines().rev().take(3).collect();
+        while TcpStream::connect((self.host.as_str(), port)).is_err() {
+            let has_ended = ward.has_ended();
+            if has_ended || now_ns() > deadline_ns {
                 let how =
-                    ended.map_or_else(|| "it did not listen in time".to_owned(), |status| status.to_string());
-                return Err(format!("{how}; {}", last.join(" | ")));
+                    if has_ended { ward.how_it_ended() } else { "it did not listen in time".to_owned() };
+                let cause = format!("{how}; {}", self.last_words());
+                return Err(Failure::Target { target: target.name.clone(), cause });
             }
             std::thread::park_timeout(PAUSE);
         }
         Ok(())
     }
-}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            // A target that has ended already needs no signal.
-            let _sent = kill_process(pid, Signal::TERM);
-        }
-        let deadline_ns = now_ns() + STOP_NS_MAX;
-        while matches!(child.try_wait(), Ok(None)) {
-            if now_ns() > deadline_ns {
-                let _killed = child.kill();
-                let _ended = child.wait();
-                break;
-            }
-            std::thread::park_timeout(PAUSE);
-        }
-        // Files in memory that stay behind are found by their name.
-        let _removed = fs::remove_dir_all(&self.directory);
+    fn last_words(&self) -> String {
+        let read = |name| fs::read_to_string(self.nest.path().join(name)).unwrap_or_default();
+        let text = read("output") + &read("log") + &read("companion.log");
+        let last: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(3).collect();
+        last.join(" | ")
     }
 }
 
-/// Loads `running` once and reads the report.
-pub(crate) fn measure(
+/// Loads `running` once and reads the figures.
+pub(super) fn measure(
     options: &CompareOptions,
     load: &Load,
     target: &Target,
     running: &Running,
-) -> Result<RunReport, Failure> {
-    let failed = |cause: String| Failure::Target { target: target.name.clone(), cause };
+) -> Result<Figures, Failure> {
+    let mut arguments = vec!["--duration".to_owned(), options.duration.to_string()];
+    match load.kind {
+        LoadKind::Traffic => arguments.extend(["--warmup".to_owned(), options.warmup.to_string()]),
+        LoadKind::Idle => arguments.extend(["--settle".to_owned(), options.settle.to_string()]),
+    }
+    let report = generate(options, &target.arguments(load), &arguments, target, running)?;
+    let failed = |error: serde_json::Error| Failure::Target {
+        target: target.name.clone(),
+        cause: format!("an unreadable report: {error}"),
+    };
+    match load.kind {
+        LoadKind::Traffic => serde_json::from_slice(&report).map(Figures::Traffic),
+        LoadKind::Idle => serde_json::from_slice(&report).map(Figures::Idle),
+    }
+    .map_err(failed)
+}
+
+/// Counts system calls and instructions per message: two runs of different length at the same process, so that
+/// connecting and leaving, which both have, cancel out.
+pub(super) fn count(
+    options: &CompareOptions,
+    load: &Load,
+    target: &Target,
+    running: &Running,
+) -> Result<PerMessage, Failure> {
+    let failed = |cause: &str| Failure::Target { target: target.name.clone(), cause: cause.to_owned() };
+    let pid = running.pid.ok_or_else(|| failed("its process is not known"))?;
+    let mut seen = vec![];
+    for duration in COUNTED_S {
+        let mut counters = Counters::open(pid);
+        let before = counters.read();
+        let arguments = ["--duration", duration, "--warmup", "0"].map(str::to_owned);
+        let report = generate(options, &target.arguments(load), &arguments, target, running)?;
+        let counts = counters.read().since(before);
+        let traffic: Traffic = serde_json::from_slice(&report).map_err(|_| failed("an unreadable report"))?;
+        seen.push((counts, traffic.expected.saturating_sub(traffic.lost)));
+    }
+    let [(short, few), (long, many)] = seen[..] else { return Err(failed("it was not counted twice")) };
+    let messages = many.saturating_sub(few);
+    if messages == 0 {
+        return Err(failed("the longer run did not deliver more"));
+    }
+    let difference = long.since(short);
+    let each = |count: Option<u64>| count.map(|count| float(count) / float(messages));
+    Ok(PerMessage {
+        messages,
+        system_calls: each(difference.system_calls),
+        user_instructions: each(difference.instructions),
+    })
+}
+
+/// Runs the generator and returns what it prints.
+fn generate(
+    options: &CompareOptions,
+    load: &str,
+    more: &[String],
+    target: &Target,
+    running: &Running,
+) -> Result<Vec<u8>, Failure> {
     let ours = std::env::current_exe().map_err(|source| Failure::os("finding our own program", source))?;
     let mut command = Command::new(ours);
     let processors: Vec<String> = options.load_cpu.iter().map(usize::to_string).collect();
-    command.args(target.arguments(load).split(' '));
-    command.args(["--json", "-h", &running.host, "-p", &running.port.to_string()]);
+    command.args(load.split(' ')).args(more);
+    command.args(["-h", &running.host, "-p", &running.port.to_string()]);
     command.args(["--cpu", &processors.join(","), "--threads", &processors.len().to_string()]);
-    command.args(["--duration", &options.duration.to_string(), "--warmup", &options.warmup.to_string()]);
     if let Some(pid) = running.pid {
         command.args(["--pid", &pid.to_string()]);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = affinity::pinned(&options.load_cpu, || command.spawn())?;
-    let output = child.and_then(Child::wait_with_output).map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    command.arg("--json");
+    let log = running.nest.path().join("generator.log");
+    let ward = Ward::start(&command, &options.load_cpu, Stdio::piped(), &log)?;
+    let (output, is_well) = ward.finish()?;
+    if is_well {
+        return Ok(output);
     }
-    serde_json::from_slice(&output.stdout).map_err(|error| failed(format!("an unreadable report: {error}")))
+    let cause = fs::read_to_string(&log).unwrap_or_default().trim().to_owned();
+    Err(Failure::Target { target: target.name.clone(), cause })
 }
 
-fn free_port() -> Result<u16, Failure> {
-    let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    listener.map(|address| address.port()).map_err(|source| Failure::os("finding a free port", source))
-}
-
-fn fresh_directory(name: &str) -> Result<PathBuf, Failure> {
-    let memory = Path::new(MEMORY);
-    let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-    let directory = parent.join(format!("ringmq-bench-{}-{name}", std::process::id()));
-    fs::create_dir_all(&directory)
-        .map_err(|source| Failure::os(format!("making {}", directory.display()), source))?;
-    Ok(directory)
+/// Three ports that were free a moment ago.
+fn free_ports() -> Result<[u16; 3], Failure> {
+    let failed = |source| Failure::os("finding free ports", source);
+    // Held together, so that they differ.
+    let open = |()| TcpListener::bind("127.0.0.1:0");
+    let held: Vec<TcpListener> = [(); 3].into_iter().map(open).collect::<Result<_, _>>().map_err(failed)?;
+    let mut ports = [0; 3];
+    for (port, listener) in ports.iter_mut().zip(&held) {
+        *port = listener.local_addr().map_err(failed)?.port();
+    }
+    Ok(ports)
 }

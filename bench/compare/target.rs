@@ -1,7 +1,7 @@
-//! What can be compared: the broker under test, Debian's brokers, our two servers without a broker, and anything that
-//! already runs.
+//! What can be compared: the broker under test, peers, servers of ours without a broker, and anything that already runs.
 //!
-//! Why the configurations lie in files: what was tuned, and why, must be readable by those who made the peers.
+//! Why the null relays are always there: an absolute figure belongs to one machine, a ratio to a ceiling measured in
+//! the same run does not.
 //!
 //! Invariants:
 //! - A target that is not installed is named together with the command that installs it.
@@ -9,14 +9,28 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::load::Load;
+use rustix::process::Signal;
+
+use super::figures::TargetFacts;
+use super::load::{Load, LoadKind};
+use super::peers::{PEERS, Peer, said};
 use crate::failure::Failure;
 
-/// Directories that hold servers but are not in everybody's PATH.
-const SERVER_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
+/// The target that is held to floors.
+pub(crate) const UNDER_TEST: &str = "ringmq";
+/// Names of targets that others are compared with.
+pub(crate) const MOSQUITTO: &str = "mosquitto";
+pub(crate) const NATS: &str = "nats";
+pub(crate) const RUMQTTD: &str = "rumqttd";
+pub(crate) const NULL_EPOLL: &str = "null-epoll";
+pub(crate) const NULL_RING: &str = "null-ring";
+pub(crate) const NULL_GLOMMIO: &str = "null-glommio";
+/// The ceilings, in the order of the table.
+pub(crate) const CEILINGS: [&str; 3] = [NULL_RING, NULL_EPOLL, NULL_GLOMMIO];
+const ECHO: &str = "echo";
 
 /// One thing to load.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// Its name in the table.
     pub(crate) name: String,
@@ -25,18 +39,14 @@ pub(crate) struct Target {
 }
 
 /// How a target comes to life.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Kind {
     /// The broker under test.
     Ringmq(PathBuf),
-    /// Debian's nats-server with MQTT.
-    Nats(PathBuf),
-    /// Debian's mosquitto.
-    Mosquitto(PathBuf),
-    /// Our relay.
-    NullRelay(PathBuf),
-    /// Our echo server.
-    Echo(PathBuf),
+    /// Another broker.
+    Peer(&'static Peer, PathBuf),
+    /// A server of ours without a broker: the program, and its arguments before the address.
+    Own(PathBuf, &'static [&'static str]),
     /// A broker that somebody else runs.
     Remote {
         /// Its host.
@@ -51,113 +61,147 @@ pub(crate) enum Kind {
 /// Where a target that is being started may listen and keep files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Site<'a> {
-    /// For MQTT.
-    pub(crate) port: u16,
-    /// For whatever else it must open.
-    pub(crate) other_port: u16,
+    /// For MQTT, and for whatever else it must open.
+    pub(crate) ports: [u16; 3],
     /// An empty directory in memory.
     pub(crate) directory: &'a Path,
+    /// Processors it will run on.
+    pub(crate) processors: usize,
+}
+
+/// The programs that make up one target, in the order of starting; the broker comes last.
+pub(crate) struct Programs {
+    /// Others that must be there first, and the port at which each answers.
+    pub(crate) companions: Vec<(Command, u16)>,
+    /// The broker.
+    pub(crate) broker: Command,
+    /// How it is asked to end.
+    pub(crate) farewell: Signal,
 }
 
 impl Target {
     /// Whether the target can do anything with `load`.
     pub(crate) fn understands(&self, load: &Load) -> bool {
-        !matches!(self.kind, Kind::Echo(_)) || load.echo_arguments.is_some()
+        self.name != ECHO || load.echoes
+    }
+
+    /// Whether the target has anything of its own to be counted under `load`.
+    pub(crate) fn is_counted(&self, load: &Load) -> bool {
+        load.kind == LoadKind::Traffic && self.understands(load)
     }
 
     /// The generator's arguments for `load` at this target.
-    pub(crate) fn arguments(&self, load: &Load) -> &'static str {
-        match self.kind {
-            Kind::Echo(_) => load.echo_arguments.unwrap_or(load.arguments),
-            _ => load.arguments, // Everything else speaks MQTT.
-        }
+    pub(crate) fn arguments(&self, load: &Load) -> String {
+        if self.name == ECHO { load.echo_arguments() } else { load.arguments() }
     }
 
-    /// The command that starts the target; `None` for one that runs already.
-    pub(crate) fn command(&self, site: &Site<'_>) -> Result<Option<Command>, Failure> {
-        let address = format!("127.0.0.1:{}", site.port);
-        let (program, arguments) = match &self.kind {
+    /// What must be started; `None` for a target that runs already.
+    pub(crate) fn programs(&self, site: &Site<'_>) -> Result<Option<Programs>, Failure> {
+        let address = format!("127.0.0.1:{}", site.ports[0]);
+        let broker = match &self.kind {
             Kind::Ringmq(program) => {
-                (program, vec!["serve".into(), "--listen".into(), address, "--cores".into(), "1".into()])
+                let mut command = Command::new(program);
+                let cores = site.processors.to_string();
+                command
+                    .args(["serve", "--listen", &address, "--cores", &cores])
+                    .args(durability(program).into_iter().flatten());
+                command
             }
-            Kind::Nats(program) => {
-                let path = configure(site, "nats-server.conf", include_str!("../peers/nats-server.conf"))?;
-                (program, vec!["-c".into(), path])
+            Kind::Own(program, arguments) => {
+                let mut command = Command::new(program);
+                command.args(*arguments).arg(address);
+                command
             }
-            Kind::Mosquitto(program) => {
-                let path = configure(site, "mosquitto.conf", include_str!("../peers/mosquitto.conf"))?;
-                (program, vec!["-c".into(), path])
-            }
-            Kind::NullRelay(program) => (program, vec!["null-relay".into(), "--listen".into(), address]),
-            Kind::Echo(program) => (program, vec!["echo-server".into(), "--listen".into(), address]),
+            Kind::Peer(peer, program) => return peer.programs(program, site).map(Some),
             Kind::Remote { .. } => return Ok(None),
         };
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(site.directory);
-        Ok(Some(command))
+        Ok(Some(Programs { companions: vec![], broker, farewell: Signal::TERM }))
     }
 
-    /// How a person would start it, and what it says about its version.
-    pub(crate) fn facts(&self) -> (String, String) {
-        let said = |program: &Path, argument: &str| {
-            let output = Command::new(program).arg(argument).output().ok();
-            let text =
-                output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-            text.lines().next().unwrap_or_default().trim().to_owned()
-        };
-        match &self.kind {
+    /// How a person would start it, and what it says about itself.
+    pub(crate) fn facts(&self) -> TargetFacts {
+        let (command, version, durability) = match &self.kind {
             Kind::Ringmq(program) => {
-                ("ringmq serve --listen 127.0.0.1:PORT --cores 1".into(), said(program, "version"))
+                let flag =
+                    durability(program).map_or_else(String::new, |words| format!(" {}", words.join(" ")));
+                let command = format!("ringmq serve --listen 127.0.0.1:PORT --cores 1{flag}");
+                (command, said(program, &["version"]), "memory")
             }
-            Kind::Nats(program) => {
-                ("nats-server -c bench/peers/nats-server.conf".into(), said(program, "-v"))
+            Kind::Peer(peer, program) => (peer.how.to_owned(), (peer.version)(program), peer.durability),
+            Kind::Own(program, arguments) => {
+                let name = program.file_name().unwrap_or_default().to_string_lossy();
+                let words: Vec<&str> = std::iter::once(&*name)
+                    .chain(arguments.iter().copied())
+                    .chain(["127.0.0.1:PORT"])
+                    .collect();
+                (words.join(" "), env!("CARGO_PKG_VERSION").to_owned(), "nothing kept")
             }
-            Kind::Mosquitto(program) => {
-                ("mosquitto -c bench/peers/mosquitto.conf".into(), said(program, "-h"))
+            Kind::Remote { host, port, .. } => {
+                (format!("already running at {host}:{port}"), String::new(), "unknown")
             }
-            Kind::NullRelay(_) => ("ringmq-bench null-relay --listen 127.0.0.1:PORT".into(), own_version()),
-            Kind::Echo(_) => ("ringmq-bench echo-server --listen 127.0.0.1:PORT".into(), own_version()),
-            Kind::Remote { host, port, .. } => (format!("already running at {host}:{port}"), String::new()),
-        }
+        };
+        TargetFacts { name: self.name.clone(), command, version, durability: durability.to_owned() }
     }
 }
 
-/// The targets that `names` name and that are here, and advice on those that are not.
+/// Memory durability, for a broker that can be asked for it; one that cannot has nothing else.
+fn durability(program: &Path) -> Option<[&'static str; 2]> {
+    let knows = |arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok();
+        output.is_some_and(|output| String::from_utf8_lossy(&output.stdout).contains("--durability"))
+    };
+    (knows(&["serve", "--help"]) || knows(&["--help"])).then_some(["--durability", "memory"])
+}
+
+/// The targets that `names` name and the null relays, if they are here, and advice on those that are not.
 pub(crate) fn chosen(names: &[String], ringmq: Option<&Path>) -> Result<(Vec<Target>, Vec<String>), Failure> {
     let ours = std::env::current_exe().map_err(|source| Failure::os("finding our own program", source))?;
     let (mut targets, mut skipped) = (vec![], vec![]);
-    for name in names {
-        let installed = |program: &str, kind: fn(PathBuf) -> Kind| match find(program) {
-            Some(path) => Ok(kind(path)),
-            None => Err(format!("{name} is skipped: install it with `apt-get install {program}`")),
-        };
-        let kind = match name.as_str() {
-            "ringmq" => {
-                let path = ringmq.map_or_else(|| ours.with_file_name("ringmq"), Path::to_path_buf);
-                let built = path.canonicalize().map(Kind::Ringmq);
-                built.map_err(|_| format!("{name} is skipped: build it with `cargo build --release`"))
-            }
-            "nats" => installed("nats-server", Kind::Nats),
-            "mosquitto" => installed("mosquitto", Kind::Mosquitto),
-            "null-relay" => Ok(Kind::NullRelay(ours.clone())),
-            "echo" => Ok(Kind::Echo(ours.clone())),
-            other => Ok(remote(other)?),
-        };
-        match kind {
-            Ok(kind) => {
-                let name = name.split_once('=').map_or(name.as_str(), |(name, _)| name).to_owned();
-                targets.push(Target { name, kind });
-            }
-            Err(advice) => skipped.push(advice),
+    let ceilings = CEILINGS.map(str::to_owned);
+    for name in names.iter().chain(&ceilings) {
+        let short = name.split_once('=').map_or(name.as_str(), |(short, _)| short);
+        if targets.iter().any(|target: &Target| target.name == short) {
+            continue;
+        }
+        match kind(name, &ours, ringmq)? {
+            Ok(kind) => targets.push(Target { name: short.to_owned(), kind }),
+            Err(advice) => skipped.push(format!("{name} is skipped: {advice}")),
         }
     }
     Ok((targets, skipped))
 }
 
+fn kind(name: &str, ours: &Path, ringmq: Option<&Path>) -> Result<Result<Kind, String>, Failure> {
+    let built = |path: PathBuf| {
+        let path = path.canonicalize();
+        path.map_err(|_| "build it with `cargo build --release --workspace`".to_owned())
+    };
+    Ok(match name {
+        UNDER_TEST => {
+            let path = ringmq.map_or_else(|| ours.with_file_name("ringmq"), Path::to_path_buf);
+            built(path).map(Kind::Ringmq)
+        }
+        NULL_RING => built(ours.with_file_name("ring-relay")).map(|program| Kind::Own(program, &[])),
+        NULL_EPOLL => Ok(Kind::Own(ours.to_path_buf(), &["null-relay", "--listen"])),
+        NULL_GLOMMIO => Ok(Kind::Own(ours.to_path_buf(), &["null-relay", "--form", "glommio", "--listen"])),
+        ECHO => Ok(Kind::Own(ours.to_path_buf(), &["echo-server", "--listen"])),
+        other => match PEERS.iter().find(|peer| peer.name == other) {
+            Some(peer) => match (peer.find)() {
+                Some(path) => Ok(Kind::Peer(peer, path)),
+                None => Err(format!("install it with `{}`", peer.install)),
+            },
+            None => Ok(remote(other)?),
+        },
+    })
+}
+
 fn remote(text: &str) -> Result<Kind, Failure> {
     let unknown = || {
+        let peers: Vec<&str> = PEERS.iter().map(|peer| peer.name).collect();
         Failure::Usage(format!(
-            "there is no target {text}; there are ringmq, nats, mosquitto, null-relay, echo, and name=host:port[:pid]"
+            "there is no target {text}; there are {UNDER_TEST}, {}, {}, {ECHO}, and name=host:port[:pid]",
+            peers.join(", "),
+            CEILINGS.join(", ")
         ))
     };
     let (_, address) = text.split_once('=').ok_or_else(unknown)?;
@@ -171,57 +215,47 @@ fn remote(text: &str) -> Result<Kind, Failure> {
     }
 }
 
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(SERVER_DIRECTORIES.map(PathBuf::from))
-        .map(|directory| directory.join(program))
-        .find(|candidate| candidate.is_file())
-}
-
-fn configure(site: &Site<'_>, name: &str, template: &str) -> Result<String, Failure> {
-    let path = site.directory.join(name);
-    let text = template
-        .replace("@PORT@", &site.port.to_string())
-        .replace("@CLIENT_PORT@", &site.other_port.to_string())
-        .replace("@DIR@", &site.directory.to_string_lossy());
-    std::fs::write(&path, text)
-        .map_err(|source| Failure::os(format!("writing {}", path.display()), source))?;
-    Ok(path.to_string_lossy().into_owned())
-}
-
-fn own_version() -> String {
-    format!("ringmq-bench {}", env!("CARGO_PKG_VERSION"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_running_broker_is_named_with_host_port_and_perhaps_process() {
-        let named = |text: &str| chosen(&[text.to_owned()], None).map(|(targets, _)| targets);
-        let remote = |pid| Kind::Remote { host: "10.0.0.1".into(), port: 1883, pid };
-        let target = |pid| vec![Target { name: "x".into(), kind: remote(pid) }];
-        assert_eq!(named("x=10.0.0.1:1883").ok(), Some(target(None)));
-        assert_eq!(named("x=10.0.0.1:1883:77").ok(), Some(target(Some(77))));
+        let named = |text: &str| {
+            let (targets, _) = chosen(&[text.to_owned()], None).ok()?;
+            match targets.into_iter().next()? {
+                Target { name, kind: Kind::Remote { host, port, pid } } => Some((name, host, port, pid)),
+                other => panic!("{other:?}"),
+            }
+        };
+        let target = |pid| Some(("x".to_owned(), "10.0.0.1".to_owned(), 1883, pid));
+        assert_eq!(named("x=10.0.0.1:1883"), target(None));
+        assert_eq!(named("x=10.0.0.1:1883:77"), target(Some(77)));
         for wrong in ["x", "x=", "x=host", "x=host:port", "x=host:1:2:3", "x=host:1:pid"] {
-            assert!(named(wrong).is_err(), "{wrong}");
+            assert_eq!(named(wrong), None, "{wrong}");
         }
     }
 
     #[test]
-    fn a_missing_broker_is_skipped_with_advice() {
+    fn a_missing_broker_is_skipped_with_advice_and_the_relays_are_always_there() {
         let (targets, skipped) =
             chosen(&["ringmq".to_owned()], Some(Path::new("/nonexistent/ringmq"))).expect("names are known");
-        assert!(targets.is_empty());
-        assert!(skipped[0].contains("cargo build --release"));
+        assert!(skipped[0].contains("ringmq is skipped: build it with `cargo build --release --workspace`"));
+        let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+        assert!(names.contains(&NULL_EPOLL) && names.contains(&NULL_GLOMMIO), "{names:?}");
+    }
+
+    #[test]
+    fn a_target_named_twice_is_measured_once() {
+        let names = [NULL_EPOLL.to_owned(), ECHO.to_owned(), NULL_EPOLL.to_owned()];
+        let (targets, _) = chosen(&names, None).expect("names are known");
+        assert_eq!(targets.iter().filter(|target| target.name == NULL_EPOLL).count(), 1);
     }
 
     #[test]
     fn only_loads_made_for_it_reach_the_echo_server() {
-        let loads = super::super::load::chosen(&["B".to_owned(), "S".to_owned()]).expect("both exist");
-        let echo = Target { name: "echo".into(), kind: Kind::Echo(PathBuf::new()) };
+        let loads = super::super::load::chosen(&["B".to_owned(), "S".to_owned()], 100).expect("both exist");
+        let echo = Target { name: ECHO.into(), kind: Kind::Own(PathBuf::new(), &[]) };
         assert_eq!(loads.iter().map(|load| echo.understands(load)).collect::<Vec<_>>(), [false, true]);
         assert!(echo.arguments(&loads[1]).contains("--raw-echo"));
     }

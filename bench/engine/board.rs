@@ -10,9 +10,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use hdrhistogram::Histogram;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::topology::Topology;
+use super::crew::histogram;
+use super::plan::Plan;
+use super::topology::{Cast, Topology};
 use crate::failure::Failure;
 use crate::number::{place, wide};
 
@@ -29,7 +32,9 @@ pub(crate) enum Phase {
     Measure,
     /// Publishers are silent, the last messages arrive.
     Drain,
-    /// Say goodbye.
+    /// Say goodbye, and let the broker close, so that everything before the goodbye has had its effect.
+    Leave,
+    /// End.
     Stop,
 }
 
@@ -40,14 +45,26 @@ pub(crate) struct Counters {
     pub(crate) thread_id: AtomicU32,
     /// Clients whose CONNACK or SUBACK has come.
     pub(crate) ready: AtomicU64,
-    /// Connections lost.
+    /// Connections lost, whether they had become ready or not.
     pub(crate) departed: AtomicU64,
+    /// Of those, connections that had been ready.
+    pub(crate) dropped: AtomicU64,
+    /// Connections that were cut to come again.
+    pub(crate) recalled: AtomicU64,
+    /// The last wave that the thread has seen.
+    pub(crate) wave: AtomicU64,
     /// Messages handed to sockets.
     pub(crate) sent: AtomicU64,
     /// Messages received for the first time.
     pub(crate) received: AtomicU64,
-    /// The thread has ended a turn without publishing and will not publish again.
+    /// When the last of them came.
+    pub(crate) received_ns: AtomicU64,
+    /// Messages sent that wait for an acknowledgement.
+    pub(crate) unacknowledged: AtomicU64,
+    /// The thread has ended a turn without publishing and will not publish again; everything has been written.
     pub(crate) silent: AtomicBool,
+    /// All clients have said goodbye, and the broker has closed their connections.
+    pub(crate) left: AtomicBool,
 }
 
 /// The shared board.
@@ -61,21 +78,44 @@ pub(crate) struct Board {
     /// Thousandths of each thread's connections that may be dialled.
     dial_permille: AtomicU64,
     start_ns: AtomicU64,
+    wave: AtomicU64,
+    wave_ns: AtomicU64,
+    second: AtomicU64,
+    handed: Box<[Mutex<Histogram<u64>>]>,
     sent: Box<[AtomicU64]>,
     done: Box<[AtomicU64]>,
+    gather: Gather,
     bells: Box<[OwnedFd]>,
     troubles: Mutex<Vec<(String, String)>>,
 }
 
+/// How the progress of several threads' subscribers becomes that of a publisher.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Gather {
+    /// Everybody hears everything: the slowest thread counts.
+    Slowest,
+    /// Each message goes to one member of every group: what all threads have seen is added up.
+    Sum,
+    /// Nobody listens, so nobody holds anybody back.
+    Nobody,
+}
+
 impl Board {
-    /// An empty board for `topology`.
-    pub(crate) fn new(topology: Topology) -> Result<Self, Failure> {
+    /// The board of `plan` before anything has happened.
+    pub(crate) fn new(plan: &Plan) -> Result<Self, Failure> {
+        let topology = plan.topology;
+        let gather = match topology.cast {
+            Cast::Publishers => Gather::Nobody,
+            Cast::Everybody | Cast::Subscribers if topology.is_pooled() => Gather::Sum,
+            Cast::Everybody | Cast::Subscribers => Gather::Slowest,
+        };
         let bell = |_| eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let bells: Result<Box<[OwnedFd]>, _> = (0..topology.threads).map(bell).collect();
         let publishers = 0..topology.publishers;
         let done = publishers.clone().flat_map(|publisher| {
             (0..topology.threads).map(move |thread| match topology.audience(publisher, thread) {
-                0 => AtomicU64::new(u64::MAX), // Nobody there can hold the publisher back.
+                // Nobody there can hold the publisher back.
+                0 if gather == Gather::Slowest => AtomicU64::new(u64::MAX),
                 _ => AtomicU64::new(0),
             })
         });
@@ -85,8 +125,13 @@ impl Board {
             phase: AtomicU8::new(0),
             dial_permille: AtomicU64::new(1_000),
             start_ns: AtomicU64::new(0),
-            sent: publishers.map(|_| AtomicU64::new(0)).collect(),
+            wave: AtomicU64::new(0),
+            wave_ns: AtomicU64::new(0),
+            second: AtomicU64::new(0),
+            handed: (0..topology.threads).map(|_| Mutex::new(histogram())).collect(),
+            sent: publishers.map(|publisher| AtomicU64::new(kept(plan, publisher))).collect(),
             done: done.collect(),
+            gather,
             bells: bells.map_err(|source| Failure::os("making a doorbell", source))?,
             troubles: Mutex::new(vec![]),
         })
@@ -99,7 +144,8 @@ impl Board {
             1 => Phase::Warmup,
             2 => Phase::Measure,
             3 => Phase::Drain,
-            _ => Phase::Stop, // Only five values are ever stored.
+            4 => Phase::Leave,
+            _ => Phase::Stop, // Only six values are ever stored.
         }
     }
 
@@ -110,7 +156,8 @@ impl Board {
             Phase::Warmup => 1,
             Phase::Measure => 2,
             Phase::Drain => 3,
-            Phase::Stop => 4,
+            Phase::Leave => 4,
+            Phase::Stop => 5,
         };
         self.phase.store(code, Ordering::Release);
         self.ring_all();
@@ -156,12 +203,75 @@ impl Board {
         self.done[self.cell(publisher, thread)].store(done, Ordering::Release);
     }
 
-    /// What all subscribers of `publisher` have received.
+    /// Adds to what `thread`'s members of all groups have received from `publisher`.
+    #[inline]
+    pub(crate) fn add_done(&self, publisher: u32, thread: u32, more: u64) {
+        let cell = &self.done[self.cell(publisher, thread)];
+        // The thread is the only writer of its cell.
+        cell.store(cell.load(Ordering::Relaxed) + more, Ordering::Release);
+    }
+
+    /// What all subscribers, or all groups of them, have received from `publisher`.
     #[inline]
     pub(crate) fn done(&self, publisher: u32) -> u64 {
         let start = self.cell(publisher, 0);
-        let cells = &self.done[start..start + place(u64::from(self.topology.threads))];
-        cells.iter().map(|cell| cell.load(Ordering::Acquire)).min().unwrap_or(u64::MAX)
+        let cells = self.done[start..start + place(u64::from(self.topology.threads))].iter();
+        let counts = cells.map(|cell| cell.load(Ordering::Acquire));
+        match self.gather {
+            Gather::Slowest => counts.min().unwrap_or(u64::MAX),
+            Gather::Sum => counts.sum::<u64>() / u64::from(self.topology.deliveries_per_message().max(1)),
+            Gather::Nobody => u64::MAX,
+        }
+    }
+
+    /// Lets everybody dial, and times the first wave from here.
+    pub(crate) fn begin_first_wave(&self, now_ns: u64) {
+        self.wave_ns.store(now_ns, Ordering::Release);
+        self.allow_dialling(1_000);
+    }
+
+    /// Sends part of the ready connections away and lets them come again.
+    pub(crate) fn begin_wave(&self, now_ns: u64) {
+        self.wave_ns.store(now_ns, Ordering::Release);
+        self.wave.fetch_add(1, Ordering::AcqRel);
+        self.ring_all();
+    }
+
+    /// How many waves have begun.
+    pub(crate) fn wave(&self) -> u64 {
+        self.wave.load(Ordering::Acquire)
+    }
+
+    /// When the last wave began.
+    pub(crate) fn wave_ns(&self) -> u64 {
+        self.wave_ns.load(Ordering::Acquire)
+    }
+
+    /// Asks every thread for the latencies of the second that ends now.
+    pub(crate) fn end_second(&self) {
+        self.second.fetch_add(1, Ordering::AcqRel);
+        self.ring_all();
+    }
+
+    /// How many seconds have ended.
+    #[inline]
+    pub(crate) fn second(&self) -> u64 {
+        self.second.load(Ordering::Acquire)
+    }
+
+    /// Takes in what `thread` measured since the last time.
+    pub(crate) fn hand_in(&self, thread: u32, latencies: &Histogram<u64>) {
+        let mut slot = self.handed[place(u64::from(thread))].lock().expect("nobody panics with this lock");
+        slot.add(latencies).expect("all histograms have the same bounds");
+    }
+
+    /// Moves everything that was handed in to `total`.
+    pub(crate) fn collect(&self, total: &mut Histogram<u64>) {
+        for slot in &self.handed {
+            let mut slot = slot.lock().expect("nobody panics with this lock");
+            total.add(&*slot).expect("all histograms have the same bounds");
+            slot.reset();
+        }
     }
 
     /// Wakes `thread`.
@@ -204,6 +314,18 @@ impl Board {
         self.counters.iter().all(|of_thread| of_thread.silent.load(Ordering::Acquire))
     }
 
+    /// What `publisher` should have led to and has not is given up; every publisher's own thread may say so.
+    pub(crate) fn forgive(&self, publisher: u32, thread: u32) {
+        let missing = self.sent(publisher).saturating_sub(self.done(publisher));
+        self.add_done(publisher, thread, missing * u64::from(self.topology.deliveries_per_message()));
+    }
+
+    /// Whether every client has gone in peace.
+    pub(crate) fn has_left(&self) -> bool {
+        self.counters.iter().all(|of_thread| of_thread.left.load(Ordering::Acquire))
+    }
+
+    /// Rings every thread.
     fn ring_all(&self) {
         (0..self.topology.threads).for_each(|thread| self.ring(thread));
     }
@@ -211,4 +333,8 @@ impl Board {
     fn cell(&self, publisher: u32, thread: u32) -> usize {
         place(u64::from(publisher) * u64::from(self.topology.threads) + u64::from(thread))
     }
+}
+
+fn kept(plan: &Plan, publisher: u32) -> u64 {
+    plan.kept.get(place(u64::from(publisher))).copied().unwrap_or(0)
 }

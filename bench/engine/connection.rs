@@ -10,6 +10,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -28,6 +29,8 @@ pub(crate) enum Stage {
     Subscribing,
     /// At work.
     Ready,
+    /// Has said goodbye and waits for the broker to close.
+    Leaving,
     /// Closed, by whichever side.
     Gone,
 }
@@ -92,8 +95,10 @@ pub(crate) struct Connection {
     pub(crate) outbox: Vec<u8>,
     /// Whether the thread's flush list knows it.
     pub(crate) dirty: bool,
-    /// When it was dialled.
-    pub(crate) dialled_ns: u64,
+    /// When it was dialled, or should have been.
+    pub(crate) due_ns: u64,
+    /// When its CONNECT was ready to leave.
+    pub(crate) greeted_ns: u64,
     socket: Option<OwnedFd>,
     carry: Vec<u8>,
     blocked: bool,
@@ -108,7 +113,8 @@ impl Connection {
             stage: Stage::Seated,
             outbox: vec![],
             dirty: false,
-            dialled_ns: 0,
+            due_ns: 0,
+            greeted_ns: 0,
             socket: None,
             carry: vec![],
             blocked: false,
@@ -219,9 +225,23 @@ impl Connection {
         self.watch(poller, token, epoll::EventFlags::IN | epoll::EventFlags::OUT)
     }
 
-    /// Gives back the memory of the handshake.
+    /// Gives back the memory of the handshake, unless answers to the first messages wait in it.
     pub(crate) fn shed(&mut self) {
-        self.outbox = vec![];
+        if self.outbox.is_empty() {
+            self.outbox = vec![];
+        }
+    }
+
+    /// Closes without a word, as a power cut would look from the broker, and without leaving a port occupied.
+    pub(crate) fn cut(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            // Without it the ports of a storm's clients would be unusable for a minute.
+            let _refused = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+        }
+        self.outbox.clear();
+        self.carry.clear();
+        self.dirty = false;
+        self.stage = Stage::Seated;
     }
 
     /// Says goodbye, if there is anybody to hear it, and closes.

@@ -14,10 +14,11 @@ use super::board::Board;
 use super::connection::{Connection, Departure, Stage};
 use super::plan::{Pace, Plan};
 use super::publisher::Publisher;
-use super::subscriber::{self, Subscriber};
-use crate::codec::{self, Connack, Frame, PacketType, Qos};
+use super::subscriber::{self, Books, Subscriber};
+use super::topology::{Cast, Shape};
+use crate::codec::{self, Connack, Delivery, Frame, Lasting, PacketType, Qos};
 use crate::flow::{Unexpected, Window};
-use crate::ledger::{Arrival, Tally};
+use crate::ledger::{Arrival, Pool, Tally};
 use crate::number::{id, place};
 use crate::stamp::Stamp;
 
@@ -39,8 +40,24 @@ pub(crate) struct Crew {
     pub(crate) to_ring: Vec<bool>,
     /// What was counted.
     pub(crate) tally: Tally,
-    /// From intended send time to arrival, in nanoseconds.
-    pub(crate) latency: Histogram<u64>,
+    /// The books of subscribers that share them, or that take messages in any order.
+    pub(crate) pool: Pool,
+    /// From intended send time, or from the request, to arrival, in nanoseconds; since the last hand-in.
+    pub(crate) recent: Histogram<u64>,
+    /// From intended send time to the last acknowledgement, in nanoseconds.
+    pub(crate) acknowledged: Histogram<u64>,
+    /// From asking to having all, in nanoseconds, for each subscriber that got all.
+    pub(crate) completion: Histogram<u64>,
+    /// From CONNECT to CONNACK, in nanoseconds.
+    pub(crate) welcome: Histogram<u64>,
+    /// When the last new message came.
+    pub(crate) received_ns: u64,
+    /// Messages sent that wait for an acknowledgement.
+    pub(crate) unacknowledged: u64,
+    /// Welcomes to a session that should have been kept and was not.
+    pub(crate) sessions_missing: u64,
+    /// Messages of a replay without the RETAIN flag.
+    pub(crate) flag_missing: u64,
     /// Acknowledgements that refused a message.
     pub(crate) refused: u64,
     /// Acknowledgements of nothing.
@@ -60,7 +77,15 @@ impl Crew {
             ready: vec![],
             to_ring: vec![false; board.counters.len()],
             tally: Tally::default(),
-            latency: histogram(),
+            pool: Pool::default(),
+            recent: histogram(),
+            acknowledged: histogram(),
+            completion: histogram(),
+            welcome: histogram(),
+            received_ns: 0,
+            unacknowledged: 0,
+            sessions_missing: 0,
+            flag_missing: 0,
             refused: 0,
             unexpected: 0,
             plan,
@@ -80,15 +105,17 @@ impl Crew {
         match frame.packet_type() {
             PacketType::Publish => self.take_publish(connection, frame, now_ns),
             PacketType::Puback | PacketType::Pubrec | PacketType::Pubrel | PacketType::Pubcomp => {
-                self.take_acknowledgement(connection, frame)
+                self.take_acknowledgement(connection, frame, now_ns)
             }
-            PacketType::Connack => self.take_connack(connection, frame),
+            PacketType::Connack => self.take_connack(connection, frame, now_ns),
             PacketType::Suback => self.take_suback(connection, frame),
             PacketType::Pingresp => Ok(()),
             PacketType::Disconnect => Err(Departure::Disconnected(codec::disconnect_reason(frame))),
-            PacketType::Connect | PacketType::Subscribe | PacketType::Pingreq | PacketType::Other => {
-                Err(Departure::Malformed)
-            }
+            PacketType::Connect
+            | PacketType::Subscribe
+            | PacketType::Unsuback
+            | PacketType::Pingreq
+            | PacketType::Other => Err(Departure::Malformed),
         }
     }
 
@@ -109,6 +136,9 @@ impl Crew {
 
     /// Counts as lost what a window has been waiting for since the last call with the same `marks`.
     pub(crate) fn forgive_stalled(&mut self, marks: &mut Vec<(u64, u64)>) -> u64 {
+        if self.plan.topology.is_pooled() {
+            return self.forgive_own(marks);
+        }
         marks.resize(self.windows.len(), (0, 0));
         let mut forgiven = 0;
         for (publisher, mark) in marks.iter_mut().enumerate() {
@@ -121,6 +151,23 @@ impl Crew {
                 self.announce(number, sent);
             }
             *mark = (done, sent);
+        }
+        forgiven
+    }
+
+    /// The same where progress is a sum over threads, for this thread's own publishers.
+    fn forgive_own(&mut self, marks: &mut Vec<(u64, u64)>) -> u64 {
+        marks.resize(self.publishers.len(), (0, 0));
+        let mut forgiven = 0;
+        for (local, mark) in marks.iter_mut().enumerate() {
+            let publisher = &self.publishers[local];
+            let progress = (self.board.done(publisher.number), publisher.sent());
+            if *mark == progress && progress.0 < progress.1 {
+                self.board.forgive(publisher.number, self.thread);
+                forgiven += 1;
+                self.wake(local);
+            }
+            *mark = progress;
         }
         forgiven
     }
@@ -143,33 +190,40 @@ impl Crew {
             }
         }
         match connection.duties.subscriber {
-            Some(subscriber) => self.enter(place(u64::from(subscriber)), delivery.payload, now_ns),
+            Some(subscriber) => self.enter(place(u64::from(subscriber)), &delivery, now_ns),
             None => self.tally.foreign += 1,
         }
         Ok(())
     }
 
     #[inline]
-    fn enter(&mut self, local: usize, payload: &[u8], now_ns: u64) {
+    fn enter(&mut self, local: usize, delivery: &Delivery<'_>, now_ns: u64) {
         let subscriber = &mut self.subscribers[local];
-        let known = Stamp::read(payload).and_then(|stamp| {
-            let slot = self.board.topology.slot(subscriber.number, stamp.publisher)?;
-            Some((stamp, slot))
+        let topology = &self.board.topology;
+        let known = Stamp::find(delivery.payload).and_then(|stamp| {
+            let slot = topology.slot(subscriber.number, stamp.publisher)?;
+            Some((stamp, place(u64::from(slot))))
         });
         let Some((stamp, slot)) = known else {
             self.tally.foreign += 1;
             return;
         };
         let sent = self.board.sent(stamp.publisher);
-        match subscriber.tracks[place(u64::from(slot))].note(stamp.sequence, sent) {
-            Arrival::Newest { first, last } => {
-                self.tally.received += 1;
-                self.pass(stamp.publisher, first, last);
+        let arrival = match &mut subscriber.books {
+            Books::Tracks(tracks) => tracks[slot].note(stamp.sequence, sent),
+            Books::Newest(newest) => {
+                let row = topology.pool_row(subscriber.number, id(local));
+                let arrival = self.pool.note(row, stamp.publisher, stamp.sequence, sent);
+                in_order(arrival, &mut newest[slot], topology.shape)
             }
-            Arrival::Late => {
-                self.tally.received += 1;
+        };
+        match arrival {
+            Arrival::Newest { first, last } => self.pass(stamp.publisher, first, last),
+            Arrival::Late if topology.is_pooled() => {
                 self.tally.reordered += 1;
+                self.pass(stamp.publisher, 0, 0);
             }
+            Arrival::Late => self.tally.reordered += 1,
             Arrival::Duplicate => {
                 self.tally.duplicated += 1;
                 return;
@@ -179,13 +233,37 @@ impl Crew {
                 return;
             }
         }
-        if let Some(intended_ns) = stamp.intended_ns {
-            self.latency.saturating_record(now_ns.saturating_sub(intended_ns));
+        self.tally.received += 1;
+        self.received_ns = now_ns;
+        self.clock(local, &stamp, delivery.retained, now_ns);
+    }
+
+    /// Notes how long a new message took, and whether it was the last one that its subscriber waited for.
+    #[inline]
+    fn clock(&mut self, local: usize, stamp: &Stamp, retained: bool, now_ns: u64) {
+        let subscriber = &mut self.subscribers[local];
+        subscriber.received += 1;
+        if self.plan.kept.is_empty() {
+            if let Some(intended_ns) = stamp.intended_ns {
+                self.recent.saturating_record(now_ns.saturating_sub(intended_ns));
+            }
+            return;
         }
+        let since_ns = now_ns.saturating_sub(subscriber.asked_ns);
+        self.recent.saturating_record(since_ns);
+        if subscriber.received == subscriber.wanted {
+            self.completion.saturating_record(since_ns);
+        }
+        self.flag_missing += u64::from(self.plan.topology.shape == Shape::Retained && !retained);
     }
 
     #[inline]
     fn pass(&mut self, publisher: u32, first: u64, last: u64) {
+        if self.board.topology.is_pooled() {
+            self.board.add_done(publisher, self.thread, 1);
+            self.tell(publisher);
+            return;
+        }
         let Some(Some(window)) = self.windows.get_mut(place(u64::from(publisher))) else { return };
         if window.pass(first, last) {
             let done = window.done();
@@ -196,8 +274,17 @@ impl Crew {
     #[inline]
     fn announce(&mut self, publisher: u32, done: u64) {
         self.board.set_done(publisher, self.thread, done);
+        self.tell(publisher);
+    }
+
+    /// Lets `publisher` look at its progress.
+    #[inline]
+    fn tell(&mut self, publisher: u32) {
         let topology = &self.board.topology;
         let home = topology.thread_of(publisher);
+        if topology.cast == Cast::Subscribers {
+            return;
+        }
         if home == self.thread {
             self.wake(place(u64::from(publisher / topology.threads)));
         } else {
@@ -210,6 +297,7 @@ impl Crew {
         &mut self,
         connection: &mut Connection,
         frame: &Frame<'_>,
+        now_ns: u64,
     ) -> Result<(), Departure> {
         let answer = codec::acknowledgement(frame).ok_or(Departure::Malformed)?;
         let kind = frame.packet_type();
@@ -227,27 +315,43 @@ impl Crew {
             self.unexpected += 1;
             return Ok(());
         };
-        let step = match kind {
-            PacketType::Pubrec if !refused => inflight.release(answer.packet_id).map(|()| {
+        let ended = match kind {
+            PacketType::Pubrec if !refused => inflight.release(answer.packet_id).map(|_| {
                 codec::acknowledge(PacketType::Pubrel, answer.packet_id, &mut connection.outbox);
+                None
             }),
-            PacketType::Pubcomp => inflight.complete(answer.packet_id),
-            _ => inflight.finish(answer.packet_id), // PUBACK, or a PUBREC that refuses.
+            PacketType::Pubcomp => inflight.complete(answer.packet_id).map(Some),
+            _ => inflight.finish(answer.packet_id).map(Some), // PUBACK, or a PUBREC that refuses.
         };
-        if step == Err(Unexpected) {
-            self.unexpected += 1;
+        match ended {
+            Ok(Some(begun_ns)) => {
+                self.acknowledged.saturating_record(now_ns.saturating_sub(begun_ns));
+                self.unacknowledged = self.unacknowledged.saturating_sub(1);
+            }
+            Ok(None) => {}
+            Err(Unexpected) => self.unexpected += 1,
         }
         self.wake(local);
         Ok(())
     }
 
-    fn take_connack(&mut self, connection: &mut Connection, frame: &Frame<'_>) -> Result<(), Departure> {
+    fn take_connack(
+        &mut self,
+        connection: &mut Connection,
+        frame: &Frame<'_>,
+        now_ns: u64,
+    ) -> Result<(), Departure> {
         if connection.stage != Stage::Greeting {
             return Err(Departure::Malformed);
         }
         let answer = codec::connack(frame, self.plan.ends.version).ok_or(Departure::Malformed)?;
         if answer.code != 0 {
             return Err(Departure::Refused(answer.code));
+        }
+        self.welcome.saturating_record(now_ns.saturating_sub(connection.greeted_ns));
+        let resumes = self.plan.topology.cast == Cast::Subscribers && self.plan.topic.is_none();
+        if resumes && self.plan.ends.lasting != Lasting::Never && !answer.session_present {
+            self.sessions_missing += 1;
         }
         if let Some(local) = connection.duties.publisher {
             self.obey(place(u64::from(local)), &answer)?;
@@ -258,11 +362,19 @@ impl Crew {
             Some(filter) => {
                 let Plan { ends, subscribe_qos, .. } = &*self.plan;
                 codec::subscribe(ends.version, &filter, *subscribe_qos, &mut connection.outbox);
+                self.ask(connection, now_ns);
                 connection.stage = Stage::Subscribing;
             }
             None => connection.stage = Stage::Ready,
         }
         Ok(())
+    }
+
+    /// Notes when a subscriber asked for what had been kept.
+    pub(crate) fn ask(&mut self, connection: &Connection, now_ns: u64) {
+        if let Some(local) = connection.duties.subscriber {
+            self.subscribers[place(u64::from(local))].asked_ns = now_ns;
+        }
     }
 
     /// Keeps a publisher within the limits that the broker announced.
@@ -294,8 +406,22 @@ impl Crew {
     }
 }
 
+/// What an arrival at a pool means for the order at one receiver. The order of retained messages means nothing.
+#[inline]
+fn in_order(arrival: Arrival, newest: &mut u64, shape: Shape) -> Arrival {
+    let Arrival::Newest { last, .. } = arrival else { return arrival };
+    if last < *newest && shape != Shape::Retained {
+        return Arrival::Late;
+    }
+    *newest = last + 1;
+    arrival
+}
+
 fn windows(plan: &Plan, thread: u32) -> Vec<Option<Window>> {
     let Pace::Closed { window } = plan.pace else { return vec![] };
+    if plan.topology.is_pooled() || plan.topology.cast != Cast::Everybody {
+        return vec![];
+    }
     let audience_of = |publisher| plan.topology.audience(publisher, thread);
     (0..plan.topology.publishers)
         .map(|publisher| Some(audience_of(publisher)).filter(|&audience| audience > 0))
@@ -311,11 +437,9 @@ pub(crate) fn histogram() -> Histogram<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Scan, Template, Version, scan};
+    use crate::codec::{Body, Pattern, Scan, Template, Version, scan};
     use crate::engine::connection::Duties;
     use crate::engine::plan::tests::plan;
-    use crate::engine::topology::Shape;
-    use crate::ledger::Track;
 
     const SENT: u64 = 100;
 
@@ -328,7 +452,7 @@ mod tests {
     /// One publisher that has sent `SENT` messages and one subscriber, on one thread.
     fn thread(qos: Qos) -> Thread {
         let plan = Arc::new(Plan { publish_qos: qos, ..plan(Shape::Pairs, [1, 1]) });
-        let board = Arc::new(Board::new(plan.topology).expect("a doorbell can be made"));
+        let board = Arc::new(Board::new(&plan).expect("a doorbell can be made"));
         board.set_sent(0, SENT);
         let mut crew = Crew::new(Arc::clone(&plan), board, 0);
         crew.subscribers.push(Subscriber::new(&plan, 0));
@@ -354,12 +478,23 @@ mod tests {
         let mut out = vec![];
         let packet_id = (qos > Qos::AtMostOnce).then_some(7);
         let stamp = Stamp { sequence, publisher, intended_ns: Some(400) };
-        Template::new(Version::V4, "bench/pair/0", qos, 16).append(&stamp, packet_id, &mut out);
+        let pattern = Pattern {
+            version: Version::V4,
+            topic: "bench/pair/0",
+            qos,
+            retain: false,
+            body: Body::Filler,
+            payload_bytes: 16,
+        };
+        Template::new(&pattern).append(&stamp, packet_id, &mut out);
         out
     }
 
-    fn lost(track: &Track) -> u64 {
-        track.lost(SENT)
+    fn lost(subscriber: &Subscriber) -> u64 {
+        match &subscriber.books {
+            Books::Tracks(tracks) => tracks[0].lost(SENT),
+            Books::Newest(_) => panic!("a pair keeps tracks"),
+        }
     }
 
     #[test]
@@ -370,9 +505,9 @@ mod tests {
             take(&mut crew, &mut subscriber, &bytes).expect("a lawful PUBLISH");
         }
         assert_eq!(crew.tally, Tally { received: 5, reordered: 1, duplicated: 2, foreign: 0 });
-        assert_eq!(lost(&crew.subscribers[0].tracks[0]), SENT - 5);
-        assert_eq!(crew.latency.len(), 5);
-        assert_eq!(crew.latency.max(), 600);
+        assert_eq!(lost(&crew.subscribers[0]), SENT - 5);
+        assert_eq!(crew.recent.len(), 5);
+        assert_eq!(crew.recent.max(), 600);
     }
 
     #[test]
@@ -418,18 +553,19 @@ mod tests {
     fn a_qos_2_publisher_releases_and_is_free_again() {
         let Thread { mut crew, mut publisher, .. } = thread(Qos::ExactlyOnce);
         let inflight = crew.publishers[0].inflight.as_mut().expect("QoS 2 has packet ids");
-        let (room, packet_id) = (inflight.room(), inflight.reserve());
+        let (room, packet_id) = (inflight.room(), inflight.reserve(400));
         assert_eq!(packet_id, Some(1));
         take(&mut crew, &mut publisher, &[0x50, 2, 0, 1, 0x70, 2, 0, 1]).expect("lawful answers");
         assert_eq!(publisher.outbox, [0x62, 2, 0, 1]);
         assert_eq!(crew.publishers[0].inflight.as_ref().map(crate::flow::Inflight::room), Some(room));
         assert_eq!((crew.refused, crew.unexpected), (0, 0));
+        assert_eq!((crew.acknowledged.len(), crew.acknowledged.max()), (1, 600), "counted at PUBCOMP");
     }
 
     #[test]
     fn refusing_and_surplus_acknowledgements_are_counted() {
         let Thread { mut crew, mut publisher, .. } = thread(Qos::AtLeastOnce);
-        crew.publishers[0].inflight.as_mut().and_then(crate::flow::Inflight::reserve);
+        crew.publishers[0].inflight.as_mut().and_then(|inflight| inflight.reserve(0));
         take(&mut crew, &mut publisher, &[0x40, 3, 0, 1, 0x97, 0x40, 2, 0, 9]).expect("lawful answers");
         assert_eq!((crew.refused, crew.unexpected), (1, 1));
     }
@@ -469,7 +605,7 @@ mod tests {
         let plan = plan(Shape::Pairs, [1, 1]);
         let ends = crate::engine::Ends { version: Version::V5, ..plan.ends.clone() };
         let plan = Arc::new(Plan { publish_qos: Qos::ExactlyOnce, ends, ..plan });
-        let board = Arc::new(Board::new(plan.topology).expect("a doorbell can be made"));
+        let board = Arc::new(Board::new(&plan).expect("a doorbell can be made"));
         let mut crew = Crew::new(Arc::clone(&plan), board, 0);
         crew.publishers.push(Publisher::new(&plan, 0, 0));
         let mut publisher = Connection::seated(0, Duties { publisher: Some(0), subscriber: None });

@@ -12,15 +12,20 @@ use std::time::Duration;
 
 use super::board::{Board, Phase};
 use super::plan::Plan;
+use super::recorder::Recorder;
 use super::worker::{Outcome, Worker};
 use crate::affinity;
 use crate::clock::now_ns;
 use crate::failure::Failure;
+use crate::interrupt::is_interrupted;
 use crate::number::place;
 use crate::procfs::{self, Usage};
 use crate::progress::Progress;
+use crate::sheet::Second;
 
 const TICK_NS: u64 = 20_000_000;
+/// A broker that does not close after a goodbye is not waited for any longer.
+const GOODBYE_NS_MAX: u64 = 5_000_000_000;
 /// Files that the process holds beside its connections.
 const FILES_BESIDE: u64 = 64;
 
@@ -46,6 +51,7 @@ pub(crate) struct Fleet {
     pub(crate) board: Arc<Board>,
     plan: Arc<Plan>,
     threads: Vec<JoinHandle<Result<Outcome, Failure>>>,
+    recorder: Option<Recorder>,
 }
 
 impl Fleet {
@@ -53,9 +59,9 @@ impl Fleet {
     pub(crate) fn launch(plan: Plan, dial_permille: u64) -> Result<Self, Failure> {
         affinity::allow_files(plan.topology.connections() + FILES_BESIDE)?;
         let plan = Arc::new(plan);
-        let board = Arc::new(Board::new(plan.topology)?);
+        let board = Arc::new(Board::new(&plan)?);
         board.allow_dialling(dial_permille);
-        let mut fleet = Self { board, plan, threads: vec![] };
+        let mut fleet = Self { board, plan, threads: vec![], recorder: None };
         for thread in 0..fleet.plan.topology.threads {
             let (plan, board) = (Arc::clone(&fleet.plan), Arc::clone(&fleet.board));
             let work = move || {
@@ -72,7 +78,17 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Waits until `wanted` clients are ready, or, with tolerance, have tried.
+    /// Records every second from now on; what was recorded before is forgotten. Times count from `origin_ns`.
+    pub(crate) fn record(&mut self, origin_ns: u64) {
+        self.recorder = Some(Recorder::new(&self.board, self.plan.broker_pid, origin_ns, now_ns()));
+    }
+
+    /// What was recorded, and the end of recording.
+    pub(crate) fn series(&mut self) -> Vec<Second> {
+        self.recorder.take().map(Recorder::into_series).unwrap_or_default()
+    }
+
+    /// Waits until `wanted` clients are ready, or, with tolerance, have tried; an interrupt ends the waiting too.
     pub(crate) fn await_ready(
         &mut self,
         wanted: u64,
@@ -83,7 +99,10 @@ impl Fleet {
         loop {
             let ready = self.board.total(|counters| &counters.ready);
             let departed = self.board.total(|counters| &counters.departed);
-            if ready >= wanted || (tolerance == Tolerance::Some && ready + departed >= wanted) {
+            if ready >= wanted
+                || is_interrupted()
+                || (tolerance == Tolerance::Some && ready + departed >= wanted)
+            {
                 return Ok(());
             }
             if departed > 0
@@ -96,28 +115,30 @@ impl Fleet {
                 return Err(Failure::Slow { ready, wanted, waited_s: self.plan.patience_s });
             }
             progress.show(|| format!("{ready} of {wanted} clients are ready"));
-            self.tick()?;
+            self.tick(progress)?;
         }
     }
 
-    /// Waits for `ns`, or until `finished` says so.
+    /// Waits for `ns`, or until `finished` says so, or for an interrupt.
     pub(crate) fn pause(
         &mut self,
         ns: u64,
         progress: &Progress,
         finished: impl Fn(&Board) -> bool,
     ) -> Result<(), Failure> {
+        self.rest(ns, progress, |board| finished(board) || is_interrupted())
+    }
+
+    /// The same, but an interrupt changes nothing: what has been sent is still waited for.
+    pub(crate) fn rest(
+        &mut self,
+        ns: u64,
+        progress: &Progress,
+        finished: impl Fn(&Board) -> bool,
+    ) -> Result<(), Failure> {
         let deadline_ns = now_ns().saturating_add(ns);
-        let mut before = (now_ns(), self.board.total(|counters| &counters.received));
         while now_ns() < deadline_ns && !finished(&self.board) {
-            self.tick()?;
-            let (at_ns, received) = (now_ns(), self.board.total(|counters| &counters.received));
-            let elapsed_ns = at_ns - before.0;
-            if elapsed_ns > 500_000_000 {
-                let rate = u128::from(received - before.1) * 1_000_000_000 / u128::from(elapsed_ns);
-                progress.show(|| format!("{rate} messages/s, {received} received"));
-                before = (at_ns, received);
-            }
+            self.tick(progress)?;
         }
         Ok(())
     }
@@ -138,18 +159,44 @@ impl Fleet {
         })
     }
 
+    /// Lets all clients say goodbye and waits until the broker has closed their connections.
+    pub(crate) fn leave(&mut self, progress: &Progress) -> Result<(), Failure> {
+        self.board.enter(Phase::Leave);
+        self.rest(GOODBYE_NS_MAX, progress, Board::has_left)
+    }
+
     /// Ends the run and collects what the threads bring home.
     pub(crate) fn stop(mut self) -> Result<Vec<Outcome>, Failure> {
         self.board.enter(Phase::Stop);
         std::mem::take(&mut self.threads).into_iter().map(join).collect()
     }
 
-    fn tick(&mut self) -> Result<(), Failure> {
+    fn tick(&mut self, progress: &Progress) -> Result<(), Failure> {
         std::thread::park_timeout(Duration::from_nanos(TICK_NS));
+        if let Some(second) = self.recorder.as_mut().and_then(|recorder| recorder.tick(&self.board, now_ns()))
+        {
+            progress.show(|| line(second));
+        }
         // Nobody was told to stop, so a thread that has ended has failed.
         let Some(ended) = self.threads.iter().position(JoinHandle::is_finished) else { return Ok(()) };
         join(self.threads.swap_remove(ended)).map(drop)
     }
+}
+
+/// The live line.
+fn line(second: &Second) -> String {
+    let Second { t_s, sent_per_s, received_per_s, connects_per_s, p50_us, p99_us, p999_us, .. } = second;
+    let mut line = format!("{t_s:.0} s: {sent_per_s:.0} sent/s, {received_per_s:.0} received/s");
+    if *connects_per_s > 0.0 {
+        line += &format!(", {connects_per_s:.0} connects/s");
+    }
+    if *p999_us > 0.0 {
+        line += &format!(", p50 {p50_us:.0} us, p99 {p99_us:.0} us, p99.9 {p999_us:.0} us");
+    }
+    if let Some(cores) = second.broker_cores {
+        line += &format!(", broker {:.0} % of a core", cores * 100.0);
+    }
+    line
 }
 
 fn join(thread: JoinHandle<Result<Outcome, Failure>>) -> Result<Outcome, Failure> {

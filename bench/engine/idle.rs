@@ -8,7 +8,9 @@
 
 use super::fleet::{Fleet, Sample, Tolerance};
 use super::plan::IdlePlan;
+use crate::clock::now_ns;
 use crate::failure::Failure;
+use crate::interrupt::is_interrupted;
 use crate::number::{float, ratio};
 use crate::procfs;
 use crate::progress::Progress;
@@ -35,6 +37,7 @@ pub(crate) fn run_idle(plan: IdlePlan, progress: &Progress) -> Result<IdleReport
     };
     let hold_ns = plan.load.duration_ns;
     let mut fleet = Fleet::launch(plan.load, 0)?;
+    fleet.record(now_ns());
     let mut looks = vec![look(&fleet, pid)?];
     let mut connecting = vec![];
     for permille in [HALF_PERMILLE, ALL_PERMILLE] {
@@ -58,6 +61,7 @@ pub(crate) fn run_idle(plan: IdlePlan, progress: &Progress) -> Result<IdleReport
     }
     let named = |(client, cause): (String, String)| format!("client {client}: {cause}");
     notes.extend(fleet.board.troubles().into_iter().map(named));
+    let series = fleet.series();
     let mut connect = super::crew::histogram();
     for outcome in fleet.stop()? {
         connect.add(&outcome.connect).expect("all histograms have the same bounds");
@@ -66,13 +70,13 @@ pub(crate) fn run_idle(plan: IdlePlan, progress: &Progress) -> Result<IdleReport
     let elapsed_ns: u64 = connecting.iter().map(|(before, after)| after.at_ns - before.at_ns).sum();
     Ok(IdleReport {
         load,
-        interrupted: false,
+        interrupted: is_interrupted(),
         ready,
         departed,
         connects_per_s: ratio(ready, elapsed_ns) * 1e9,
         connect: Percentiles::of(&connect),
         broker: pid.and_then(|pid| broker(pid, &looks, &connecting, (&before, &after))),
-        series: vec![],
+        series,
         notes,
     })
 }

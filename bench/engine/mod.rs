@@ -8,6 +8,7 @@
 //! - A client belongs to one thread for its whole life.
 //! - Threads share only the `Board`: counters, window marks, and doorbells.
 
+mod acts;
 mod board;
 mod connection;
 mod crew;
@@ -16,12 +17,16 @@ mod fleet;
 mod idle;
 mod plan;
 mod publisher;
+mod recorder;
 mod run;
+mod storm;
 mod subscriber;
 mod topology;
 mod worker;
 
+pub(crate) use acts::{can_be_offline, run_offline, run_retained};
 pub(crate) use idle::run_idle;
-pub(crate) use plan::{Ends, IdlePlan, Pace, Plan};
+pub(crate) use plan::{Ends, IdlePlan, Pace, Plan, Storm, Tidiness};
 pub(crate) use run::run;
-pub(crate) use topology::{Shape, Topology};
+pub(crate) use storm::{ConnectPlan, run_connects};
+pub(crate) use topology::{Cast, Shape, Topology};

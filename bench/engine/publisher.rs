@@ -10,10 +10,10 @@ use hdrhistogram::Histogram;
 
 use super::board::Board;
 use super::plan::{Pace, Plan};
-use crate::codec::{Qos, Template};
+use super::topology::Shape;
+use crate::codec::{Pattern, Qos, Template};
 use crate::flow::{Inflight, Schedule};
 use crate::stamp::Stamp;
-use crate::topic;
 
 /// One publisher.
 #[derive(Debug)]
@@ -36,19 +36,24 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Publisher `number` of `plan`, on the connection at `connection`.
     pub(crate) fn new(plan: &Plan, number: u32, connection: usize) -> Self {
-        let client_id = plan.ends.publisher_id(number);
         let group = plan.topology.group(number);
-        let user = plan.ends.credentials.user.as_deref().unwrap_or_default();
         // In a fan-out every publisher speaks on the one topic that everybody hears.
-        let named = if plan.topology.deliveries_per_message() > 1 { group } else { number };
-        let names = topic::Names { number: named, client_id: &client_id, user, group };
-        let topic = topic::topic(plan.topic.as_deref().unwrap_or_default(), &names);
+        let named = if plan.topology.shape == Shape::FanOut { group } else { number };
+        let topic = plan.ends.publisher_text(plan.topic.as_deref().unwrap_or_default(), named, group);
+        let pattern = Pattern {
+            version: plan.ends.version,
+            topic: &topic,
+            qos: plan.publish_qos,
+            retain: plan.retain,
+            body: plan.body,
+            payload_bytes: plan.payload_bytes,
+        };
         Self {
             number,
             connection,
             queued: false,
             inflight: (plan.publish_qos > Qos::AtMostOnce).then(|| Inflight::new(plan.inflight)),
-            template: Template::new(plan.ends.version, &topic, plan.publish_qos, plan.payload_bytes),
+            template: Template::new(&pattern),
             pace: plan.pace,
             batch: plan.batch,
             sent: 0,
@@ -91,13 +96,14 @@ impl Publisher {
         out: &mut Vec<u8>,
     ) {
         for _ in 0..count {
-            let packet_id = self.inflight.as_mut().map(|inflight| {
-                inflight.reserve().expect("next_write counted the free packet ids of this publisher")
-            });
             let intended_ns = match schedule {
                 Some(schedule) => schedule.intended_ns(self.number, self.sent),
                 None => now_ns,
             };
+            let packet_id = self.inflight.as_mut().map(|inflight| {
+                let reserved = inflight.reserve(intended_ns);
+                reserved.expect("next_write counted the free packet ids of this publisher")
+            });
             if schedule.is_some() {
                 lag.saturating_record(now_ns.saturating_sub(intended_ns));
             }

@@ -6,56 +6,122 @@
 //! Invariants:
 //! - Rates and processor times concern the counted time; the ledger concerns every message of the run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering::Relaxed;
 
+use super::acts::end_sessions;
 use super::board::{Board, Phase};
 use super::fleet::{Fleet, Sample, Tolerance};
-use super::plan::{Pace, Plan};
-use super::topology::Shape;
+use super::plan::{Pace, Plan, Tidiness};
+use super::topology::{Cast, Shape};
 use super::worker::Outcome;
 use crate::clock::now_ns;
-use crate::codec::Template;
+use crate::codec::{Lasting, Pattern, Template};
 use crate::failure::Failure;
-use crate::ledger::Tally;
+use crate::interrupt::is_interrupted;
+use crate::ledger::{Seen, Tally};
 use crate::number::{float, ratio};
 use crate::procfs;
 use crate::progress::Progress;
-use crate::report::{BrokerUse, Origin, RunReport, ThreadUse};
+use crate::report::{BrokerUse, Origin, Replay, RunReport, ThreadUse};
 use crate::sheet::{self, Percentiles};
 
 /// After so long without an arrival the rest is lost.
 const QUIET_NS: u64 = 1_000_000_000;
-/// A drain ends at the latest after this.
-const DRAIN_NS_MAX: u64 = 10_000_000_000;
+/// A drain ends at the latest after this, if messages keep coming.
+const DRAIN_NS_MAX: u64 = 60_000_000_000;
+const ALL_PERMILLE: u64 = 1_000;
 /// A thread above this share of a core was probably the limit.
-const SATURATED: f64 = 0.95;
+pub(crate) const SATURATED: f64 = 0.95;
+pub(crate) const SATURATED_NOTE: &str = "a generator core is saturated: rates and latencies may be the generator's, CPU per message is the broker's";
 /// An open loop may be late by this share of its 99th percentile.
 const LAG_SHARE_MAX: f64 = 0.1;
 
-/// Runs `plan`.
+/// Runs `plan`, a workload of one act.
 pub(crate) fn run(plan: Plan, progress: &Progress) -> Result<RunReport, Failure> {
-    let mut fleet = Fleet::launch(plan.clone(), 1_000)?;
+    let act = perform(&plan, now_ns(), progress)?;
+    if plan.ends.lasting != Lasting::Never && plan.tidiness == Tidiness::Clear {
+        end_sessions(&plan, progress)?;
+    }
+    progress.clear();
+    Ok(act.report)
+}
+
+/// What one act of a workload leaves to the next.
+#[derive(Debug)]
+pub(crate) struct Act {
+    /// Its report.
+    pub(crate) report: RunReport,
+    /// Messages sent, by publisher.
+    pub(crate) sent: Box<[u64]>,
+}
+
+/// Runs `plan` as one act of a workload that began at `origin_ns`.
+pub(crate) fn perform(plan: &Plan, origin_ns: u64, progress: &Progress) -> Result<Act, Failure> {
+    let mut fleet = Fleet::launch(plan.clone(), ALL_PERMILLE)?;
     fleet.await_ready(plan.topology.connections(), Tolerance::None, progress)?;
-    let before = begin(&mut fleet, &plan, progress)?;
+    let before = begin(&mut fleet, plan, progress)?;
+    // A workload of one act counts its seconds from here, one of several from the beginning of the first.
+    let is_alone = plan.topology.cast == Cast::Everybody;
+    fleet.record(if is_alone { before.at_ns } else { origin_ns });
     match plan.duration_ns {
-        0 => await_limit(&mut fleet, &plan, progress)?,
-        duration_ns => fleet.pause(duration_ns, progress, all_delivered(&plan))?,
+        0 => await_limit(&mut fleet, plan, progress)?,
+        duration_ns => fleet.pause(duration_ns, progress, all_settled(plan))?,
     }
     let after = fleet.sample()?;
     fleet.board.enter(Phase::Drain);
     drain(&mut fleet, progress)?;
+    if !is_alone {
+        fleet.leave(progress)?;
+    }
+    conclude(plan, fleet, &before, &after)
+}
+
+/// Lets the subscribers of `plan` fetch what has been kept for them.
+pub(crate) fn fetch(plan: &Plan, origin_ns: u64, progress: &Progress) -> Result<Act, Failure> {
+    let mut fleet = Fleet::launch(plan.clone(), 0)?;
+    let before = fleet.sample()?;
+    fleet.record(origin_ns);
+    // Messages come as soon as a subscriber is there, so everything counts from the first dial.
+    fleet.board.start(now_ns(), Phase::Measure);
+    fleet.board.allow_dialling(ALL_PERMILLE);
+    fleet.await_ready(plan.topology.connections(), Tolerance::None, progress)?;
+    await_quiet(&mut fleet, progress, |board| received(board) >= board.expected())?;
+    let mut after = fleet.sample()?;
+    let last_ns = fleet.board.counters.iter().map(|counters| counters.received_ns.load(Relaxed)).max();
+    // What was only waited for at the end is not part of the rate.
+    after.at_ns = last_ns.filter(|&last_ns| last_ns > before.at_ns).unwrap_or(after.at_ns);
+    fleet.board.enter(Phase::Drain);
+    fleet.leave(progress)?;
+    conclude(plan, fleet, &before, &after)
+}
+
+/// Connects the clients of `plan`, and lets them go again.
+pub(crate) fn visit(plan: &Plan, progress: &Progress) -> Result<Act, Failure> {
+    let mut fleet = Fleet::launch(plan.clone(), ALL_PERMILLE)?;
+    fleet.await_ready(plan.topology.connections(), Tolerance::None, progress)?;
+    let now = fleet.sample()?;
+    fleet.board.enter(Phase::Drain);
+    fleet.leave(progress)?;
+    conclude(plan, fleet, &now, &now)
+}
+
+fn conclude(plan: &Plan, mut fleet: Fleet, before: &Sample, after: &Sample) -> Result<Act, Failure> {
+    let series = fleet.series();
     let departed = fleet.board.total(|counters| &counters.departed);
     let troubles = fleet.board.troubles();
     let expected = fleet.board.expected();
+    let sent = (0..plan.topology.publishers).map(|publisher| fleet.board.sent(publisher)).collect();
     let outcomes = fleet.stop()?;
-    progress.clear();
-    let mut report = compile(&plan, &before, &after, &outcomes)?;
+    let mut report = compile(plan, before, after, &outcomes)?;
     report.departed = departed;
     report.expected = expected;
+    report.series = series;
+    report.interrupted = is_interrupted();
     report.notes = notes(&report);
     let named = |(client, cause): (String, String)| format!("client {client}: {cause}");
     report.notes.extend(troubles.into_iter().map(named));
-    Ok(report)
+    Ok(Act { report, sent })
 }
 
 /// Starts the traffic, warms up, and returns the counters of the moment when counting begins.
@@ -66,6 +132,7 @@ fn begin(fleet: &mut Fleet, plan: &Plan, progress: &Progress) -> Result<Sample, 
         return Ok(before);
     }
     fleet.board.start(now_ns(), Phase::Warmup);
+    fleet.record(now_ns());
     fleet.pause(plan.warmup_ns, progress, all_sent(plan))?;
     fleet.board.enter(Phase::Measure);
     fleet.sample()
@@ -76,37 +143,61 @@ fn all_sent(plan: &Plan) -> impl Fn(&Board) -> bool + use<> {
     move |board| board.total(|counters| &counters.sent) >= wanted
 }
 
-fn all_delivered(plan: &Plan) -> impl Fn(&Board) -> bool + use<> {
+/// Whether everything has been sent, and received or acknowledged by everybody concerned.
+fn all_settled(plan: &Plan) -> impl Fn(&Board) -> bool + use<> {
     let sent = all_sent(plan);
-    move |board| sent(board) && board.total(|counters| &counters.received) >= board.expected()
+    move |board| sent(board) && is_settled(board)
 }
 
-/// Waits until all messages have been delivered, or until nothing moves any more and nothing more will be sent.
+fn is_settled(board: &Board) -> bool {
+    received(board) >= board.expected() && board.total(|counters| &counters.unacknowledged) == 0
+}
+
+fn received(board: &Board) -> u64 {
+    board.total(|counters| &counters.received)
+}
+
+/// Waits until all messages have been settled, or until nothing moves any more and nothing more will be sent.
 fn await_limit(fleet: &mut Fleet, plan: &Plan, progress: &Progress) -> Result<(), Failure> {
     let interval_ns = match plan.pace {
-        Pace::Open { interval_ns } => interval_ns,
+        Pace::Open { interval_ns, .. } => interval_ns,
         Pace::Closed { .. } => plan.stall_ns,
     };
-    let moved = |board: &Board| (board.expected(), board.total(|counters| &counters.received));
     loop {
         let before = moved(&fleet.board);
-        fleet.pause(QUIET_NS.max(interval_ns.saturating_mul(2)), progress, all_delivered(plan))?;
+        fleet.pause(QUIET_NS.max(interval_ns.saturating_mul(2)), progress, all_settled(plan))?;
         let over = fleet.board.total(|counters| &counters.departed) > 0 || all_sent(plan)(&fleet.board);
-        if all_delivered(plan)(&fleet.board) || (over && moved(&fleet.board) == before) {
+        if is_interrupted() || all_settled(plan)(&fleet.board) || (over && moved(&fleet.board) == before) {
             return Ok(());
         }
     }
 }
 
+/// What changes as long as a run makes progress.
+fn moved(board: &Board) -> [u64; 3] {
+    [
+        received(board),
+        board.total(|counters| &counters.sent),
+        board.total(|counters| &counters.unacknowledged),
+    ]
+}
+
 fn drain(fleet: &mut Fleet, progress: &Progress) -> Result<(), Failure> {
+    await_quiet(fleet, progress, |board| board.is_silent() && is_settled(board))
+}
+
+/// Waits until `settled`, or until nothing has moved for a while.
+fn await_quiet(
+    fleet: &mut Fleet,
+    progress: &Progress,
+    settled: impl Fn(&Board) -> bool,
+) -> Result<(), Failure> {
     let deadline_ns = now_ns() + DRAIN_NS_MAX;
-    let arrived =
-        |board: &Board| board.is_silent() && board.total(|counters| &counters.received) >= board.expected();
     loop {
-        let before = fleet.board.total(|counters| &counters.received);
-        fleet.pause(QUIET_NS, progress, arrived)?;
-        let quiet = fleet.board.total(|counters| &counters.received) == before;
-        if quiet || arrived(&fleet.board) || now_ns() > deadline_ns {
+        let before = moved(&fleet.board);
+        fleet.rest(QUIET_NS, progress, &settled)?;
+        let quiet = moved(&fleet.board) == before;
+        if quiet || settled(&fleet.board) || now_ns() > deadline_ns {
             return Ok(());
         }
     }
@@ -114,30 +205,33 @@ fn drain(fleet: &mut Fleet, progress: &Progress) -> Result<(), Failure> {
 
 fn compile(plan: &Plan, before: &Sample, after: &Sample, outcomes: &[Outcome]) -> Result<RunReport, Failure> {
     let mut tally = Tally::default();
-    let mut times = [(); 3].map(|()| super::crew::histogram());
+    let mut times = [(); 5].map(|()| super::crew::histogram());
     for outcome in outcomes {
         tally.merge(&outcome.tally);
-        for (total, part) in times.iter_mut().zip([&outcome.latency, &outcome.lag, &outcome.connect]) {
+        let parts =
+            [&outcome.latency, &outcome.lag, &outcome.connect, &outcome.acknowledged, &outcome.completion];
+        for (total, part) in times.iter_mut().zip(parts) {
             total.add(part).expect("all histograms have the same bounds");
         }
     }
     let elapsed_ns = after.at_ns - before.at_ns;
     let received = after.received - before.received;
-    let [latency, lag, connect] = &times;
-    let open_loop = matches!(plan.pace, Pace::Open { .. });
+    let [latency, lag, connect, acknowledged, completion] = &times;
+    let open_loop = matches!(plan.pace, Pace::Open { .. }) && plan.topology.cast != Cast::Subscribers;
+    let (lost, seen_twice) = pooled(plan, outcomes);
     let sum = |part: fn(&Outcome) -> u64| outcomes.iter().map(part).sum();
     Ok(RunReport {
         load: describe(plan),
         interrupted: false,
-        latency_from: if open_loop { Origin::Schedule } else { Origin::Write },
+        latency_from: origin(plan),
         open_loop,
         elapsed_s: float(elapsed_ns) / 1e9,
         sent_per_s: ratio(after.sent - before.sent, elapsed_ns) * 1e9,
         received_per_s: ratio(received, elapsed_ns) * 1e9,
         received,
         expected: 0,
-        lost: lost(outcomes),
-        duplicated: tally.duplicated,
+        lost: lost + lost_in_order(plan, outcomes),
+        duplicated: tally.duplicated + seen_twice,
         reordered: tally.reordered,
         foreign: tally.foreign,
         refused: sum(|outcome| outcome.refused),
@@ -145,22 +239,56 @@ fn compile(plan: &Plan, before: &Sample, after: &Sample, outcomes: &[Outcome]) -
         stalls: sum(|outcome| outcome.stalls),
         departed: 0,
         latency: Percentiles::of(latency),
-        acknowledged: Percentiles::default(),
+        acknowledged: Percentiles::of(acknowledged),
         lag: Percentiles::of(lag),
         connect: Percentiles::of(connect),
         broker: broker_use(plan, before, after)?,
         generator: thread_use(before, after),
-        replay: None,
+        replay: (!plan.kept.is_empty()).then(|| Replay {
+            kept: plan.kept.iter().sum(),
+            subscribers: u64::from(plan.topology.subscribers),
+            complete: completion.len(),
+            completion: Percentiles::of(completion),
+            sessions_missing: sum(|outcome| outcome.sessions_missing),
+            flag_missing: sum(|outcome| outcome.flag_missing),
+            ..Replay::default()
+        }),
         distribution: sheet::distribution(latency),
         series: vec![],
         notes: vec![],
     })
 }
 
-fn lost(outcomes: &[Outcome]) -> u64 {
-    let sent: HashMap<u32, u64> = outcomes.iter().flat_map(|outcome| outcome.sent.iter().copied()).collect();
+fn origin(plan: &Plan) -> Origin {
+    match plan.pace {
+        _ if !plan.kept.is_empty() => Origin::Request,
+        Pace::Open { .. } => Origin::Schedule,
+        Pace::Closed { .. } => Origin::Write,
+    }
+}
+
+fn lost_in_order(plan: &Plan, outcomes: &[Outcome]) -> u64 {
+    let sent = sent_by_publisher(plan, outcomes);
     let tracks = outcomes.iter().flat_map(|outcome| &outcome.tracks);
     tracks.map(|(publisher, track)| track.lost(sent.get(publisher).copied().unwrap_or(0))).sum()
+}
+
+/// Messages that no member of a row has seen, and messages that two threads' members have.
+fn pooled(plan: &Plan, outcomes: &[Outcome]) -> (u64, u64) {
+    let sent = sent_by_publisher(plan, outcomes);
+    let mut rows: BTreeMap<(u32, u32), Seen> = BTreeMap::new();
+    let mut twice = 0;
+    for (row, publisher, seen) in outcomes.iter().flat_map(|outcome| &outcome.seen) {
+        twice += rows.entry((*row, *publisher)).or_default().merge(seen);
+    }
+    let lost =
+        |((_, publisher), seen): (&(u32, u32), &Seen)| seen.lost(sent.get(publisher).copied().unwrap_or(0));
+    (rows.iter().map(lost).sum(), twice)
+}
+
+fn sent_by_publisher(plan: &Plan, outcomes: &[Outcome]) -> HashMap<u32, u64> {
+    let kept = (0..).zip(plan.kept.iter().copied());
+    kept.chain(outcomes.iter().flat_map(|outcome| outcome.sent.iter().copied())).collect()
 }
 
 fn broker_use(plan: &Plan, before: &Sample, after: &Sample) -> Result<Option<BrokerUse>, Failure> {
@@ -180,7 +308,7 @@ fn broker_use(plan: &Plan, before: &Sample, after: &Sample) -> Result<Option<Bro
     }))
 }
 
-fn thread_use(before: &Sample, after: &Sample) -> Vec<ThreadUse> {
+pub(crate) fn thread_use(before: &Sample, after: &Sample) -> Vec<ThreadUse> {
     let elapsed_ns = after.at_ns - before.at_ns;
     let used = after.threads.iter().zip(&before.threads).map(|(later, earlier)| later.since(earlier));
     used.map(|used| ThreadUse {
@@ -193,22 +321,37 @@ fn thread_use(before: &Sample, after: &Sample) -> Vec<ThreadUse> {
 fn describe(plan: &Plan) -> String {
     let topology = &plan.topology;
     let clients = match topology.shape {
+        _ if topology.cast == Cast::Publishers => format!("{} publishers", topology.publishers),
+        _ if topology.cast == Cast::Subscribers => format!("{} subscribers", topology.subscribers),
         Shape::Pairs => format!("{} pairs", topology.publishers),
         Shape::FanIn => format!("fan-in {} -> {}", topology.publishers, topology.subscribers),
         Shape::FanOut => format!("fan-out {} -> {}", topology.publishers, topology.subscribers),
+        Shape::Devices => format!("{} devices -> {}", topology.publishers, topology.subscribers),
+        Shape::Shared => format!(
+            "shared {} -> {} in {} groups",
+            topology.publishers, topology.subscribers, topology.groups
+        ),
+        Shape::Retained => format!("{} retaining publishers", topology.publishers),
         Shape::Echo => format!("{} echo connections", topology.publishers),
         Shape::Idle => format!("{} idle connections", topology.subscribers),
     };
     let pace = match plan.pace {
-        Pace::Open { interval_ns } => {
+        Pace::Open { interval_ns, .. } => {
             let rate = f64::from(topology.publishers) * 1e9 / float(interval_ns);
             format!("open loop {rate:.0} messages/s")
         }
         Pace::Closed { window } => format!("window {window}"),
     };
     let topic = plan.topic.as_deref().unwrap_or_default();
-    let wire_bytes =
-        Template::new(plan.ends.version, topic, plan.publish_qos, plan.payload_bytes.max(8)).wire_bytes();
+    let pattern = Pattern {
+        version: plan.ends.version,
+        topic,
+        qos: plan.publish_qos,
+        retain: plan.retain,
+        body: plan.body,
+        payload_bytes: plan.payload_bytes,
+    };
+    let wire_bytes = Template::new(&pattern).wire_bytes();
     format!(
         "{clients}, QoS {}/{}, {} B payload (about {wire_bytes} B on the wire), {} PUBLISH per write, {pace}",
         plan.publish_qos.bits(),
@@ -226,11 +369,7 @@ fn notes(report: &RunReport) -> Vec<String> {
         }
     };
     let saturated = report.generator.iter().any(|thread| thread.cores > SATURATED);
-    note(
-        saturated && !report.open_loop,
-        "a generator core is saturated: messages/s may be the generator's limit, CPU per message is the broker's"
-            .into(),
-    );
+    note(saturated, SATURATED_NOTE.into());
     let (lag, p99) = (report.lag.p99_us, report.latency.p99_us);
     note(
         report.open_loop && lag > p99 * LAG_SHARE_MAX,
@@ -256,6 +395,7 @@ pub(crate) mod tests {
     use crate::codec::{Qos, Version};
     use crate::engine::plan::tests::plan;
     use crate::engine::topology::Topology;
+    use crate::flow::Spread;
     use crate::relay::{Echo, NullRelay, listen};
     use crate::report::Report;
 
@@ -365,7 +505,7 @@ pub(crate) mod tests {
     #[test]
     fn an_open_loop_sends_what_the_schedule_says() {
         let mut plan = plan(Shape::Pairs, [4, 4]);
-        plan.pace = Pace::Open { interval_ns: 100_000 };
+        plan.pace = Pace::Open { interval_ns: 100_000, spread: Spread::Even };
         let report = report(plan, 300);
         assert_complete(&report, 1_200);
         assert!(report.open_loop);

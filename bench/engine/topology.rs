@@ -14,12 +14,29 @@ pub(crate) enum Shape {
     Pairs,
     /// Publisher `p` reports to subscriber `p mod subscribers`.
     FanIn,
-    /// Every subscriber hears every publisher.
+    /// Every subscriber hears every publisher, and all publishers speak on one topic.
     FanOut,
+    /// Every subscriber hears every publisher, each on a topic of its own: devices and those who watch them.
+    Devices,
+    /// Subscriber `s` belongs to group `s mod groups`; each message goes to one member of every group.
+    Shared,
+    /// What publishers have retained, each on many topics, is replayed to every subscriber.
+    Retained,
     /// A connection hears its own messages: the load of an echo server.
     Echo,
     /// Connections that do nothing.
     Idle,
+}
+
+/// Which of a workload's clients take part in a run; workloads in several acts have one run for each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cast {
+    /// Both kinds at once.
+    Everybody,
+    /// Nobody listens yet.
+    Publishers,
+    /// Nobody speaks any more.
+    Subscribers,
 }
 
 /// A workload's clients, laid out over threads.
@@ -31,6 +48,10 @@ pub(crate) struct Topology {
     pub(crate) publishers: u32,
     /// Subscribing clients; idle connections count as these.
     pub(crate) subscribers: u32,
+    /// Groups of a shared subscription; 1 elsewhere.
+    pub(crate) groups: u32,
+    /// Who takes part.
+    pub(crate) cast: Cast,
     /// Threads.
     pub(crate) threads: u32,
 }
@@ -51,8 +72,28 @@ impl Topology {
         match self.shape {
             Shape::Pairs | Shape::Echo => publisher,
             Shape::FanIn => publisher % self.subscribers,
-            Shape::FanOut | Shape::Idle => 0,
+            Shape::FanOut | Shape::Devices | Shape::Shared | Shape::Retained | Shape::Idle => 0,
         }
+    }
+
+    /// Whether messages come to a subscriber in any order, or only some of them, so that a pool keeps the books.
+    pub(crate) fn is_pooled(&self) -> bool {
+        matches!(self.shape, Shape::Shared | Shape::Retained)
+    }
+
+    /// Rows of one thread's pool.
+    pub(crate) fn pool_rows(&self, subscribers_here: u32) -> u32 {
+        match self.shape {
+            Shape::Shared => self.groups,
+            Shape::Retained => subscribers_here,
+            Shape::Pairs | Shape::FanIn | Shape::FanOut | Shape::Devices | Shape::Echo | Shape::Idle => 0,
+        }
+    }
+
+    /// The row that subscriber `subscriber`, the `local`th of its thread, shares with others.
+    #[inline]
+    pub(crate) fn pool_row(&self, subscriber: u32, local: u32) -> u32 {
+        if self.shape == Shape::Shared { subscriber % self.groups } else { local }
     }
 
     /// Publishers that subscriber `subscriber` hears.
@@ -60,7 +101,7 @@ impl Topology {
         match self.shape {
             Shape::Pairs | Shape::Echo => 1,
             Shape::FanIn => (self.publishers + self.subscribers - 1 - subscriber) / self.subscribers,
-            Shape::FanOut => self.publishers,
+            Shape::FanOut | Shape::Devices | Shape::Shared | Shape::Retained => self.publishers,
             Shape::Idle => 0,
         }
     }
@@ -76,7 +117,7 @@ impl Topology {
             Shape::FanIn => {
                 (publisher % self.subscribers == subscriber).then(|| publisher / self.subscribers)
             }
-            Shape::FanOut => Some(publisher),
+            Shape::FanOut | Shape::Devices | Shape::Shared | Shape::Retained => Some(publisher),
             Shape::Idle => None,
         }
     }
@@ -86,38 +127,50 @@ impl Topology {
         match self.shape {
             Shape::Pairs | Shape::Echo => subscriber,
             Shape::FanIn => slot * self.subscribers + subscriber,
-            Shape::FanOut | Shape::Idle => slot,
+            Shape::FanOut | Shape::Devices | Shape::Shared | Shape::Retained | Shape::Idle => slot,
         }
     }
 
-    /// Subscribers that hear `publisher` and live on `thread`.
+    /// Subscribers that hear `publisher`, all of its messages and in order, and live on `thread`.
     pub(crate) fn audience(&self, publisher: u32, thread: u32) -> u32 {
+        if self.cast == Cast::Publishers {
+            return 0;
+        }
         match self.shape {
             Shape::Pairs | Shape::Echo | Shape::FanIn => {
                 u32::from(self.thread_of(self.group(publisher)) == thread)
             }
-            Shape::FanOut => (self.subscribers + self.threads - 1 - thread) / self.threads,
+            Shape::FanOut | Shape::Devices => (self.subscribers + self.threads - 1 - thread) / self.threads,
+            Shape::Shared | Shape::Retained | Shape::Idle => 0,
+        }
+    }
+
+    /// Deliveries that one message leads to in this run.
+    pub(crate) fn deliveries_per_message(&self) -> u32 {
+        if self.cast == Cast::Publishers {
+            return 0;
+        }
+        match self.shape {
+            Shape::Pairs | Shape::Echo | Shape::FanIn => 1,
+            Shape::FanOut | Shape::Devices | Shape::Retained => self.subscribers,
+            Shape::Shared => self.groups,
             Shape::Idle => 0,
         }
     }
 
-    /// Deliveries that one message leads to.
-    pub(crate) fn deliveries_per_message(&self) -> u32 {
-        match self.shape {
-            Shape::Pairs | Shape::Echo | Shape::FanIn => 1,
-            Shape::FanOut => self.subscribers,
-            Shape::Idle => 0,
-        }
+    /// Publishers that take part.
+    pub(crate) fn publishers_cast(&self) -> u32 {
+        if self.cast == Cast::Subscribers { 0 } else { self.publishers }
+    }
+
+    /// Subscribers that take part; an echo connection is counted as a publisher.
+    pub(crate) fn subscribers_cast(&self) -> u32 {
+        if self.cast == Cast::Publishers || self.shape == Shape::Echo { 0 } else { self.subscribers }
     }
 
     /// Connections that the run opens.
     pub(crate) fn connections(&self) -> u64 {
-        match self.shape {
-            Shape::Echo => u64::from(self.publishers),
-            Shape::Pairs | Shape::FanIn | Shape::FanOut | Shape::Idle => {
-                u64::from(self.publishers) + u64::from(self.subscribers)
-            }
-        }
+        u64::from(self.publishers_cast()) + u64::from(self.subscribers_cast())
     }
 }
 
@@ -125,14 +178,17 @@ impl Topology {
 mod tests {
     use super::*;
 
-    fn all_shapes() -> [Topology; 4] {
-        let topology =
-            |shape, publishers, subscribers| Topology { shape, publishers, subscribers, threads: 3 };
+    fn topology(shape: Shape, publishers: u32, subscribers: u32) -> Topology {
+        Topology { shape, publishers, subscribers, groups: 1, cast: Cast::Everybody, threads: 3 }
+    }
+
+    fn all_shapes() -> [Topology; 5] {
         [
             topology(Shape::Pairs, 7, 7),
             topology(Shape::FanIn, 10, 4),
             topology(Shape::FanOut, 2, 5),
             topology(Shape::Echo, 5, 5),
+            topology(Shape::Devices, 9, 2),
         ]
     }
 
@@ -163,11 +219,32 @@ mod tests {
 
     #[test]
     fn a_subscriber_does_not_expect_strangers() {
-        let [pairs, fan_in, fan_out, _] = all_shapes();
+        let [pairs, fan_in, fan_out, ..] = all_shapes();
         assert_eq!(pairs.slot(1, 2), None);
         assert_eq!(fan_in.slot(1, 2), None);
         assert_eq!(fan_in.slot(2, 10), None);
         assert_eq!(fan_out.slot(4, 2), None);
+    }
+
+    #[test]
+    fn a_run_without_listeners_expects_no_deliveries_and_one_without_speakers_keeps_the_books() {
+        let fan_out = topology(Shape::FanOut, 2, 5);
+        let speaking = Topology { cast: Cast::Publishers, ..fan_out };
+        assert_eq!(
+            (speaking.connections(), speaking.deliveries_per_message(), speaking.audience(1, 0)),
+            (2, 0, 0)
+        );
+        let listening = Topology { cast: Cast::Subscribers, ..fan_out };
+        assert_eq!((listening.connections(), listening.deliveries_per_message()), (5, 5));
+    }
+
+    #[test]
+    fn members_of_a_group_share_a_row_and_a_message_goes_to_every_group_once() {
+        let shared = Topology { groups: 2, ..topology(Shape::Shared, 3, 5) };
+        assert_eq!((0..5).map(|member| shared.pool_row(member, 9)).collect::<Vec<_>>(), [0, 1, 0, 1, 0]);
+        assert_eq!((shared.deliveries_per_message(), shared.pool_rows(5), shared.connections()), (2, 2, 8));
+        let retained = topology(Shape::Retained, 3, 5);
+        assert_eq!((retained.pool_row(4, 1), retained.pool_rows(2)), (1, 2), "everybody has a row");
     }
 
     #[test]

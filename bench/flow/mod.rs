@@ -11,5 +11,5 @@ mod schedule;
 mod window;
 
 pub(crate) use inflight::{Inflight, Unexpected};
-pub(crate) use schedule::{Cursor, Schedule};
+pub(crate) use schedule::{Cursor, Schedule, Spread};
 pub(crate) use window::Window;

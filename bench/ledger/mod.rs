@@ -5,8 +5,10 @@
 //! Invariants:
 //! - Every message that was sent ends in exactly one of: received, lost. Repetitions are counted beside them.
 
+mod pool;
 mod track;
 
+pub(crate) use pool::{Pool, Seen};
 pub(crate) use track::{Arrival, Track};
 
 /// What subscribers counted, apart from what is missing.

@@ -1,20 +1,24 @@
-//! Two servers without a broker in them: an echo and a relay. They are what the machine itself costs.
+//! Servers without a broker in them: an echo and relays. They are what the machine itself costs.
 //!
 //! Why part of the generator: a ratio to a ceiling measured in the same run, by the same clients, survives a change of
 //! machine; an absolute figure does not.
 //!
 //! Invariants:
-//! - One thread, plain level-triggered epoll, one `recv` per readable socket and turn, one `send` per written one.
+//! - One thread. On epoll: level-triggered, one `recv` per readable socket and turn, one `send` per written one.
 //! - Nothing is decided per message; there is no lower cost for a broker on these system calls.
 
 mod echo;
+mod glommio;
 mod null;
+mod options;
 mod peer;
+mod switch;
 
 use std::net::{SocketAddr, TcpListener};
 
 pub(crate) use echo::Echo;
 pub(crate) use null::NullRelay;
+pub(crate) use options::{NullRelayOptions, RelayForm};
 
 use crate::affinity;
 use crate::failure::Failure;
@@ -34,7 +38,13 @@ pub(crate) fn serve_echo(listener: TcpListener) -> Result<(), Failure> {
 }
 
 /// Relays until the process ends.
-pub(crate) fn serve_null(listener: TcpListener) -> Result<(), Failure> {
+pub(crate) fn serve_null(options: &NullRelayOptions) -> Result<(), Failure> {
+    let address = options.listening.listen;
+    if options.form == RelayForm::Glommio {
+        affinity::allow_most_files();
+        return glommio::serve(address);
+    }
+    let listener = listen(address)?;
     announce(&listener)?;
     let mut relay = NullRelay::new(listener)?;
     loop {

@@ -33,6 +33,8 @@ pub struct Load {
 pub struct Bench {
     shard: Shard,
     publishers: Vec<(ConnId, Vec<u8>)>,
+    /// Whether receivers have something to acknowledge.
+    is_acknowledged: bool,
     spare: Vec<u8>,
     acks: Vec<u8>,
 }
@@ -47,6 +49,7 @@ impl Bench {
         let mut bench = Self {
             shard: Shard::new(setup, Instant::START),
             publishers: Vec::new(),
+            is_acknowledged: load.qos > 0,
             spare: Vec::new(),
             acks: Vec::new(),
         };
@@ -93,8 +96,8 @@ impl Bench {
         for conn in dirty.drain(..) {
             let out = self.shard.take_out(conn, std::mem::take(&mut self.spare));
             self.shard.handle_sent(Instant::START, conn, out.len());
-            acknowledge(&out, &mut self.acks);
-            if !self.acks.is_empty() {
+            if self.is_acknowledged {
+                acknowledge(&out, &mut self.acks);
                 self.shard.handle_bytes(Instant::START, conn, &self.acks);
                 self.acks.clear();
             }

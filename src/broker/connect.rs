@@ -66,7 +66,7 @@ impl Exchange {
         };
         let mut connack = self.connack(connect, &terms, assigned);
         connack.session_present = session_present;
-        let mut out = Vec::new();
+        let mut out = self.spares.take();
         let _written = encode::connack(&mut out, connect.version, &connack, bytes_max(connect));
         self.attach(now, key, link, connect, &terms, out);
         self.resend(now, key, true);
@@ -245,6 +245,7 @@ impl Exchange {
             inbound_open: 0,
             silence_max: Span::from_ms(u64::from(terms.keep_alive_s) * 1_500),
             last_seen: now,
+            route_near: u32::MAX,
             aliases_in: Vec::new(),
             aliases_out: AliasesOut::new(alias_max, self.hasher.clone()),
         };
@@ -297,6 +298,7 @@ fn stored_will(now: Instant, will: &mqtt::Will<'_>) -> Will {
         publisher: None,
         origin: 0,
         stored: OnceCell::new(),
+        verbatim: None,
     };
     let message: Arc<StoredMessage> = Arc::clone(message.stored());
     Will { message, expiry_s: will.expiry_s, delay_s: will.delay_s, due_at: Instant::NEVER }

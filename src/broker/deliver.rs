@@ -21,6 +21,7 @@ use crate::link::{AliasUse, Link};
 use crate::message::Message;
 use crate::route::SubscriptionIds;
 use crate::session::{Session, SessionKey};
+use crate::spares::Spares;
 use crate::template::Templates;
 use crate::waiting::Waiting;
 use crate::window::Window;
@@ -40,6 +41,7 @@ pub(crate) struct Delivery<'a> {
     pub counters: &'a mut Counters,
     pub dirty: &'a mut Vec<SessionKey>,
     pub journal: &'a mut Journal,
+    pub spares: &'a mut Spares,
     pub templates: &'a mut Templates,
 }
 
@@ -247,8 +249,19 @@ impl Delivery<'_> {
     /// Writes one PUBLISH into the link's out buffer.
     #[inline]
     pub fn write(&mut self, key: SessionKey, link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) {
+        if link.out.capacity() == 0 {
+            link.out = self.spares.take();
+        }
         let is_plain = link.aliases_out.is_none() && outbound.grant.ids.is_none() && !outbound.dup;
-        if is_plain && self.templates.is_wanted() {
+        let is_v5 = link.version == Version::V5;
+        if is_plain && let Some(verbatim) = message.verbatim.filter(|verbatim| verbatim.is_v5 == is_v5) {
+            debug_assert!(outbound.id.is_none() && !outbound.grant.retain);
+            if verbatim.packet.len() > stdx::widen(link.packet_bytes_max) {
+                self.counters.dropped_too_large += 1;
+                return;
+            }
+            link.out.extend_from_slice(verbatim.packet);
+        } else if is_plain && self.templates.is_wanted() {
             if !self.templates.write(link, message, outbound) {
                 self.counters.dropped_too_large += 1;
                 return;
@@ -259,7 +272,7 @@ impl Delivery<'_> {
         }
         self.counters.publish_sent += 1;
         self.counters.packets_sent += 1;
-        self.counters.publish_bytes_sent += u64::from(stdx::narrow(message.payload.len()));
+        self.counters.publish_bytes_sent += stdx::count(message.payload.len());
         if !link.is_dirty {
             link.is_dirty = true;
             self.dirty.push(key);

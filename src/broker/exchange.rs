@@ -30,6 +30,7 @@ use crate::parcel::{Batch, Outgoing};
 use crate::policy::Policy;
 use crate::retained::{Retained, RetainedLimits};
 use crate::session::{Session, SessionKey};
+use crate::spares::Spares;
 use crate::subscribe::PendingSubscribe;
 use crate::sys::SysState;
 use crate::table::Table;
@@ -103,6 +104,7 @@ pub struct Exchange {
     pub(crate) barrier_acked: Vec<u64>,
     pub(crate) released: Vec<LinkId>,
     pub(crate) ended: Vec<LinkEnd>,
+    pub(crate) spares: Spares,
     pub(crate) templates: Templates,
     pub(crate) forward: Vec<u8>,
     pub(crate) notices: Vec<Notice>,
@@ -149,6 +151,7 @@ impl Exchange {
             barrier_acked: vec![0; usize::from(setup.cores)],
             released: Vec::new(),
             ended: Vec::new(),
+            spares: Spares::default(),
             templates: Templates::default(),
             forward: Vec::new(),
             notices: Vec::new(),
@@ -243,6 +246,9 @@ impl Exchange {
         else {
             return;
         };
+        if link.out.capacity() == 0 {
+            link.out = self.spares.take();
+        }
         write(&mut link.out, link.version);
         self.counters.packets_sent += 1;
         if !link.is_dirty {
@@ -260,6 +266,7 @@ impl Exchange {
             counters: &mut self.counters,
             dirty: &mut self.dirty,
             journal: &mut self.journal,
+            spares: &mut self.spares,
             templates: &mut self.templates,
         };
         (&mut self.sessions, &mut self.table, delivery)
@@ -276,12 +283,14 @@ impl Exchange {
         }
     }
 
-    /// Swaps a connection's out buffer for `spare`; the bytes count as unsent until [`Exchange::sent`] says otherwise.
+    /// Takes a connection's out buffer; the bytes count as unsent until [`Exchange::sent`] says otherwise. `spare` will
+    /// be used for whoever speaks next: a link that is silent keeps no buffer.
     pub fn take_out(&mut self, key: SessionKey, spare: Vec<u8>) -> Vec<u8> {
         let Some(link) = self.link_mut(key) else { return spare };
         link.is_dirty = false;
-        let out = std::mem::replace(&mut link.out, spare);
+        let out = std::mem::take(&mut link.out);
         link.taken += out.len();
+        self.spares.put(spare);
         out
     }
 

@@ -35,6 +35,7 @@ mod retained;
 mod route;
 mod seats;
 mod session;
+mod spares;
 mod subscribe;
 mod sys;
 mod table;

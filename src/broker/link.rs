@@ -33,6 +33,8 @@ pub(crate) struct Link {
     /// Silence longer than this closes the link; zero is never.
     pub silence_max: Span,
     pub last_seen: Instant,
+    /// The route of the last message, to be tried first.
+    pub route_near: u32,
     pub aliases_in: Vec<Option<Box<[u8]>>>,
     pub aliases_out: Option<Box<AliasesOut>>,
 }

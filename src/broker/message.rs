@@ -35,6 +35,16 @@ pub(crate) struct Message<'a> {
     pub origin: u64,
     /// The stored form, made when the first receiver needs it.
     pub stored: OnceCell<Arc<StoredMessage>>,
+    /// The packet that brought it, if it can be sent on as it is.
+    pub verbatim: Option<Verbatim<'a>>,
+}
+
+/// A received PUBLISH of QoS 0 without RETAIN, alias and expiry: byte for byte what a receiver of the same wire form gets
+/// of it, if it is granted no subscription identifier and no alias.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verbatim<'a> {
+    pub packet: &'a [u8],
+    pub is_v5: bool,
 }
 
 /// A message that outlives its turn. Shared by all who keep it, also across cores.
@@ -172,6 +182,7 @@ impl StoredMessage {
             publisher: None,
             origin: self.origin,
             stored: OnceCell::from(Arc::clone(self)),
+            verbatim: None,
         }
     }
 }
@@ -207,6 +218,7 @@ mod tests {
             publisher: None,
             origin: 0,
             stored: OnceCell::new(),
+            verbatim: None,
         }
     }
 

@@ -151,6 +151,7 @@ impl PublishParcel {
             publisher: None,
             origin: self.origin,
             stored: OnceCell::new(),
+            verbatim: None,
         };
         Unpacked { message, group }
     }

@@ -14,7 +14,7 @@ use crate::change::Change;
 use crate::core_id::CoreId;
 use crate::deliver::Grant;
 use crate::exchange::Exchange;
-use crate::message::Message;
+use crate::message::{Message, Verbatim};
 use crate::parcel::Shipping;
 use crate::route::NoLocal;
 use crate::session::{Session, SessionKey};
@@ -31,15 +31,26 @@ impl Exchange {
     #[inline]
     pub fn publish(&mut self, now: Instant, key: SessionKey, publish: &Publish<'_>) -> Result<(), Violation> {
         self.counters.publish_received += 1;
-        self.counters.publish_bytes_received += u64::from(stdx::narrow(publish.payload.len()));
-        let Some(alias) = publish.topic_alias else {
-            return self.publish_to(now, key, publish, publish.topic);
-        };
+        self.counters.publish_bytes_received += stdx::count(publish.payload.len());
+        if let Some(alias) = publish.topic_alias {
+            return self.publish_aliased(now, key, publish, alias);
+        }
+        self.publish_to(now, key, publish, publish.topic)
+    }
+
+    // Out of line, and the only way to the topic here: the common path is compiled as one piece.
+    #[inline(never)]
+    fn publish_aliased(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        publish: &Publish<'_>,
+        alias: u16,
+    ) -> Result<(), Violation> {
         let index = self.alias_slot(key, alias)?;
         let link = self.link_mut(key).expect("a connected client publishes");
         if !publish.topic.is_empty() {
             link.aliases_in[index] = Some(publish.topic.into());
-            return self.publish_to(now, key, publish, publish.topic);
         }
         // The topic is lent out for the call, so that nothing is copied; nobody else can look at it meanwhile.
         let topic = link.aliases_in[index].take().ok_or(Violation::TopicAliasUnknown)?;
@@ -64,7 +75,7 @@ impl Exchange {
         Ok(usize::from(alias) - 1)
     }
 
-    #[inline]
+    #[inline(always)]
     fn publish_to(
         &mut self,
         now: Instant,
@@ -75,7 +86,10 @@ impl Exchange {
         if topic.is_empty() {
             return Err(Violation::TopicEmpty);
         }
-        let (route, was_cached) = self.table.route(topic, stdx::widen(self.limits.topic_levels_max))?;
+        let levels_max = stdx::widen(self.limits.topic_levels_max);
+        let link = self.sessions[key.index()].link.as_deref_mut().expect("a connected client publishes");
+        let is_v5 = link.version == Version::V5;
+        let (route, was_cached) = self.table.route_near(topic, levels_max, &mut link.route_near)?;
         self.counters.route_hits += u64::from(was_cached);
         self.counters.route_misses += u64::from(!was_cached);
         self.check_offer(publish)?;
@@ -86,8 +100,12 @@ impl Exchange {
             self.counters.dropped_refused += 1;
             return self.turn_down(key, publish, reason);
         }
-        let forward = std::mem::take(&mut self.forward);
-        let forward = forwardable(publish, forward);
+        let mut forward = Vec::new();
+        if !publish.raw_is_forwardable {
+            forward = std::mem::take(&mut self.forward);
+            forward.clear();
+            properties::forwardable(publish.raw, &mut forward);
+        }
         let message = Message {
             topic,
             forward: if publish.raw_is_forwardable { publish.raw } else { &forward },
@@ -99,18 +117,23 @@ impl Exchange {
             publisher: Some(key),
             origin: self.sessions[key.index()].origin,
             stored: OnceCell::new(),
+            verbatim: verbatim(publish, is_v5),
         };
         let reached = self.route_message(now, route, &message);
-        self.forward = forward;
-        let reason = if reached { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-        self.acknowledge(key, publish, reason);
+        if !publish.raw_is_forwardable {
+            self.forward = forward;
+        }
+        if publish.packet_id.is_some() {
+            let reason = if reached { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
+            self.acknowledge(key, publish, reason);
+        }
         Ok(())
     }
 
     /// What the CONNACK announced as unavailable. Source: [MQTT-3.2.2-11], [MQTT-3.2.2-14].
     #[inline]
     fn check_offer(&self, publish: &Publish<'_>) -> Result<(), Violation> {
-        if publish.qos.bits() > self.limits.qos_max {
+        if publish.qos != QoS::AtMostOnce && publish.qos.bits() > self.limits.qos_max {
             return Err(Violation::PublishQoSTooHigh);
         }
         if publish.retain && !self.limits.retain_available {
@@ -311,11 +334,9 @@ fn is_under(topic: &[u8], root: &[u8]) -> bool {
     topic.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
-/// The properties that travel on, collected in `scratch` where the received bytes cannot be used as they are.
-fn forwardable(publish: &Publish<'_>, mut scratch: Vec<u8>) -> Vec<u8> {
-    scratch.clear();
-    if !publish.raw_is_forwardable {
-        properties::forwardable(publish.raw, &mut scratch);
-    }
-    scratch
+/// The packet itself, if receivers of its wire form get the same bytes.
+#[inline]
+fn verbatim<'a>(publish: &Publish<'a>, is_v5: bool) -> Option<Verbatim<'a>> {
+    let is_plain = publish.qos == QoS::AtMostOnce && !publish.retain && publish.raw_is_forwardable;
+    is_plain.then_some(Verbatim { packet: publish.packet, is_v5 })
 }

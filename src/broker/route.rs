@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use ahash::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use mqtt::QoS;
 
 use crate::core_id::CoreSet;
@@ -60,6 +60,7 @@ pub(crate) struct Subscriber {
 /// Where messages of one topic go.
 #[derive(Debug, Default)]
 pub(crate) struct Route {
+    topic: Box<[u8]>,
     epoch: u64,
     pub targets: Vec<Target>,
     pub remote: CoreSet,
@@ -70,7 +71,8 @@ pub(crate) struct Route {
 /// The routes of one core.
 #[derive(Debug)]
 pub(crate) struct RouteCache {
-    by_topic: HashMap<Box<[u8]>, u32, RandomState>,
+    hasher: RandomState,
+    by_topic: HashTable<u32>,
     routes: Vec<Route>,
     epoch: u64,
 }
@@ -88,14 +90,13 @@ pub(crate) enum Lookup {
 
 impl RouteCache {
     pub fn new(hasher: RandomState) -> Self {
-        Self { by_topic: HashMap::with_hasher(hasher), routes: Vec::new(), epoch: 1 }
+        Self { hasher, by_topic: HashTable::new(), routes: Vec::new(), epoch: 1 }
     }
 
     #[inline]
     pub fn lookup(&self, topic: &[u8]) -> Lookup {
-        match self.by_topic.get(topic) {
+        match self.find(topic) {
             Some(index) => {
-                let index = stdx::widen(*index);
                 if self.routes[index].epoch == self.epoch {
                     Lookup::Fresh(index)
                 } else {
@@ -104,6 +105,18 @@ impl RouteCache {
             }
             None => Lookup::Unknown,
         }
+    }
+
+    #[inline]
+    fn find(&self, topic: &[u8]) -> Option<usize> {
+        let is_it = |index: &u32| *self.routes[stdx::widen(*index)].topic == *topic;
+        self.by_topic.find(self.hasher.hash_one(topic), is_it).map(|index| stdx::widen(*index))
+    }
+
+    /// Whether the route at `index`, if there is one, is that of `topic` and fresh.
+    #[inline]
+    pub fn is_fresh(&self, index: usize, topic: &[u8]) -> bool {
+        self.routes.get(index).is_some_and(|route| route.epoch == self.epoch && *route.topic == *topic)
     }
 
     #[inline]
@@ -118,14 +131,17 @@ impl RouteCache {
             self.routes.clear();
         }
         let index = self.routes.len();
-        self.routes.push(Route::default());
-        self.by_topic.insert(topic.into(), u32::try_from(index).expect("at most 65,536 routes"));
+        self.routes.push(Route { topic: topic.into(), ..Route::default() });
+        let Self { hasher, by_topic, routes, .. } = self;
+        let hash = |index: &u32| hasher.hash_one(&*routes[stdx::widen(*index)].topic);
+        by_topic.insert_unique(hasher.hash_one(topic), stdx::narrow(index), hash);
         index
     }
 
     /// Fills the place with a route, fresh from now on.
     pub fn fill(&mut self, index: usize, mut route: Route) {
         route.epoch = self.epoch;
+        route.topic = std::mem::take(&mut self.routes[index].topic);
         self.routes[index] = route;
     }
 
@@ -133,8 +149,8 @@ impl RouteCache {
     pub fn invalidate(&mut self, filter: &str) {
         if filter.bytes().any(|byte| byte == b'+' || byte == b'#') {
             self.epoch += 1;
-        } else if let Some(index) = self.by_topic.get(filter.as_bytes()) {
-            self.routes[stdx::widen(*index)].epoch = 0;
+        } else if let Some(index) = self.find(filter.as_bytes()) {
+            self.routes[index].epoch = 0;
         }
     }
 }

@@ -288,7 +288,13 @@ impl Exchange {
         let subscriptions = &mut self.sessions[key.index()].subscriptions;
         match found {
             Ok(index) => subscriptions[index] = subscription,
-            Err(index) => subscriptions.insert(index, subscription),
+            Err(index) => {
+                // Most devices have one subscription; room for four would cost all of them.
+                if subscriptions.is_empty() {
+                    subscriptions.reserve_exact(1);
+                }
+                subscriptions.insert(index, subscription);
+            }
         }
         self.counters.subscriptions += u64::from(found.is_err());
         found.is_err()

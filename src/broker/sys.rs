@@ -199,6 +199,7 @@ impl Exchange {
             publisher: None,
             origin: 0,
             stored: OnceCell::new(),
+            verbatim: None,
         };
         if let Ok((route, _)) = self.table.route(topic.as_bytes(), usize::MAX) {
             self.route_message(now, route, &message);

@@ -115,6 +115,24 @@ impl Table {
         }
     }
 
+    /// As [`Table::route`], for someone whose last topic had the route `near`; keeps it up to date. Most publishers have
+    /// one topic, and comparing it costs less than looking it up.
+    #[inline]
+    pub fn route_near(
+        &mut self,
+        name: &[u8],
+        levels_max: usize,
+        near: &mut u32,
+    ) -> Result<(usize, bool), Violation> {
+        let index = stdx::widen(*near);
+        if self.routes.is_fresh(index, name) {
+            return Ok((index, true));
+        }
+        let (index, was_cached) = self.route(name, levels_max)?;
+        *near = stdx::narrow(index);
+        Ok((index, was_cached))
+    }
+
     #[inline]
     pub fn route_at(&self, index: usize) -> &Route {
         self.routes.get(index)
@@ -138,6 +156,10 @@ impl Table {
     pub fn add(&mut self, filter: &str, subscriber: Subscriber) -> u32 {
         self.routes.invalidate(filter);
         let node = self.tree.entry(filter);
+        // Most filters have one subscriber; room for four would cost all of them.
+        if node.subscribers.is_empty() {
+            node.subscribers.reserve_exact(1);
+        }
         node.subscribers.push(subscriber);
         stdx::narrow(node.subscribers.len() - 1)
     }

@@ -324,6 +324,7 @@ mod tests {
             publisher: None,
             origin: 0,
             stored: OnceCell::new(),
+            verbatim: None,
         };
         MessageCopy { message: Arc::clone(message.stored()), qos, retain: false, ids: None }
     }

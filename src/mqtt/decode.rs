@@ -24,8 +24,8 @@ use crate::{
 /// The statement that the packet breaks. Source: sections 2.1 and 3.3 to 3.15.
 #[inline]
 pub fn decode(frame: Frame<'_>, version: Version) -> Result<Packet<'_>, Violation> {
-    if frame.first >> 4 == 3 {
-        return Ok(Packet::Publish(publish(frame, version)?));
+    if frame.is_publish() {
+        return decode_publish(frame, version).map(Packet::Publish);
     }
     decode_other(frame, version)
 }
@@ -62,8 +62,13 @@ fn refuse(first: u8, version: Version) -> Violation {
     }
 }
 
+/// Decodes a frame that is a PUBLISH, see [`Frame::is_publish`]: for those who would rather not have it wrapped.
+///
+/// # Errors
+/// As [`decode`].
 #[inline]
-fn publish(frame: Frame<'_>, version: Version) -> Result<Publish<'_>, Violation> {
+pub fn decode_publish(frame: Frame<'_>, version: Version) -> Result<Publish<'_>, Violation> {
+    debug_assert!(frame.is_publish());
     let qos = QoS::from_bits(frame.first >> 1 & 3).ok_or(Violation::QoSInvalid)?;
     let dup = frame.first & 8 != 0;
     if dup && qos == QoS::AtMostOnce {
@@ -89,6 +94,7 @@ fn publish(frame: Frame<'_>, version: Version) -> Result<Publish<'_>, Violation>
         raw,
         raw_is_forwardable: found.topic_alias.is_none() && found.expiry_s.is_none(),
         payload: cursor.rest(),
+        packet: frame.bytes,
     })
 }
 

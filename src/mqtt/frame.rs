@@ -33,6 +33,15 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
 }
 
+impl Frame<'_> {
+    /// Whether the packet is a PUBLISH.
+    #[must_use]
+    #[inline]
+    pub const fn is_publish(&self) -> bool {
+        self.first >> 4 == 3
+    }
+}
+
 /// Cuts the first packet off `bytes`.
 ///
 /// `packet_bytes_max` counts the whole packet, fixed header included. Source: [MQTT-3.2.2-15], [MQTT-1.5.5-1].

@@ -25,7 +25,7 @@ pub mod topic;
 mod violation;
 
 pub use connect::{ConnectViolation, decode_connect};
-pub use decode::decode;
+pub use decode::{decode, decode_publish};
 pub use encode::{AckKind, Fit};
 pub use frame::{Frame, Framing, frame};
 pub use packet::{

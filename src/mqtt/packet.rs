@@ -197,6 +197,8 @@ pub struct Publish<'a> {
     pub raw_is_forwardable: bool,
     /// Application message.
     pub payload: &'a [u8],
+    /// The whole packet as received, fixed header included.
+    pub packet: &'a [u8],
 }
 
 /// PUBACK, PUBREC, PUBREL, PUBCOMP. Properties were checked and are not needed further.

@@ -5,7 +5,7 @@
 //! - Nothing behind a DISCONNECT, or behind the end of a connection, is processed. Source: [MQTT-3.14.4-2].
 
 use broker::{Exchange, SessionKey};
-use mqtt::{Frame, Packet, ReasonCode, Version, Violation, decode};
+use mqtt::{Frame, Packet, ReasonCode, Version, Violation, decode, decode_publish};
 use stdx::Instant;
 use wire::Flow;
 
@@ -18,7 +18,7 @@ impl Shard {
     #[inline]
     pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        self.exchange.counters_mut().bytes_received += u64::from(stdx::narrow(bytes.len()));
+        self.exchange.counters_mut().bytes_received += stdx::count(bytes.len());
         match connection.state {
             State::Lobby { .. } => self.lobby_bytes(now, conn, bytes),
             State::Home { key, version } => self.home_bytes(now, conn, key, version, bytes),
@@ -108,6 +108,10 @@ impl Reader<'_> {
     #[inline]
     fn packet(&mut self, frame: Frame<'_>) -> Result<Flow, Violation> {
         let (now, key) = (self.now, self.key);
+        if frame.is_publish() {
+            self.exchange.publish(now, key, &decode_publish(frame, self.version)?)?;
+            return Ok(Flow::More);
+        }
         match decode(frame, self.version)? {
             Packet::Publish(publish) => self.exchange.publish(now, key, &publish)?,
             Packet::PubAck(ack) => self.exchange.puback(now, key, ack)?,

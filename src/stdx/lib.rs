@@ -26,6 +26,13 @@ pub const fn widen(value: u32) -> usize {
     value as usize
 }
 
+/// A length as a counter counts it.
+#[must_use]
+#[inline]
+pub const fn count(value: usize) -> u64 {
+    value as u64
+}
+
 /// Narrows a length to 32 bits, saturating: for counters and for costs that limits keep far below 4 GiB.
 #[must_use]
 #[inline]

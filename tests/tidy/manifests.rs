@@ -141,6 +141,13 @@ const ROOMS: &[Room] = &[
         crates: These(&["anyhow", "clap", "clap_complete", "mimalloc"]),
     },
     Room { name: "ringmq-bench", folder: "bench", rooms: &["mqtt", "stdx"], crates: Any },
+    // The socket path of the server without a broker, which is what it prices.
+    Room {
+        name: "ring-relay",
+        folder: "bench/relay/ring",
+        rooms: &["server", "shard", "broker", "stdx"],
+        crates: These(&[]),
+    },
     Room { name: "warm", folder: "perf/warm", rooms: PURE, crates: Any },
     Room { name: "talk", folder: "tests/talk", rooms: PURE, crates: Any },
     Room { name: "simulation", folder: "tests/simulation", rooms: PURE, crates: Any },

@@ -52,7 +52,7 @@ impl<M: Mind> Driver<M> {
             return;
         }
         socket.more = false;
-        let bytes = self.mind.take_out(conn, self.spares.take(socket.sent));
+        let bytes = self.mind.take_out(conn, self.spares.take());
         if bytes.is_empty() || socket.mute {
             return self.spares.put(bytes);
         }

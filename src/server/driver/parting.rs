@@ -89,14 +89,15 @@ impl<M: Mind> Driver<M> {
             socket.sending = true;
             return self.ring.send(slot, socket.fd.as_fd(), last);
         }
+        // A peer that has ended reads no further than our end, and that comes with closing too.
+        if socket.ended {
+            return self.doom(slot);
+        }
         if !farewell.shut {
             farewell.shut = true;
             // It fails only if the connection is already gone, which the receive side reports.
             let _ = rustix::net::shutdown(&socket.fd, rustix::net::Shutdown::Write);
             self.partings.lingering.push_back((now + LINGER_SPAN, slot));
-        }
-        if socket.ended {
-            self.doom(slot);
         }
     }
 

@@ -1,33 +1,27 @@
-//! Out buffers between two uses.
+//! Out buffers on their way back from the kernel to the mind.
 //!
-//! Why a pool: a connection that sends again should not have to grow a new buffer byte by byte. Why two sizes: the mind
-//! keeps what it was given until the connection has something to say, and a connection that has last said little should
-//! not sit on the buffer of one that said much.
+//! Why kept here for a while: a buffer comes back with the completion of its send, and the mind takes it the next time
+//! it hands one out. The mind keeps buffers only for those who speak, so one kind is enough.
 //!
 //! Invariants:
-//! - The pool holds at most [`POOL_BYTES_MAX`] bytes; a buffer above [`LARGE_BYTES_MAX`] is never kept.
-//! - A buffer above [`SMALL_BYTES_MAX`] is given only to a connection whose last send was larger than that.
+//! - The pool holds at most [`POOL_BYTES_MAX`] bytes; a buffer above [`BUFFER_BYTES_MAX`] is never kept.
 
-/// Largest buffer of the small kind.
-const SMALL_BYTES_MAX: usize = 1024;
 /// Largest buffer kept.
-const LARGE_BYTES_MAX: usize = 64 * 1024;
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes kept in all.
-const POOL_BYTES_MAX: usize = 8 * 1024 * 1024;
+const POOL_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The pool.
 #[derive(Default)]
 pub(super) struct Spares {
-    small: Vec<Vec<u8>>,
-    large: Vec<Vec<u8>>,
+    buffers: Vec<Vec<u8>>,
     pool_bytes: usize,
 }
 
 impl Spares {
-    /// An empty buffer for a connection whose last send had `last_bytes`, with capacity if one was at hand.
-    pub(super) fn take(&mut self, last_bytes: usize) -> Vec<u8> {
-        let buffers = if last_bytes > SMALL_BYTES_MAX { &mut self.large } else { &mut self.small };
-        let spare = buffers.pop().unwrap_or_default();
+    /// An empty buffer, with capacity if one was at hand.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        let spare = self.buffers.pop().unwrap_or_default();
         self.pool_bytes -= spare.capacity();
         spare
     }
@@ -35,13 +29,12 @@ impl Spares {
     /// Keeps a buffer for later, if it is of a sensible size.
     pub(super) fn put(&mut self, mut buffer: Vec<u8>) {
         let bytes = buffer.capacity();
-        if bytes == 0 || bytes > LARGE_BYTES_MAX || self.pool_bytes + bytes > POOL_BYTES_MAX {
+        if bytes == 0 || bytes > BUFFER_BYTES_MAX || self.pool_bytes + bytes > POOL_BYTES_MAX {
             return;
         }
         buffer.clear();
         self.pool_bytes += bytes;
-        let buffers = if bytes > SMALL_BYTES_MAX { &mut self.large } else { &mut self.small };
-        buffers.push(buffer);
+        self.buffers.push(buffer);
     }
 }
 
@@ -55,29 +48,21 @@ mod tests {
         let mut buffer = Vec::with_capacity(100);
         buffer.extend_from_slice(b"bytes");
         spares.put(buffer);
-        let again = spares.take(0);
+        let again = spares.take();
         assert!(again.is_empty());
         assert!(again.capacity() >= 100);
-        assert_eq!(spares.take(0).capacity(), 0);
-    }
-
-    #[test]
-    fn who_says_little_does_not_get_a_large_buffer() {
-        let mut spares = Spares::default();
-        spares.put(Vec::with_capacity(SMALL_BYTES_MAX + 1));
-        assert_eq!(spares.take(SMALL_BYTES_MAX).capacity(), 0);
-        assert!(spares.take(SMALL_BYTES_MAX + 1).capacity() > SMALL_BYTES_MAX);
+        assert_eq!(spares.take().capacity(), 0);
     }
 
     #[test]
     fn the_pool_stays_below_its_limit() {
         let mut spares = Spares::default();
-        spares.put(Vec::with_capacity(LARGE_BYTES_MAX + 1));
-        assert_eq!(spares.take(LARGE_BYTES_MAX).capacity(), 0);
+        spares.put(Vec::with_capacity(BUFFER_BYTES_MAX + 1));
+        assert_eq!(spares.take().capacity(), 0);
         for _ in 0..1000 {
-            spares.put(Vec::with_capacity(LARGE_BYTES_MAX));
+            spares.put(Vec::with_capacity(BUFFER_BYTES_MAX));
         }
         assert!(spares.pool_bytes <= POOL_BYTES_MAX);
-        assert!(spares.pool_bytes > POOL_BYTES_MAX - LARGE_BYTES_MAX);
+        assert!(spares.pool_bytes > POOL_BYTES_MAX - BUFFER_BYTES_MAX);
     }
 }

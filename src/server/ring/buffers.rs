@@ -2,11 +2,13 @@
 //!
 //! Why a shared pool: the kernel takes a buffer only when bytes have arrived, so an idle connection owns none. Buffers
 //! lie one cache line further apart than their size: at a power of two, the first lines of all buffers would share one
-//! set of the cache.
+//! set of the cache. Why not all of them circulate: the kernel uses them in turn, so each one that circulates becomes
+//! resident memory and passes through the cache, whereas a quiet core needs a few.
 //!
 //! Invariants:
-//! - A buffer is either the kernel's or behind exactly one [`Chunk`]; a `Chunk` is made from one completion and given
-//!   back once, because it is neither `Copy` nor `Clone`.
+//! - A buffer is the kernel's, or behind exactly one [`Chunk`], or at rest; a `Chunk` is made from one completion and
+//!   given back once, because it is neither `Copy` nor `Clone`.
+//! - All buffers circulate before a receive is refused for good: each refusal doubles those that do.
 //! - The memory outlives the ring it is registered with; `Ring` upholds this by dropping itself first.
 #![allow(unsafe_code, reason = "the buffer ring is memory shared with the kernel")]
 
@@ -24,6 +26,10 @@ pub(crate) const GROUP: u16 = 0;
 
 const PAGE_BYTES: usize = 4096;
 const LINE_BYTES: usize = 64;
+/// Buffers that circulate at the beginning and after quiet times.
+const CIRCULATING_MIN: u16 = 64;
+/// How many times [`Buffers::publish`] is called between two looks at whether fewer would do.
+const LOOK_INTERVAL: u32 = 4096;
 
 /// The pool.
 pub(crate) struct Buffers {
@@ -33,6 +39,13 @@ pub(crate) struct Buffers {
     buffer_bytes: u32,
     tail: u16,
     lent_out: u16,
+    /// Buffers at rest, the one that rested last on top.
+    resting: Vec<u16>,
+    /// How many should circulate.
+    wanted: u16,
+    /// Most chunks at once since the last look.
+    lent_out_max: u16,
+    publishes: u32,
 }
 
 /// A filled buffer that the kernel has handed over.
@@ -54,10 +67,12 @@ impl Buffers {
             buffer_bytes,
             tail: 0,
             lent_out: 0,
+            resting: (0..count).rev().collect(),
+            wanted: count.min(CIRCULATING_MIN),
+            lent_out_max: 0,
+            publishes: 0,
         };
-        for id in 0..count {
-            buffers.lend(id);
-        }
+        buffers.circulate();
         buffers.publish();
         buffers
     }
@@ -76,6 +91,7 @@ impl Buffers {
         assert!(id < self.count);
         assert!(count <= stride(self.buffer_bytes));
         self.lent_out += 1;
+        self.lent_out_max = self.lent_out_max.max(self.lent_out);
         Chunk { id, count }
     }
 
@@ -89,22 +105,65 @@ impl Buffers {
     /// Gives a buffer back; the kernel sees it after `publish`.
     pub(crate) fn recycle(&mut self, chunk: Chunk) {
         self.lent_out -= 1;
-        self.lend(chunk.id);
+        if self.circulating() > self.wanted {
+            self.resting.push(chunk.id);
+        } else {
+            self.lend(chunk.id);
+        }
+    }
+
+    /// A receive found no buffer: twice as many shall circulate.
+    pub(crate) fn starve(&mut self) {
+        self.want(self.wanted.saturating_mul(2));
     }
 
     /// Whether the kernel has buffers left, as far as the completions read so far tell.
     pub(crate) fn is_stocked(&self) -> bool {
-        self.lent_out < self.count
+        self.lent_out < self.circulating()
     }
 
     /// Shows the kernel all buffers given back so far.
     pub(crate) fn publish(&mut self) {
+        self.look();
         // SAFETY: the tail lies inside the first entry, which is allocated and aligned; only this thread writes it,
         // and the kernel reads it with acquire order, so the entries below it are visible first.
         unsafe {
             let tail = BufRingEntry::tail(self.entries.as_ptr()).cast_mut();
             AtomicU16::from_ptr(tail).store(self.tail, Ordering::Release);
         }
+    }
+
+    /// Adjusts how many circulate to twice as many as were in use at once.
+    fn look(&mut self) {
+        let wanted = self.lent_out_max.saturating_mul(2);
+        if wanted > self.wanted {
+            self.want(wanted);
+        }
+        self.publishes += 1;
+        if self.publishes == LOOK_INTERVAL {
+            self.want(wanted);
+            self.publishes = 0;
+            self.lent_out_max = self.lent_out;
+        }
+    }
+
+    fn want(&mut self, wanted: u16) {
+        self.wanted =
+            wanted.max(CIRCULATING_MIN).checked_next_power_of_two().unwrap_or(self.count).min(self.count);
+        self.circulate();
+    }
+
+    /// Lends resting buffers until as many circulate as should.
+    fn circulate(&mut self) {
+        while self.circulating() < self.wanted
+            && let Some(id) = self.resting.pop()
+        {
+            self.lend(id);
+        }
+    }
+
+    fn circulating(&self) -> u16 {
+        self.count - u16::try_from(self.resting.len()).expect("at most `count` buffers rest")
     }
 
     fn lend(&mut self, id: u16) {
@@ -154,4 +213,36 @@ fn reserve(layout: Layout) -> NonNull<u8> {
     // SAFETY: the size is not zero.
     let memory = unsafe { alloc_zeroed(layout) };
     NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_buffers_circulate_as_the_load_needs_and_fewer_when_it_is_over() {
+        let mut buffers = Buffers::new(512, 64);
+        assert_eq!(buffers.circulating(), CIRCULATING_MIN);
+        let chunks: Vec<Chunk> = (0..CIRCULATING_MIN).map(|id| buffers.receive(id, 1)).collect();
+        assert!(!buffers.is_stocked());
+        buffers.starve();
+        assert!(buffers.is_stocked());
+        buffers.publish();
+        assert_eq!(buffers.circulating(), 2 * CIRCULATING_MIN);
+        chunks.into_iter().for_each(|chunk| buffers.recycle(chunk));
+        (0..2 * LOOK_INTERVAL).for_each(|_| buffers.publish());
+        for id in 0..2 * CIRCULATING_MIN {
+            let chunk = buffers.receive(id, 1);
+            buffers.recycle(chunk);
+        }
+        assert_eq!(buffers.circulating(), CIRCULATING_MIN);
+        (0..20).for_each(|_| buffers.starve());
+        assert_eq!(buffers.circulating(), 512);
+    }
+
+    #[test]
+    fn a_small_pool_circulates_as_a_whole() {
+        let buffers = Buffers::new(2, 64);
+        assert_eq!(buffers.circulating(), 2);
+    }
 }

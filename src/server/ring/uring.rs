@@ -479,7 +479,10 @@ fn received(buffers: &mut Buffers, completion: &cqueue::Entry) -> Inbound {
     }
     match -result {
         0 => Inbound::End,
-        libc::ENOBUFS => Inbound::Starved,
+        libc::ENOBUFS => {
+            buffers.starve();
+            Inbound::Starved
+        }
         libc::ECANCELED => Inbound::Cancelled,
         code => Inbound::Broken(rustix::io::Errno::from_raw_os_error(code)),
     }

@@ -121,7 +121,8 @@ fn publish_again(publish: &Publish<'_>, whole: Frame<'_>, version: Version) {
         (mqtt::properties::user(publish.raw).collect(), mqtt::properties::user(read.raw).collect());
     assert_eq!(users, users_read);
     assert_eq!(forward_of(read.raw), forward);
-    let same = Publish { raw: publish.raw, raw_is_forwardable: publish.raw_is_forwardable, ..read };
+    let Publish { raw, raw_is_forwardable, packet, .. } = *publish;
+    let same = Publish { raw, raw_is_forwardable, packet, ..read };
     assert_eq!(same, *publish);
     if let (Some(id), Some(offset)) = (publish.packet_id, encode::publish_packet_id_offset(version, &out)) {
         assert_eq!(bytes[offset..offset + 2], id.get().to_be_bytes());

@@ -1,0 +1,178 @@
+//! The broker that is measured: started here on chosen processors, or running already.
+//!
+//! Why a fresh process for each experiment: memory that an earlier load left behind would flatter or burden the next.
+//!
+//! Invariants:
+//! - A broker that was started is ended by its own process id, whatever happened in between.
+//! - A broker that ran already is left running.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::options::EffortOptions;
+use crate::clock::now_ns;
+use crate::failure::Failure;
+
+const START_NS_MAX: u64 = 15_000_000_000;
+const STOP_NS_MAX: u64 = 8_000_000_000;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Where brokers come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Source {
+    /// They are started.
+    Program {
+        /// The program.
+        program: PathBuf,
+        /// Its configuration.
+        config: Option<PathBuf>,
+        /// Processors, in the order in which core counts take them.
+        processors: Vec<usize>,
+    },
+    /// There is one already.
+    Running {
+        /// Where it listens.
+        address: SocketAddr,
+        /// Its process.
+        pid: u32,
+    },
+}
+
+/// A broker that answers.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Its process.
+    pub(crate) pid: u32,
+    child: Option<Child>,
+    directory: Option<PathBuf>,
+}
+
+impl Source {
+    /// What the options say, or what is missing.
+    pub(crate) fn of(options: &EffortOptions, processors: Vec<usize>) -> Result<Self, Failure> {
+        if let (Some(target), Some(pid)) = (&options.target, options.pid) {
+            let wrong = || Failure::Usage(format!("--target is not host:port: {target}"));
+            let address = target.to_socket_addrs().map_err(|_| wrong())?.next().ok_or_else(wrong)?;
+            return Ok(Self::Running { address, pid });
+        }
+        let ours =
+            std::env::current_exe().map_err(|source| Failure::os("finding our own program", source))?;
+        let program = options.ringmq.clone().unwrap_or_else(|| ours.with_file_name("ringmq"));
+        let program = program.canonicalize().map_err(|_| {
+            Failure::Usage(format!(
+                "there is no broker at {}: build it with `cargo build --release`, or name one with --ringmq or --target",
+                program.display()
+            ))
+        })?;
+        let config = options.config.as_deref().map(Path::canonicalize).transpose();
+        let config = config.map_err(|source| Failure::os("finding the configuration", source))?;
+        Ok(Self::Program { program, config, processors })
+    }
+
+    /// A broker on `cores` cores; one that runs already has as many as it has.
+    pub(crate) fn start(&self, cores: usize) -> Result<Broker, Failure> {
+        match self {
+            Self::Running { address, pid } => {
+                Ok(Broker { address: *address, pid: *pid, child: None, directory: None })
+            }
+            Self::Program { program, config, processors } => {
+                let chosen = processors.get(..cores).unwrap_or(processors);
+                start(program, config.as_deref(), chosen)
+            }
+        }
+    }
+
+    /// Whether brokers can be started afresh.
+    pub(crate) fn is_program(&self) -> bool {
+        matches!(self, Self::Program { .. })
+    }
+
+    /// What is measured, in words.
+    pub(crate) fn description(&self) -> String {
+        match self {
+            Self::Running { address, pid } => {
+                format!("a broker that was running at {address} (process {pid})")
+            }
+            Self::Program { program, .. } => {
+                let output = Command::new(program).arg("version").output().ok();
+                let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+                text.unwrap_or_default().lines().next().unwrap_or("ringmq").trim().to_owned()
+            }
+        }
+    }
+}
+
+fn start(program: &Path, config: Option<&Path>, processors: &[usize]) -> Result<Broker, Failure> {
+    let failed = |cause: String| Failure::Target { target: "ringmq".into(), cause };
+    let address = free_address()?;
+    let directory =
+        std::env::temp_dir().join(format!("ringmq-plan-{}-{}", std::process::id(), address.port()));
+    fs::create_dir_all(&directory)
+        .map_err(|source| Failure::os(format!("making {}", directory.display()), source))?;
+    let open =
+        || File::create(directory.join("log")).map_err(|source| Failure::os("making a log file", source));
+    let list: Vec<String> = processors.iter().map(usize::to_string).collect();
+    let mut command = Command::new(program);
+    command.args(["serve", "--listen", &address.to_string(), "--cores", &format!("{},", list.join(","))]);
+    if let Some(config) = config {
+        command.arg("-c").arg(config);
+    }
+    command.current_dir(&directory).stdin(Stdio::null()).stdout(open()?).stderr(open()?);
+    let child = command.spawn().map_err(|error| failed(error.to_string()))?;
+    let mut broker = Broker { address, pid: child.id(), child: Some(child), directory: Some(directory) };
+    broker.await_answer().map_err(failed)?;
+    Ok(broker)
+}
+
+fn free_address() -> Result<SocketAddr, Failure> {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    address.map_err(|source| Failure::os("finding a free port", source))
+}
+
+impl Broker {
+    fn await_answer(&mut self) -> Result<(), String> {
+        let deadline_ns = now_ns() + START_NS_MAX;
+        while TcpStream::connect(self.address).is_err() {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if ended.is_some() || now_ns() > deadline_ns {
+                let log = self.directory.as_ref().map(|directory| fs::read_to_string(directory.join("log")));
+                let log = log.and_then(Result::ok).unwrap_or_default();
+                let how =
+                    ended.map_or_else(|| "it did not listen in time".to_owned(), |status| status.to_string());
+                return Err(format!("{how}; {}", log.lines().last().unwrap_or_default()));
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+            // One that has ended already needs no signal.
+            let _sent = kill_process(pid, Signal::TERM);
+        }
+        let deadline_ns = now_ns() + STOP_NS_MAX;
+        while matches!(child.try_wait(), Ok(None)) {
+            if now_ns() > deadline_ns {
+                let _killed = child.kill();
+                let _ended = child.wait();
+                break;
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+        if let Some(directory) = &self.directory {
+            // A directory that stays behind is found by its name.
+            let _removed = fs::remove_dir_all(directory);
+        }
+    }
+}

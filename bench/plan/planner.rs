@@ -1,0 +1,356 @@
+//! One plan from the first measurement to the files.
+//!
+//! Why this order: the disk and the memory need no tuning, costs need the planned utilisation, and the search, which
+//! drives the broker to its end, comes when nothing else can be disturbed by it.
+//!
+//! Invariants:
+//! - The report is printed before any file is written, so that a wrong path loses nothing.
+
+use std::fs;
+use std::path::Path;
+
+use super::broker::Source;
+use super::disk::Disk;
+use super::limits::{self, Measured, Question, Supply};
+use super::load::{Generator, Pattern};
+use super::memory;
+use super::options::{Effort, MachineOptions, PlanOptions, Receivers};
+use super::profile::{self, Profile};
+use super::report::PlanReport;
+use super::scaling::{self, Across, Counts};
+use super::search::{self, Finding, Trial};
+use super::slo::{Offer, Slo};
+use super::statistics::Estimate;
+use super::verify;
+use crate::compare::Machine;
+use crate::failure::Failure;
+use crate::number::{float, wide};
+use crate::options::QosOption;
+use crate::progress::Progress;
+
+/// Consumers in the search, at most: more are the generator's load, not the broker's.
+const CONSUMERS_MAX: u32 = 32;
+/// Seconds for each of the two measurements of the disk.
+const DISK_S: f64 = 2.0;
+/// The first rate of the search.
+const START_RATE: f64 = 2_000.0;
+
+/// Everything that is decided before the first measurement.
+#[derive(Debug)]
+struct Setting {
+    source: Source,
+    generator: Generator,
+    effort: Effort,
+    question: Question,
+    supply: Supply,
+    counts: Counts,
+    slo: Slo,
+    is_quick: bool,
+}
+
+/// Measures, answers, prints and writes what `options` ask for.
+pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
+    let setting = Setting::of(options)?;
+    let progress = Progress::on_terminal();
+    let report = setting.measure(options, &progress)?;
+    progress.clear();
+    let json = || serde_json::to_string(&report).expect("a report has only numbers, texts and lists");
+    match options.json.as_deref() {
+        Some(path) if path == Path::new("-") => println!("{}", json()),
+        path => {
+            print!("{report}");
+            path.map_or(Ok(()), |path| write(path, &(json() + "\n")))?;
+        }
+    }
+    if let Some(path) = &options.markdown {
+        write(path, &report.to_string())?;
+    }
+    options.html.as_deref().map_or(Ok(()), |path| report.page().write(path))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|source| Failure::os(format!("writing {}", path.display()), source))
+}
+
+impl Setting {
+    fn of(options: &PlanOptions) -> Result<Self, Failure> {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let effort = options.effort.effort();
+        check(options)?;
+        let broker_cpu = match &options.effort.broker_cpu[..] {
+            [] => (0..processors).collect(),
+            chosen => chosen.to_vec(),
+        };
+        let load_cpu = match &options.effort.load_cpu[..] {
+            [] => vec![processors - 1],
+            chosen => chosen.to_vec(),
+        };
+        let counts = match &options.effort.cores[..] {
+            [] => scaling::doubling(broker_cpu.len()),
+            chosen => chosen.to_vec(),
+        };
+        let most = counts.iter().copied().max().unwrap_or(1);
+        if most > broker_cpu.len() || counts.contains(&0) {
+            return Err(Failure::Usage(format!(
+                "--cores must be 1 to {}, the processors for the broker",
+                broker_cpu.len()
+            )));
+        }
+        let is_shared = broker_cpu.iter().take(most).any(|processor| load_cpu.contains(processor));
+        let qos = match options.question.qos {
+            QosOption::Zero => 0,
+            QosOption::One => 1,
+            QosOption::Two => 2,
+        };
+        Ok(Self {
+            source: Source::of(&options.effort, broker_cpu)?,
+            generator: Generator { processors: load_cpu, duration_s: effort.duration_s },
+            effort,
+            question: Question::of(&options.question, qos),
+            supply: supply(&options.machine, processors),
+            counts: Counts { counts, rounds: effort.rounds, is_shared },
+            slo: options.question.slo.clone(),
+            is_quick: options.effort.quick,
+        })
+    }
+
+    fn measure(&self, options: &PlanOptions, progress: &Progress) -> Result<PlanReport, Failure> {
+        let machine = Machine::read();
+        let disk =
+            Disk::measure(&options.effort.data_dir, if self.is_quick { DISK_S / 10.0 } else { DISK_S })?;
+        let memory =
+            memory::measure(&self.source, &self.generator, &self.effort, options.question.payload, progress)?;
+        let profiles = self.profiles(progress)?;
+        let across = self.across(options.question.payload, progress)?;
+        let finding = self.search(options, progress)?;
+        let profile = profiles.iter().find(|profile| profile.qos == self.question.qos);
+        let profile = profile.expect("the QoS that is asked about is always among those measured");
+        let measured =
+            Measured { profile, memory: &memory, disk: &disk, across: across.as_ref(), finding: &finding };
+        let answer = limits::answer(&self.question, &self.supply, &measured);
+        let notes = self.notes(&measured, &profiles, options);
+        let checks = if options.effort.verify {
+            let aim = verify::Aim { effort: self.effort, utilisation: self.supply.utilisation };
+            verify::measure(&self.source, &self.generator, profile, &memory, &aim, progress)?
+        } else {
+            vec![]
+        };
+        Ok(PlanReport {
+            broker: self.source.description(),
+            machine,
+            is_quick: self.is_quick,
+            question: self.question,
+            supply: self.supply,
+            slo: self.slo.clone(),
+            load: format!("{} publishers, {}", self.effort.clients, self.pattern(options).words()),
+            notes,
+            finding,
+            profiles,
+            memory,
+            disk,
+            across,
+            answer,
+            checks,
+        })
+    }
+
+    fn profiles(&self, progress: &Progress) -> Result<Vec<Profile>, Failure> {
+        let aim = profile::Aim {
+            publishers: self.effort.clients,
+            utilisation: self.supply.utilisation,
+            rounds: self.effort.rounds,
+        };
+        let wanted = (0..=2).filter(|qos| !self.is_quick || *qos == self.question.qos);
+        let measure = |qos| profile::measure(&self.source.start(1)?, &self.generator, qos, &aim, progress);
+        wanted.map(measure).collect()
+    }
+
+    fn across(&self, payload: u32, progress: &Progress) -> Result<Option<Across>, Failure> {
+        if !self.source.is_program() {
+            return Ok(None);
+        }
+        // Pairs meet on different cores in the most ways.
+        let pattern = Pattern {
+            publishers: self.effort.clients,
+            fan_out: 1,
+            receivers: Receivers::Devices,
+            payload,
+            qos: self.question.qos,
+        };
+        scaling::measure(&self.source, &self.generator, &pattern, &self.counts, progress).map(Some)
+    }
+
+    fn pattern(&self, options: &PlanOptions) -> Pattern {
+        Pattern {
+            publishers: self.effort.clients,
+            fan_out: options.question.fan_out.min(CONSUMERS_MAX),
+            receivers: options.question.receivers,
+            payload: options.question.payload,
+            qos: self.question.qos,
+        }
+    }
+
+    fn search(&self, options: &PlanOptions, progress: &Progress) -> Result<Finding, Failure> {
+        let broker = self.source.start(1)?;
+        let pattern = self.pattern(options);
+        search::search(START_RATE, self.effort.steps, |rate| {
+            progress.show(|| format!("searching: {rate:.0} messages/s"));
+            let report = self.generator.run(&broker, &pattern, rate)?;
+            let offer = Offer { rate, fan_out: pattern.deliveries() };
+            Ok(Trial {
+                rate,
+                verdict: self.slo.judge(&report, offer),
+                p50_us: report.latency.p50_us,
+                p99_us: report.latency.p99_us,
+                p999_us: report.latency.p999_us,
+                cores: report.broker.map_or(0.0, |broker| broker.cores),
+            })
+        })
+    }
+
+    fn notes(&self, measured: &Measured<'_>, profiles: &[Profile], options: &PlanOptions) -> Vec<String> {
+        let Measured { disk, across, finding, .. } = measured;
+        let mut notes = vec![];
+        let cores = profiles.iter().flat_map(|profile| &profile.experiments).map(|one| one.cores).collect();
+        let reached = Estimate::of_samples(cores).map_or(0.0, |cores| cores.value);
+        let mut note = |applies: bool, text: &str| {
+            if applies {
+                notes.push(text.to_owned());
+            }
+        };
+        note(
+            self.is_quick,
+            "--quick: runs were short; intervals are missing or wide, and the figures are a first guess",
+        );
+        note(
+            across.is_some_and(|across| across.is_shared),
+            "the generator shares a processor with the broker at the largest core count: scaling is judged by CPU per \
+             message, not by throughput",
+        );
+        note(
+            reached < self.supply.utilisation * 0.8,
+            &format!(
+                "costs were measured with the broker {:.0} % busy, less than planned, because the generator was at its \
+                 end: a busier broker handles more messages per turn, so the plan is on the safe side",
+                reached * 100.0
+            ),
+        );
+        note(
+            finding.is_lower_bound,
+            "the search ended before the broker did: the sustainable rate is a lower bound",
+        );
+        note(
+            disk.is_memory(),
+            "the data directory is in memory: its fdatasync times mean nothing (--data-dir)",
+        );
+        note(
+            options.question.durable && self.question.qos == 0,
+            "QoS 0 promises nothing, so nothing is written although --durable was asked for",
+        );
+        note(
+            options.question.fan_out > CONSUMERS_MAX && options.question.receivers == Receivers::Consumers,
+            "the search was made with 32 consumers",
+        );
+        note(
+            !self.source.is_program(),
+            "the broker was running already: what earlier loads left in its memory is in these figures",
+        );
+        note(
+            true,
+            "loopback has no network interface: interrupts and drivers of a real one come on top, and the broker is \
+             charged for its receivers' TCP input",
+        );
+        notes
+    }
+}
+
+fn check(options: &PlanOptions) -> Result<(), Failure> {
+    let positive = [
+        (options.question.period, "--period"),
+        (options.question.connect_storm, "--connect-storm"),
+        (options.machine.machine_network, "--machine-network"),
+        (options.machine.machine_memory.unwrap_or(1.0), "--machine-memory"),
+        (options.effort.duration.unwrap_or(1.0), "--duration"),
+    ];
+    if let Some((value, name)) = positive.iter().find(|(value, _)| !value.is_finite() || *value <= 0.0) {
+        return Err(Failure::Usage(format!("{name} must be more than 0, not {value}")));
+    }
+    if !(0.05..=0.95).contains(&options.machine.utilisation) {
+        return Err(Failure::Usage("--utilisation is a share from 0.05 to 0.95".into()));
+    }
+    Ok(())
+}
+
+fn supply(options: &MachineOptions, processors: usize) -> Supply {
+    let gibibyte = 1_073_741_824.0;
+    Supply {
+        cores: options.machine_cores.map_or(float(wide(processors)), f64::from),
+        memory_bytes: options.machine_memory.map_or_else(own_memory_bytes, |gib| gib * gibibyte),
+        network_bytes_per_s: options.machine_network * 1e9 / 8.0,
+        connections: f64::from(options.machine_connections),
+        utilisation: options.utilisation,
+    }
+}
+
+fn own_memory_bytes() -> f64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kibibytes = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<f64>().ok());
+    // Every kernel says it; a machine that does not is not planned to have any.
+    kibibytes.map_or(1.0, |kibibytes| kibibytes * 1_024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::options::{Command, Options};
+
+    fn options(line: &str) -> PlanOptions {
+        let words = std::iter::once("ringmq-bench plan").chain(line.split_ascii_whitespace());
+        let words = words.flat_map(|word| word.split(' '));
+        match Options::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).command {
+            Command::Plan(options) => *options,
+            other => panic!("not a plan: {other:?}"),
+        }
+    }
+
+    fn refusal(line: &str) -> String {
+        Setting::of(&options(line)).expect_err("the options contradict each other").to_string()
+    }
+
+    #[test]
+    fn the_question_is_read_with_its_units() {
+        let line =
+            "--devices 10000000 --period 30 -s 200 -q 1 --fan-out 2 --connect-storm 120 --machine-memory 2";
+        let setting =
+            Setting::of(&options(&format!("{line} --target 127.0.0.1:1 --pid 1"))).expect("lawful options");
+        assert!((setting.question.rate() - 1e7 / 30.0).abs() < 1e-6);
+        assert_eq!((setting.question.qos, setting.question.fan_out), (1, 2.0));
+        assert!((setting.supply.memory_bytes - 2_147_483_648.0).abs() < 1.0);
+        assert!((setting.supply.network_bytes_per_s - 1.25e9).abs() < 1.0);
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let target = "--target 127.0.0.1:1 --pid 1";
+        assert!(refusal(&format!("{target} --period 0")).contains("--period"));
+        assert!(refusal(&format!("{target} --utilisation 1.5")).contains("--utilisation"));
+        assert!(refusal(&format!("{target} --cores 4 --broker-cpu 0,1")).contains("--cores must be 1 to 2"));
+        assert!(refusal("--ringmq /nonexistent/ringmq").contains("cargo build"));
+        assert!(refusal("--target nowhere --pid 1").contains("--target"));
+    }
+
+    #[test]
+    fn quick_runs_are_shorter_and_may_still_be_told_how_long() {
+        let quick = options("--quick --duration 0.7").effort.effort();
+        let thorough = options("").effort.effort();
+        assert!((quick.duration_s - 0.7).abs() < 1e-9);
+        assert!(
+            quick.clients < thorough.clients
+                && quick.rounds < thorough.rounds
+                && quick.steps < thorough.steps
+        );
+    }
+}

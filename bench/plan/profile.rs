@@ -1,0 +1,254 @@
+//! What one message costs the broker in processor time, by kind, from designed experiments.
+//!
+//! Why experiments and not one run: publishing and delivering, small and large messages, receivers that hear everything
+//! and receivers that hear one device all have costs of their own, and a single load only shows their sum. Payload and
+//! fan-out change independently here, so least squares can take the sum apart. Why all at one utilisation: a broker
+//! that is half busy handles several messages per turn and an idle one wakes up for each, so a cost belongs to how
+//! busy the core is, and the one that matters is the one that machines are planned with.
+//!
+//! Invariants:
+//! - Rates are steered to the planned utilisation by a pilot run; what was reached stands beside each observation.
+//! - Each QoS has a fit of its own: acknowledgements change every term.
+
+use serde::{Deserialize, Serialize};
+
+use super::broker::Broker;
+use super::load::{Generator, Pattern};
+use super::options::Receivers;
+use super::statistics::{Estimate, Fit, Observation};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::report::RunReport;
+
+/// The pilot's rate in messages per second: any broker carries it, and it keeps the core awake.
+const PILOT_RATE: f64 = 4_000.0;
+/// A generator thread above this share of its core would soon measure itself.
+const GENERATOR_MAX: f64 = 0.85;
+/// Consumers in the experiments with fan-out.
+const MANY: u32 = 8;
+/// The two payloads of the design, in bytes.
+pub(crate) const PAYLOADS: [u32; 2] = [16, 1_024];
+
+/// Names of the costs, in the order of the amounts.
+pub(crate) const KINDS: [&str; 5] =
+    ["publish in", "delivery to a consumer", "delivery to a device", "byte in", "byte out"];
+
+/// One experiment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Experiment {
+    /// Who sent what to whom.
+    pub(crate) pattern: Pattern,
+    /// Messages published per second.
+    pub(crate) rate: f64,
+    /// Processor time of the broker over elapsed time.
+    pub(crate) cores: f64,
+    /// Processor time of the broker per published message, in nanoseconds.
+    pub(crate) cost_ns: f64,
+    /// Processor time of the busiest generator thread over elapsed time.
+    pub(crate) generator_cores: f64,
+}
+
+/// The costs at one QoS.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(crate) struct Profile {
+    /// The QoS.
+    pub(crate) qos: u8,
+    /// What was measured.
+    pub(crate) experiments: Vec<Experiment>,
+    /// Nanoseconds of each of [`KINDS`]; empty if the experiments do not tell them apart.
+    pub(crate) costs_ns: Vec<Estimate>,
+    /// Typical relative distance between experiment and fit.
+    pub(crate) residual: f64,
+    /// Why there are no costs or no intervals.
+    pub(crate) doubt: Option<String>,
+    #[serde(skip)]
+    fit: Option<Fit>,
+}
+
+/// The amounts that make up the cost of one published message.
+pub(crate) fn amounts(fan_out: f64, receivers: Receivers, payload: f64) -> Vec<f64> {
+    let (consumers, devices) = match receivers {
+        Receivers::Consumers => (fan_out, 0.0),
+        Receivers::Devices => (0.0, fan_out),
+    };
+    vec![1.0, consumers, devices, payload, payload * fan_out]
+}
+
+impl Profile {
+    /// Fits the costs to `experiments`.
+    pub(crate) fn of(qos: u8, experiments: Vec<Experiment>) -> Self {
+        let observe = |one: &Experiment| Observation {
+            amounts: amounts(one.pattern.deliveries(), one.pattern.receivers, f64::from(one.pattern.payload)),
+            cost: one.cost_ns,
+        };
+        let fit = Fit::of(&experiments.iter().map(observe).collect::<Vec<_>>());
+        let doubt = match &fit {
+            Ok(fit) if fit.has_interval() => None,
+            Ok(_) => Some("there was no experiment to spare, so there is no interval".to_owned()),
+            Err(unknown) => Some(unknown.to_string()),
+        };
+        let fit = fit.ok();
+        let costs = |fit: &Fit| (0..KINDS.len()).map(|kind| fit.coefficient(kind)).collect();
+        Self {
+            qos,
+            costs_ns: fit.as_ref().map(costs).unwrap_or_default(),
+            residual: fit.as_ref().map_or(0.0, |fit| fit.residual),
+            experiments,
+            doubt,
+            fit,
+        }
+    }
+
+    /// Processor time of one published message with all its deliveries, in nanoseconds.
+    pub(crate) fn cost_ns(&self, fan_out: f64, receivers: Receivers, payload: f64) -> Option<Estimate> {
+        let fit = self.fit.as_ref()?;
+        let mean = fit.predict(&amounts(fan_out, receivers, payload));
+        // The curve itself is bent a little everywhere; its typical miss belongs to a single figure.
+        let miss = mean.value * fit.residual;
+        let low = mean.value - (mean.value - mean.low).hypot(miss);
+        Some(Estimate { low: low.max(0.0), high: mean.value + (mean.high - mean.value).hypot(miss), ..mean })
+    }
+}
+
+/// The experiments of one QoS: fan-out, receivers and payload changed independently.
+pub(crate) fn design(qos: u8, publishers: u32) -> Vec<Pattern> {
+    let kinds = [(1, Receivers::Consumers), (MANY, Receivers::Consumers), (1, Receivers::Devices)];
+    let pattern = |(fan_out, receivers)| {
+        PAYLOADS.map(|payload| Pattern { publishers, fan_out, receivers, payload, qos })
+    };
+    kinds.into_iter().flat_map(pattern).collect()
+}
+
+/// Measures the costs at `qos`.
+pub(crate) fn measure(
+    broker: &Broker,
+    generator: &Generator,
+    qos: u8,
+    aim: &Aim,
+    progress: &Progress,
+) -> Result<Profile, Failure> {
+    let mut experiments = vec![];
+    for pattern in design(qos, aim.publishers) {
+        let mut rate = pilot(broker, generator, &pattern, aim.utilisation)?;
+        for round in 0..aim.rounds {
+            progress.show(|| format!("cost of {}: run {} of {}", pattern.words(), round + 1, aim.rounds));
+            let one = run(broker, generator, &pattern, rate)?;
+            rate = steer(&one, aim.utilisation);
+            experiments.push(one);
+        }
+    }
+    Ok(Profile::of(qos, experiments))
+}
+
+/// What the experiments aim at.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Aim {
+    /// Publishers.
+    pub(crate) publishers: u32,
+    /// Processor time of the broker over elapsed time.
+    pub(crate) utilisation: f64,
+    /// Runs of each experiment.
+    pub(crate) rounds: u32,
+}
+
+/// The rate at which `pattern` should keep the broker as busy as planned.
+pub(crate) fn pilot(
+    broker: &Broker,
+    generator: &Generator,
+    pattern: &Pattern,
+    utilisation: f64,
+) -> Result<f64, Failure> {
+    let short = Generator { duration_s: (generator.duration_s / 3.0).max(0.2), ..generator.clone() };
+    let mut rate = PILOT_RATE;
+    // Costs fall as the core gets busier, so the second pilot comes much nearer than the first.
+    for _ in 0..2 {
+        rate = steer(&run(broker, &short, pattern, rate)?, utilisation);
+    }
+    Ok(rate)
+}
+
+/// One run of `pattern` at `rate`.
+pub(crate) fn run(
+    broker: &Broker,
+    generator: &Generator,
+    pattern: &Pattern,
+    rate: f64,
+) -> Result<Experiment, Failure> {
+    let report = generator.run(broker, pattern, rate)?;
+    let cost = cost_ns(&report).ok_or_else(|| Failure::Target {
+        target: "the broker".into(),
+        cause: format!("nothing was sent or no processor time was used at {rate:.0} messages/s"),
+    })?;
+    Ok(Experiment {
+        pattern: *pattern,
+        rate: report.sent_per_s,
+        cores: report.broker.as_ref().map_or(0.0, |broker| broker.cores),
+        cost_ns: cost,
+        generator_cores: report.generator.iter().map(|thread| thread.cores).fold(0.0, f64::max),
+    })
+}
+
+/// Processor time of the broker per published message.
+pub(crate) fn cost_ns(report: &RunReport) -> Option<f64> {
+    let cores = report.broker.as_ref()?.cores;
+    (report.sent_per_s > 0.0 && cores > 0.0).then(|| cores / report.sent_per_s * 1e9)
+}
+
+/// The next rate: the planned utilisation, but never more than the generator can make.
+fn steer(one: &Experiment, utilisation: f64) -> f64 {
+    let wanted = utilisation / one.cost_ns * 1e9;
+    let possible = one.rate * GENERATOR_MAX / one.generator_cores.max(0.01);
+    wanted.min(possible).max(100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRUTH_NS: [f64; 5] = [900.0, 120.0, 1_500.0, 0.2, 0.4];
+
+    fn experiment(pattern: Pattern, factor: f64) -> Experiment {
+        let amounts = amounts(pattern.deliveries(), pattern.receivers, f64::from(pattern.payload));
+        let cost: f64 = amounts.iter().zip(TRUTH_NS).map(|(amount, cost)| amount * cost).sum();
+        Experiment { pattern, rate: 1e4, cores: 0.5, cost_ns: cost * factor, generator_cores: 0.3 }
+    }
+
+    #[test]
+    fn the_design_tells_all_kinds_apart() {
+        let profile =
+            Profile::of(1, design(1, 100).into_iter().map(|pattern| experiment(pattern, 1.0)).collect());
+        assert_eq!(profile.doubt, None);
+        for (cost, truth) in profile.costs_ns.iter().zip(TRUTH_NS) {
+            assert!((cost.value / truth - 1.0).abs() < 1e-6, "{profile:?}");
+        }
+        let cost = profile.cost_ns(3.0, Receivers::Consumers, 200.0).expect("a fit");
+        assert!((cost.value - (900.0 + 360.0 + 40.0 + 240.0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn half_of_the_design_is_not_enough_and_says_so() {
+        let half = design(0, 100).into_iter().filter(|pattern| pattern.payload == PAYLOADS[0]);
+        let profile = Profile::of(0, half.map(|pattern| experiment(pattern, 1.0)).collect());
+        assert!(profile.doubt.is_some() && profile.costs_ns.is_empty());
+        assert_eq!(profile.cost_ns(1.0, Receivers::Consumers, 16.0), None);
+    }
+
+    #[test]
+    fn noise_becomes_an_interval() {
+        let noisy = design(0, 100).into_iter().cycle().take(18).enumerate();
+        let factor = |place: usize| if place.is_multiple_of(2) { 1.05 } else { 0.95 };
+        let profile =
+            Profile::of(0, noisy.map(|(place, pattern)| experiment(pattern, factor(place / 6))).collect());
+        let cost = profile.cost_ns(1.0, Receivers::Consumers, 16.0).expect("a fit");
+        assert!(cost.low < cost.value && cost.value < cost.high && cost.high < cost.value * 1.3, "{cost:?}");
+    }
+
+    #[test]
+    fn rates_are_steered_to_the_planned_utilisation_within_the_generators_reach() {
+        let one = experiment(design(0, 100)[0], 1.0);
+        assert!((steer(&one, 0.5) - 0.5 / one.cost_ns * 1e9).abs() > 1.0, "the generator is the limit here");
+        let easy = Experiment { generator_cores: 0.01, ..one.clone() };
+        assert!((steer(&easy, 0.5) - 0.5 / one.cost_ns * 1e9).abs() < 1e-6);
+        assert!((steer(&one, 0.5) - 1e4 * GENERATOR_MAX / 0.3).abs() < 1e-6);
+    }
+}
