@@ -8,6 +8,7 @@ use std::sync::Arc;
 use broker::{CoreId, Level, Limits, Policy};
 use device::Dialect;
 use stdx::WallMs;
+use wire::Wardrobe;
 
 /// What all shards of a broker have in common.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The dialect of each listener, by [`crate::ListenerId`].
     pub dialects: Vec<&'static dyn Dialect>,
+    /// What connections of each listener wear, by [`crate::ListenerId`]; nothing for those beyond the end.
+    pub wardrobes: Arc<[Wardrobe]>,
     /// Seconds between `$SYS` publications; 0 is never.
     pub sys_interval_s: u32,
     /// What `$SYS/broker/version` says.
@@ -48,6 +51,7 @@ impl Default for Settings {
         Self {
             limits: Limits::default(),
             dialects: Vec::new(),
+            wardrobes: Arc::new([]),
             sys_interval_s: 10,
             version: env!("CARGO_PKG_VERSION").into(),
             policy: None,

@@ -8,9 +8,10 @@
 //!   buffer, fetched by [`Coats::take_raw`].
 //! - After a fault nothing more is read; the reply that explains it is in the buffer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use rustls::ServerConfig;
 
 use crate::fault::CoatFault;
@@ -21,8 +22,8 @@ use crate::websocket::{WebSocketCoat, WebSocketTerms};
 /// What connections of one listener wear.
 #[derive(Clone, Debug, Default)]
 pub struct Wardrobe {
-    /// Whether a PROXY header comes first.
-    pub proxy: bool,
+    /// Whether a PROXY header comes first, and from whom it is believed.
+    pub proxy: Option<ProxyTerms>,
     /// TLS, with its certificates and verifiers.
     pub tls: Option<Arc<ServerConfig>>,
     /// WebSocket.
@@ -33,7 +34,13 @@ impl Wardrobe {
     /// Whether connections are plain TCP.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.proxy && self.tls.is_none() && self.websocket.is_none()
+        self.proxy.is_none() && self.tls.is_none() && self.websocket.is_none()
+    }
+
+    /// Whether a connection from this address may come in at all: where a PROXY header is believed, only proxies may.
+    #[must_use]
+    pub fn admits(&self, peer: IpAddr) -> bool {
+        self.proxy.as_ref().is_none_or(|proxy| proxy.trusted.iter().any(|network| network.contains(&peer)))
     }
 
     /// Coats for a new connection; none for plain TCP.
@@ -45,13 +52,20 @@ impl Wardrobe {
             return Ok(None);
         }
         Ok(Some(Box::new(Coats {
-            proxy: self.proxy.then(ProxyCoat::default),
+            proxy: self.proxy.as_ref().map(|_| ProxyCoat::default()),
             tls: self.tls.clone().map(TlsCoat::new).transpose()?,
             websocket: self.websocket.as_ref().map(WebSocketCoat::new),
             raw: Vec::new(),
             told_peer: None,
         })))
     }
+}
+
+/// Who may send PROXY headers.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyTerms {
+    /// Networks of load balancers.
+    pub trusted: Vec<IpNet>,
 }
 
 /// The coats of one connection.
@@ -239,8 +253,11 @@ mod tests {
     #[test]
     fn websocket_runs_inside_tls_behind_a_proxy_header() {
         let (config, mut client) = tls();
-        let wardrobe =
-            Wardrobe { proxy: true, tls: Some(config), websocket: Some(WebSocketTerms::default()) };
+        let wardrobe = Wardrobe {
+            proxy: Some(ProxyTerms::default()),
+            tls: Some(config),
+            websocket: Some(WebSocketTerms::default()),
+        };
         let mut coats = wardrobe.dress().unwrap().unwrap();
         let mut plain = Vec::new();
         coats.take_off(b"PROXY TCP4 203.0.113.7 192.0.2.1 51000 8083\r\n", &mut plain).unwrap();
@@ -260,6 +277,16 @@ mod tests {
         coats.close();
         converse(&mut client, &mut coats, &mut plain, 100_000);
         assert_eq!(heard(&mut client), b"\x82\x02\xd0\x00\x88\x02\x03\xe8");
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_let_in_where_their_headers_are_believed() {
+        let trusted = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        let wardrobe = Wardrobe { proxy: Some(ProxyTerms { trusted }), ..Wardrobe::default() };
+        let admits = |peer: &str| wardrobe.admits(peer.parse().unwrap());
+        assert!(admits("10.1.2.3") && admits("::1"));
+        assert!(!admits("11.1.2.3") && !admits("::2"));
+        assert!(Wardrobe::default().admits("11.1.2.3".parse().unwrap()));
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod proxy;
 mod tls;
 mod websocket;
 
-pub use coats::{Coats, Wardrobe};
+pub use coats::{Coats, ProxyTerms, Wardrobe};
 pub use fault::CoatFault;
 pub use inlet::{Flow, Inlet};
 pub use tls::TlsFacts;

@@ -10,8 +10,8 @@
 //!
 //! Source: RFC 6455; MQTT 5.0 section 6.
 
+use tungstenite::error::ProtocolError;
 use tungstenite::handshake::HandshakeError;
-use tungstenite::handshake::MidHandshake;
 use tungstenite::handshake::server::{
     Callback, ErrorResponse, Request, Response, ServerHandshake, write_response,
 };
@@ -25,6 +25,10 @@ use crate::pipe::Pipe;
 
 /// Bytes that the frame reader keeps per connection.
 const READ_BUFFER_BYTES: usize = 4096;
+/// How a request ends.
+const REQUEST_END: &[u8] = b"\r\n\r\n";
+/// Longest request taken.
+const REQUEST_BYTES_MAX: usize = 16_384;
 /// Header that names the subprotocols.
 const PROTOCOL: &str = "sec-websocket-protocol";
 /// Subprotocols spoken, best first. Source: [MQTT-6.0.0-4]; the older name is that of MQTT 3.1.
@@ -47,10 +51,17 @@ impl Default for WebSocketTerms {
 
 #[derive(Debug)]
 pub(crate) enum WebSocketCoat {
-    /// The request has not been read.
-    Upgrading(Option<Box<MidHandshake<ServerHandshake<Pipe, Doorkeeper>>>>),
+    /// The request has not been read whole.
+    Upgrading(Box<Upgrade>),
     /// Frames.
     Open(Box<WebSocket<Pipe>>),
+}
+
+/// A request on its way, and what will be demanded of it.
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    held: Vec<u8>,
+    terms: WebSocketTerms,
 }
 
 /// Judges the request.
@@ -87,13 +98,7 @@ fn refusal(status: StatusCode, text: &str) -> ErrorResponse {
 
 impl WebSocketCoat {
     pub fn new(terms: &WebSocketTerms) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_message_size(Some(terms.frame_bytes_max))
-            .max_frame_size(Some(terms.frame_bytes_max));
-        let doorkeeper = Doorkeeper { path: terms.path.clone() };
-        Self::Upgrading(Some(Box::new(ServerHandshake::start(Pipe::default(), doorkeeper, Some(config)))))
+        Self::Upgrading(Box::new(Upgrade { held: Vec::new(), terms: terms.clone() }))
     }
 
     /// Takes bytes of the stream, appends the MQTT in them to `plain` and what must be answered to `reply`.
@@ -103,25 +108,18 @@ impl WebSocketCoat {
         plain: &mut Vec<u8>,
         reply: &mut Vec<u8>,
     ) -> Result<(), CoatFault> {
-        if let Self::Upgrading(handshake) = self {
-            let Some(mut upgrading) = handshake.take() else { return Err(CoatFault::Closed) };
-            upgrading.get_mut().get_mut().feed(raw);
-            match upgrading.handshake() {
-                Ok(socket) => *self = Self::Open(Box::new(socket)),
-                Err(HandshakeError::Interrupted(upgrading)) => *handshake = Some(Box::new(upgrading)),
-                Err(HandshakeError::Failure(fault)) => return Err(refused(fault, reply)),
-            }
-        } else if let Self::Open(socket) = self {
-            socket.get_mut().feed(raw);
-        }
         match self {
-            Self::Open(socket) => {
-                let outcome = read(socket, plain);
-                reply.append(&mut socket.get_mut().output);
-                outcome
+            Self::Upgrading(upgrade) => {
+                if let Some(socket) = upgrade.take(raw, reply)? {
+                    *self = Self::Open(Box::new(socket));
+                }
             }
-            Self::Upgrading(_) => Ok(()),
+            Self::Open(socket) => socket.get_mut().feed(raw),
         }
+        let Self::Open(socket) = self else { return Ok(()) };
+        let outcome = read(socket, plain);
+        reply.append(&mut socket.get_mut().output);
+        outcome
     }
 
     /// Appends `plain` to `raw` as one binary frame.
@@ -140,6 +138,35 @@ impl WebSocketCoat {
         let _ = socket.close(Some(frame));
         let _ = socket.flush();
         raw.append(&mut socket.get_mut().output);
+    }
+}
+
+impl Upgrade {
+    /// The request is judged whole, so it does not matter how it was cut.
+    fn take(&mut self, raw: &[u8], reply: &mut Vec<u8>) -> Result<Option<WebSocket<Pipe>>, CoatFault> {
+        let seen = self.held.len().saturating_sub(REQUEST_END.len());
+        self.held.extend_from_slice(raw);
+        if !self.held[seen..].windows(REQUEST_END.len()).any(|window| window == REQUEST_END) {
+            if self.held.len() > REQUEST_BYTES_MAX {
+                return Err(refused(Error::Protocol(ProtocolError::HandshakeIncomplete), reply));
+            }
+            return Ok(None);
+        }
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_message_size(Some(self.terms.frame_bytes_max))
+            .max_frame_size(Some(self.terms.frame_bytes_max));
+        let mut pipe = Pipe::default();
+        pipe.feed(&self.held);
+        let doorkeeper = Doorkeeper { path: self.terms.path.clone() };
+        match ServerHandshake::start(pipe, doorkeeper, Some(config)).handshake() {
+            Ok(socket) => Ok(Some(socket)),
+            Err(HandshakeError::Failure(fault)) => Err(refused(fault, reply)),
+            Err(HandshakeError::Interrupted(_)) => {
+                Err(refused(Error::Protocol(ProtocolError::HandshakeIncomplete), reply))
+            }
+        }
     }
 }
 
@@ -265,6 +292,18 @@ mod tests {
         let (outcome, reply, _) = upgraded(b"GET /mqtt HTTP/1.1\r\nHost: h\r\n\r\n");
         assert!(outcome.is_err() && reply.starts_with("HTTP/1.1 400 "), "{reply}");
         assert!(upgraded(&request("/mqtt", "")).0.is_ok());
+    }
+
+    #[test]
+    fn a_request_may_come_byte_by_byte_but_not_without_end() {
+        let mut coat = WebSocketCoat::new(&WebSocketTerms::default());
+        let (mut plain, mut reply) = (Vec::new(), Vec::new());
+        for byte in request("/mqtt", "mqtt") {
+            coat.take_off(&[byte], &mut plain, &mut reply).unwrap();
+        }
+        assert!(reply.starts_with(b"HTTP/1.1 101 "));
+        let (outcome, reply, _) = upgraded(&[b'a'; REQUEST_BYTES_MAX + 1]);
+        assert!(outcome.is_err() && reply.starts_with("HTTP/1.1 400 "));
     }
 
     #[test]

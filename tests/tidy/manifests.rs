@@ -40,7 +40,7 @@ const ROOMS: &[Room] = &[
         name: "wire",
         folder: "src/wire",
         rooms: &["mqtt", "stdx"],
-        crates: These(&["bytes", "ppp", "rustls", "thiserror", "tungstenite"]),
+        crates: These(&["bytes", "ipnet", "ppp", "rustls", "thiserror", "tungstenite"]),
     },
     Room {
         name: "access",
