@@ -26,6 +26,7 @@ mod procfs;
 mod progress;
 mod relay;
 mod report;
+mod scenario;
 mod sheet;
 mod stamp;
 mod topic;
@@ -67,6 +68,10 @@ fn start(command: &Command) -> Result<(), Failure> {
         Command::Idle(options) => {
             let plan = planning::idle(options)?;
             output::publish(&engine::run_idle(plan, &begin()?)?, &options.output)
+        }
+        Command::Replay(options) => {
+            let (plan, scenario) = planning::replay(options)?;
+            output::publish(&engine::run_replay(plan, scenario, &begin()?)?, &options.output)
         }
         Command::EchoServer(options) => relay::serve_echo(relay::listen(options.listen)?),
         Command::NullRelay(options) => relay::serve_null(options),

@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Conn(ConnOptions),
     /// N connections that do nothing: memory and CPU of the broker.
     Idle(IdleOptions),
+    /// What a scenario file says: who connects, subscribes and publishes when.
+    Replay(ReplayOptions),
     /// A plain epoll echo server: what reading and writing one message costs on this machine.
     EchoServer(ListenOptions),
     /// A relay that only copies packets from publishers to subscribers: the ceiling for every broker.
@@ -234,6 +236,18 @@ pub(crate) struct IdleOptions {
     /// How long the broker may settle before each look at its memory, in seconds.
     #[arg(long, default_value_t = 2.0, value_name = "S")]
     pub(crate) settle: f64,
+    #[command(flatten)]
+    pub(crate) link: LinkOptions,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+}
+
+/// Options of `replay`.
+#[derive(Args, Debug)]
+pub(crate) struct ReplayOptions {
+    /// The scenario, as JSON lines.
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) scenario: PathBuf,
     #[command(flatten)]
     pub(crate) link: LinkOptions,
     #[command(flatten)]

@@ -5,6 +5,7 @@
 //! Invariants:
 //! - A plan that leaves here has room for a stamp in its payload, at least one client, and an end.
 
+use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,9 @@ use crate::flow::Spread;
 use crate::number::place;
 use crate::options::{
     ConnOptions, FanInOptions, FanOutOptions, IdleOptions, LinkOptions, PairsOptions, QosOption,
-    RetainedOptions, SharedOptions, TelemetryOptions, TrafficOptions, VersionOption,
+    ReplayOptions, RetainedOptions, SharedOptions, TelemetryOptions, TrafficOptions, VersionOption,
 };
+use crate::scenario::Scenario;
 use crate::stamp::{FULL_BYTES, IDENTITY_BYTES};
 
 const WINDOW: u64 = 64;
@@ -161,6 +163,25 @@ pub(crate) fn idle(options: &IdleOptions) -> Result<IdlePlan, Failure> {
         },
         settle_ns: seconds(options.settle, "--settle")?,
     })
+}
+
+/// The plan and the scenario of `replay`.
+pub(crate) fn replay(options: &ReplayOptions) -> Result<(Plan, Scenario), Failure> {
+    let name = options.scenario.display();
+    let text = fs::read_to_string(&options.scenario)
+        .map_err(|source| Failure::os(format!("reading {name}"), source))?;
+    let scenario = Scenario::parse(&text).map_err(|cause| Failure::Usage(format!("{name}: {cause}")))?;
+    let link = &options.link;
+    if !link.clean || link.session_expiry.is_some() || link.threads > 1 {
+        return Err(Failure::Usage(
+            "a scenario says itself whose sessions last, and is played by one thread: leave out -C, -x, --threads"
+                .into(),
+        ));
+    }
+    let clients = scenario.groups.iter().map(|group| group.count).try_fold(0_u32, u32::checked_add);
+    let clients = clients.ok_or_else(|| Failure::Usage(format!("{name}: too many clients")))?;
+    let topology = topology(link, Shape::Idle, [0, clients])?;
+    Ok((quiet_plan(link, ends(link)?, topology), scenario))
 }
 
 /// Clients that send nothing, for plans to begin with.
@@ -474,6 +495,26 @@ mod tests {
         let plan = planned("ringmq-bench retained -c 10 --publishers 4").expect("a lawful command");
         assert_eq!((plan.messages_per_publisher, plan.retain), (3, true));
         assert!(refusal("ringmq-bench retained -t a/%i").contains("%s"));
+    }
+
+    #[test]
+    fn the_commands_of_the_readme_are_lawful_as_they_stand() {
+        let lines = include_str!("README.md").lines().filter(|line| line.starts_with("ringmq-bench "));
+        // Scenarios, comparisons and capacity plans are no workloads of this kind.
+        let workloads =
+            lines.filter(|line| ![" replay ", " compare ", " plan "].iter().any(|word| line.contains(word)));
+        let workloads = workloads.map(planned).collect::<Vec<_>>();
+        assert!(workloads.len() > 10, "the README shows every workload");
+        for plan in workloads {
+            assert!(plan.is_ok(), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn the_scenarios_that_come_along_are_lawful() {
+        let text = include_str!("scenarios/power-cut.jsonl");
+        let scenario = Scenario::parse(text).expect("a lawful scenario");
+        assert_eq!(scenario.groups.iter().map(|group| group.count).sum::<u32>(), 52);
     }
 
     #[test]

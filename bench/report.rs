@@ -254,7 +254,7 @@ impl RunReport {
             ),
         ];
         rows.extend(self.replay.iter().flat_map(Replay::rows));
-        rows.extend(self.broker.as_ref().map(BrokerUse::row));
+        rows.extend(self.broker.as_ref().map(|broker| broker.row(self.sent_per_s)));
         rows.extend(generator_rows(&self.generator));
         let (generator, broker) = (self.generator_waited(), self.broker_waited());
         if generator.max(broker) > DISTURBED {
@@ -316,13 +316,19 @@ impl Replay {
 }
 
 impl BrokerUse {
-    fn row(&self) -> Row {
+    /// Where nothing was delivered, the cost is that of taking in.
+    fn row(&self, sent_per_s: f64) -> Row {
         let Self { name, pid, cpu_ns_per_message, user_share, cores, resident_bytes, .. } = self;
+        let (cpu_ns, what) = if *cpu_ns_per_message > 0.0 || sent_per_s < 1.0 {
+            (*cpu_ns_per_message, "delivered")
+        } else {
+            (cores * 1e9 / sent_per_s, "published")
+        };
         row(
             "broker",
             format!(
-                "{name} ({pid}): {:.3} us CPU per delivered message ({:.0} % user), {:.0} % of a core, {:.1} MiB",
-                cpu_ns_per_message / 1e3,
+                "{name} ({pid}): {:.3} us CPU per {what} message ({:.0} % user), {:.0} % of a core, {:.1} MiB",
+                cpu_ns / 1e3,
                 user_share * 100.0,
                 cores * 100.0,
                 float(*resident_bytes) / MEBIBYTE,

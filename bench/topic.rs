@@ -43,9 +43,43 @@ pub(crate) fn filter(template: &str, group: u32) -> String {
     template.split('/').map(level).collect::<Vec<_>>().join("/")
 }
 
+/// Whether `filter` catches `topic`. Source: MQTT 5.0 section 4.7.
+pub(crate) fn is_matched(filter: &str, topic: &str) -> bool {
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut levels = topic.split('/');
+    for wanted in filter.split('/') {
+        match (wanted, levels.next()) {
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (wanted, Some(level)) if wanted == level => {}
+            _ => return false, // Another level, or none.
+        }
+    }
+    levels.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_catch_what_the_standard_says() {
+        for (filter, topic, expected) in [
+            ("a/b", "a/b", true),
+            ("a/b", "a/b/c", false),
+            ("a/+", "a/b", true),
+            ("a/+", "a", false),
+            ("+/b", "/b", true),
+            ("a/#", "a", true),
+            ("a/#", "a/b/c", true),
+            ("#", "$SYS/x", false),
+            ("$SYS/#", "$SYS/x", true),
+        ] {
+            assert_eq!(is_matched(filter, topic), expected, "{filter} and {topic}");
+        }
+    }
 
     const NAMES: Names<'_> = Names { number: 3, client_id: "bench-3", user: "ann", group: 1 };
 

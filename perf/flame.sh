@@ -25,8 +25,10 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # Virtual machines often have no counter of cycles; the processor's clock does as well.
-event=cycles
-perf stat -e cycles -x, true 2>&1 | grep -q '^<not supported>' && event=cpu-clock
+event=cycles unit=cycles
+if perf stat -e cycles -x, true 2>&1 | grep -q '^<not supported>'; then
+    event=cpu-clock unit=ns
+fi
 perf record --quiet -F 499 -e "$event" --call-graph dwarf,8192 -p "$pid" -o "$work/perf.data" -- sleep "$seconds"
 # Inlined frames would be looked up one by one, which takes minutes.
 perf script --no-inline -i "$work/perf.data" 2>/dev/null |
@@ -36,5 +38,5 @@ if [[ ! -s $work/stacks ]]; then
     exit 1
 fi
 name=$(cat "/proc/$pid/comm" 2>/dev/null || echo "process $pid")
-inferno-flamegraph --title "$name, $seconds s, $event" --hash "$work/stacks" >"$file"
-echo "$(awk '{ n += $NF } END { print n }' "$work/stacks") samples in $file"
+inferno-flamegraph --title "$name, $seconds s" --countname "$unit" --hash "$work/stacks" >"$file"
+echo "$(awk '{ n += $NF } END { printf "%.0f", n }' "$work/stacks") $unit of processor time in $file"

@@ -1,10 +1,18 @@
 #!/usr/bin/env bash
 # User instructions per delivered message on the warm path of the pure rooms, by valgrind's callgrind.
-# Usage: perf/instructions.sh [LOAD ...]
+# Usage: perf/instructions.sh [--check] [LOAD ...]
+# With --check, fails if a load takes 3 % more than perf/instructions.txt says.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+readonly GROWTH_PERCENT_MAX=3
+check=no
+if [[ ${1:-} == --check ]]; then
+    check=yes
+    shift
+fi
 cargo build --quiet --profile fast -p warm
-bin=${CARGO_TARGET_DIR:-target}/fast/warm
+folder=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+bin=$folder/fast/warm
 count() { # LOAD ROUNDS -> "messages instructions"
     local log messages
     log=$(mktemp)
@@ -12,10 +20,21 @@ count() { # LOAD ROUNDS -> "messages instructions"
     echo "$messages $(awk '/Collected/ {print $NF}' "$log")"
     rm -f "$log"
 }
-for load in "${@:-pairs-qos0 pairs-qos1 fan-out-100}"; do
-    for name in $load; do
-        read -r few few_instructions < <(count "$name" 20)
-        read -r many many_instructions < <(count "$name" 120)
-        echo "$name $(((many_instructions - few_instructions) / (many - few))) instructions per delivered message"
-    done
+if (($# == 0)); then
+    set -- pairs-qos0 crossing-qos0 pairs-qos1 fan-out-100
+fi
+failed=0
+for name in "$@"; do
+    read -r few few_instructions < <(count "$name" 20)
+    read -r many many_instructions < <(count "$name" 120)
+    each=$(((many_instructions - few_instructions) / (many - few)))
+    echo "$name $each instructions per delivered message"
+    if [[ $check == yes ]]; then
+        known=$(awk -v name="$name" '$1 == name {print $2}' perf/instructions.txt)
+        if ((each * 100 > known * (100 + GROWTH_PERCENT_MAX))); then
+            echo "error: $name took $known; a change that costs more says so in perf/instructions.txt and perf/LOG.md"
+            failed=1
+        fi
+    fi
 done
+exit $failed

@@ -4,7 +4,8 @@
 //! elsewhere should stand where it can only be tried by starting a process.
 //!
 //! Invariants:
-//! - Exit codes: 0 done, 2 something that the user can set right, 3 the kernel lacks something.
+//! - Exit codes: 0 done, 2 something that the user can set right, 3 the kernel lacks something, 4 the disk failed or what
+//!   is on it is damaged.
 //! - Standard output gets the one line that says that the broker is ready, or what was asked for; all else goes to
 //!   standard error.
 
@@ -19,6 +20,7 @@ use clap_complete::Shell;
 
 use dialect::DIALECTS;
 use server::{Complaint, Config, Cores, Sources, Started};
+use store::{ExportKind, Style, Task};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -48,6 +50,9 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Look into the data directory, copy it, bring it back. Works while the broker runs, except for restore.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Print the version.
     Version,
     /// Print a completion script for a shell.
@@ -56,6 +61,53 @@ enum Command {
         shell: Shell,
     },
 }
+
+/// Exit codes: 0 all is well, 1 check found a problem, 2 wrong arguments, 4 the store could not be read or written.
+#[derive(Subcommand)]
+enum StoreCommand {
+    /// Read everything and tell what is wrong.
+    Check(StoreAt),
+    /// Count sessions, messages, bytes.
+    Stats(StoreAt),
+    /// Print sessions, subscriptions, messages and retained messages as JSON lines.
+    Export {
+        /// The data directory, or a backup file.
+        #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
+        data: PathBuf,
+        /// Print only lines of this kind. May be given several times.
+        #[arg(long, value_name = "KIND", value_parser = ExportKind::ALL.map(|(name, _)| name))]
+        only: Vec<String>,
+    },
+    /// Copy everything, as it is at one moment, into a file.
+    Backup {
+        #[command(flatten)]
+        at: StoreAt,
+        /// The file; it is replaced when the copy is whole.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Make a new data directory from a backup.
+    Restore {
+        #[command(flatten)]
+        at: StoreAt,
+        /// The backup.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct StoreAt {
+    /// The data directory. check and stats take a backup file, too; for restore it must be empty or missing.
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
+    data: PathBuf,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the broker keeps its state if nothing else is said.
+const DATA_DIR: &str = "ringmq-data";
 
 #[derive(Args, Default)]
 struct Serve {
@@ -68,6 +120,15 @@ struct Serve {
     /// Processors to run on: a number of them, or a list such as 0,2-3 ("3," is processor 3 alone).
     #[arg(long, value_name = "N|LIST")]
     cores: Option<Cores>,
+    /// Keep sessions, queues and retained messages in this directory.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// What an acknowledgement means, on all listeners: fsync (it is on the disk), interval or memory.
+    #[arg(long, value_name = "MODE", value_parser = ["fsync", "interval", "memory"])]
+    durability: Option<String>,
+    /// If what is in the data directory is damaged, move it aside and start with nothing.
+    #[arg(long)]
+    quarantine: bool,
 }
 
 fn main() -> ExitCode {
@@ -76,6 +137,7 @@ fn main() -> ExitCode {
         None => serve(cli.serve),
         Some(Command::Serve(arguments)) => serve(arguments),
         Some(Command::Check { config }) => check(config),
+        Some(Command::Store(command)) => look_into_store(command),
         Some(Command::Version) => say(&format!("ringmq {VERSION}")),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "ringmq", &mut std::io::stdout());
@@ -85,8 +147,9 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Serve) -> ExitCode {
-    let Serve { config, listen, cores } = arguments;
-    let config = match load(Sources { file: config, listen, cores, ..Sources::default() }) {
+    let Serve { config: file, listen, cores, data, durability, quarantine } = arguments;
+    let sources = Sources { file, listen, cores, data, durability, quarantine, ..Sources::default() };
+    let config = match load(sources) {
         Ok(config) => config,
         Err(complaints) => return complain(&complaints),
     };
@@ -109,9 +172,31 @@ fn serve(arguments: Serve) -> ExitCode {
 /// Starts the control plane, if the configuration asks for one.
 fn start_control(config: &Config, started: &Started) -> Result<(), String> {
     let Some(bind) = config.control.listen else { return Ok(()) };
-    let inquiry = started.inquiry.clone();
-    let ask = Arc::new(move || inquiry.ask_counters());
-    control::start(bind, VERSION, ask).map(drop).map_err(|failure| failure.to_string())
+    let (inquiry, ailing, shown) = (started.inquiry.clone(), started.store.clone(), started.store.clone());
+    let sources = control::Sources {
+        ask: Arc::new(move || inquiry.ask_counters()),
+        ailment: Arc::new(move || ailing.ailment()),
+        more_metrics: Arc::new(move || shown.metrics()),
+    };
+    control::start(bind, VERSION, sources).map(drop).map_err(|failure| failure.to_string())
+}
+
+fn look_into_store(command: StoreCommand) -> ExitCode {
+    let (task, StoreAt { data, json }) = match command {
+        StoreCommand::Check(at) => (Task::Check, at),
+        StoreCommand::Stats(at) => (Task::Stats, at),
+        StoreCommand::Export { data, only } => {
+            let asked = |name: &str| only.iter().any(|only| only == name);
+            let kinds =
+                ExportKind::ALL.iter().filter(|(name, _)| asked(name)).map(|(_, kind)| *kind).collect();
+            (Task::Export { kinds }, StoreAt { data, json: true })
+        }
+        StoreCommand::Backup { at, to } => (Task::Backup { to }, at),
+        StoreCommand::Restore { at, from } => (Task::Restore { from }, at),
+    };
+    let style = if json { Style::Json } else { Style::Text };
+    let (mut out, mut report) = (std::io::stdout().lock(), std::io::stderr().lock());
+    ExitCode::from(store::run(&task, &data, style, &mut out, &mut report))
 }
 
 fn check(file: PathBuf) -> ExitCode {

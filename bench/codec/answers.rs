@@ -38,6 +38,11 @@ pub(crate) fn connack(frame: &Frame<'_>, version: Version) -> Option<Connack> {
     Some(Connack { code, session_present: flags & 1 == 1, asked })
 }
 
+/// The packet id that a SUBACK answers.
+pub(crate) fn suback_id(frame: &Frame<'_>) -> Option<u16> {
+    frame.body.first_chunk::<2>().map(|two| u16::from_be_bytes(*two))
+}
+
 /// Reads a SUBACK for one filter: the refusing code, or `Some(None)` when granted.
 pub(crate) fn suback_refusal(frame: &Frame<'_>, version: Version) -> Option<Option<u8>> {
     let (_packet_id, rest) = frame.body.split_first_chunk::<2>()?;

@@ -75,18 +75,18 @@ pub(crate) fn connect(login: &Login<'_>, out: &mut Vec<u8>) {
     packet(0x10, &body, out);
 }
 
-/// Appends a SUBSCRIBE to one filter, with packet id 1.
-pub(crate) fn subscribe(version: Version, filter: &str, qos: Qos, out: &mut Vec<u8>) {
-    let mut body = vec![0, 1];
+/// Appends a SUBSCRIBE to one filter.
+pub(crate) fn subscribe(version: Version, packet_id: u16, filter: &str, qos: Qos, out: &mut Vec<u8>) {
+    let mut body = packet_id.to_be_bytes().to_vec();
     no_properties(version, &mut body);
     string(filter, &mut body);
     body.push(qos.bits());
     packet(0x82, &body, out);
 }
 
-/// Appends an UNSUBSCRIBE of one filter, with packet id 1.
-pub(crate) fn unsubscribe(version: Version, filter: &str, out: &mut Vec<u8>) {
-    let mut body = vec![0, 1];
+/// Appends an UNSUBSCRIBE of one filter.
+pub(crate) fn unsubscribe(version: Version, packet_id: u16, filter: &str, out: &mut Vec<u8>) {
+    let mut body = packet_id.to_be_bytes().to_vec();
     no_properties(version, &mut body);
     string(filter, &mut body);
     packet(0xa2, &body, out);
@@ -183,11 +183,14 @@ mod tests {
     #[test]
     fn a_subscribe_asks_for_one_filter() {
         let mut out = vec![];
-        subscribe(Version::V4, "a/b", Qos::AtLeastOnce, &mut out);
+        subscribe(Version::V4, 1, "a/b", Qos::AtLeastOnce, &mut out);
         assert_eq!(out, b"\x82\x08\x00\x01\x00\x03a/b\x01");
         out.clear();
-        subscribe(Version::V5, "a/b", Qos::ExactlyOnce, &mut out);
+        subscribe(Version::V5, 1, "a/b", Qos::ExactlyOnce, &mut out);
         assert_eq!(out, b"\x82\x09\x00\x01\x00\x00\x03a/b\x02");
+        out.clear();
+        unsubscribe(Version::V5, 258, "a/b", &mut out);
+        assert_eq!(out, b"\xa2\x08\x01\x02\x00\x00\x03a/b");
     }
 
     #[test]

@@ -13,8 +13,10 @@ mod frame;
 mod properties;
 mod publish;
 
-pub(crate) use answers::{Connack, acknowledgement, connack, disconnect_reason, suback_refusal};
-pub(crate) use encode::{Credentials, DISCONNECT, Lasting, Login, PINGREQ, acknowledge, connect, subscribe};
+pub(crate) use answers::{Connack, acknowledgement, connack, disconnect_reason, suback_id, suback_refusal};
+pub(crate) use encode::{
+    Credentials, DISCONNECT, Lasting, Login, PINGREQ, acknowledge, connect, subscribe, unsubscribe,
+};
 pub(crate) use frame::{Frame, PacketType, Scan, scan};
 pub(crate) use publish::{Body, Delivery, Pattern, Template, delivery};
 

@@ -60,9 +60,9 @@ impl Counters {
 }
 
 impl Counts {
-    /// What was counted since `earlier`.
+    /// What was counted beyond `earlier`; missing where that was more, which happens when noise is all there is.
     pub(super) fn since(self, earlier: Self) -> Self {
-        let less = |late: Option<u64>, early: Option<u64>| Some(late?.saturating_sub(early?));
+        let less = |late: Option<u64>, early: Option<u64>| late?.checked_sub(early?);
         Self {
             system_calls: less(self.system_calls, earlier.system_calls),
             instructions: less(self.instructions, earlier.instructions),
@@ -100,6 +100,7 @@ mod tests {
         let late = Counts { system_calls: Some(10), instructions: None };
         let early = Counts { system_calls: Some(4), instructions: Some(1) };
         assert_eq!(late.since(early), Counts { system_calls: Some(6), instructions: None });
+        assert_eq!(early.since(late), Counts { system_calls: None, instructions: None });
     }
 
     #[test]

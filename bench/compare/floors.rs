@@ -57,11 +57,11 @@ pub(crate) struct Finding {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
     /// Target and floor are reached.
-    TargetReached,
+    Target,
     /// The floor is reached.
-    FloorReached,
+    Floor,
     /// Neither.
-    NotReached,
+    Missed,
 }
 
 const fn at_most(
@@ -127,9 +127,9 @@ impl Row {
             Sense::AtLeast => measured.median >= limit,
         };
         let verdict = match (reaches(self.target), reaches(self.floor)) {
-            (true, _) => Verdict::TargetReached,
-            (false, true) => Verdict::FloorReached,
-            (false, false) => Verdict::NotReached,
+            (true, _) => Verdict::Target,
+            (false, true) => Verdict::Floor,
+            (false, false) => Verdict::Missed,
         };
         Some(Finding {
             what: self.what.to_owned(),
@@ -158,9 +158,9 @@ impl Finding {
             format!("{sense} {:.decimals$}", self.target),
             self.measured.show(decimals),
             match self.verdict {
-                Verdict::TargetReached => "target reached",
-                Verdict::FloorReached => "floor reached",
-                Verdict::NotReached => "not reached",
+                Verdict::Target => "target reached",
+                Verdict::Floor => "floor reached",
+                Verdict::Missed => "not reached",
             }
             .to_owned(),
         ]
@@ -186,9 +186,9 @@ mod tests {
             verdicts(&comparison("B", &rounds))
         };
         let cpu = "CPU per message against nats-server".to_owned();
-        assert_eq!(judged([400.0, 9_000.0, 500.0]), [(cpu.clone(), Verdict::TargetReached)]);
-        assert_eq!(judged([400.0, 9_000.0, 850.0]), [(cpu.clone(), Verdict::FloorReached)]);
-        assert_eq!(judged([400.0, 9_000.0, 851.0]), [(cpu, Verdict::NotReached)]);
+        assert_eq!(judged([400.0, 9_000.0, 500.0]), [(cpu.clone(), Verdict::Target)]);
+        assert_eq!(judged([400.0, 9_000.0, 850.0]), [(cpu.clone(), Verdict::Floor)]);
+        assert_eq!(judged([400.0, 9_000.0, 851.0]), [(cpu, Verdict::Missed)]);
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
         let rounds = [vec![(UNDER_TEST, traffic(1_000.0, 0)), (NULL_RING, traffic(600.0, 0))]];
         let found = judge(&comparison("B", &rounds));
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].sense, found[0].verdict), (Sense::AtLeast, Verdict::FloorReached));
+        assert_eq!((found[0].sense, found[0].verdict), (Sense::AtLeast, Verdict::Floor));
         assert_eq!(
             found[0].cells()[2..],
             ["at least 0.50", "at least 0.75", "0.60 (0.60 to 0.60)", "floor reached"]

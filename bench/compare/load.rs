@@ -96,7 +96,7 @@ const LOADS: [Load; 9] = [
         "-q 1 -s 256 --batch 16 --window 64 -F 64",
     ),
     idle("F", "# idle connections without subscription", ""),
-    idle("F1", "# idle connections, one subscription each", "-t bench/idle/%i"),
+    idle("F1", "# idle connections, one subscription each", "-t idle/%i"),
     traffic(
         "G",
         "# pairs, QoS 0, 256 B, open loop at 20,000 messages/s",
@@ -210,7 +210,7 @@ mod tests {
         let loads = chosen(&["B".into(), "F1".into(), "S".into()], 1).expect("all exist");
         let arguments: Vec<String> = loads.iter().map(Load::arguments).collect();
         assert_eq!(arguments[0], "pairs -c 50 -q 0 -s 16 --batch 16 --window 64");
-        assert_eq!(arguments[1], "idle -c 50 -t bench/idle/%i");
+        assert_eq!(arguments[1], "idle -c 50 -t idle/%i");
         assert_eq!(arguments[2], "pairs -c 50 -q 0 -s 16 --batch 1 --window 1");
         assert_eq!(loads[1].title(), "50 idle connections, one subscription each");
     }

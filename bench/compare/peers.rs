@@ -91,7 +91,7 @@ pub(crate) static PEERS: [Peer; 6] = [
     },
     Peer {
         name: "rmqttd",
-        install: "apt-get install protobuf-compiler && cargo install rmqttd",
+        install: "apt-get install protobuf-compiler cmake g++ && cargo install rmqttd",
         durability: "memory",
         how: "rmqttd -f bench/peers/rmqttd.toml",
         find: || find("rmqttd"),

@@ -57,7 +57,7 @@ pub(crate) struct Counters {
     pub(crate) sent: AtomicU64,
     /// Messages received for the first time.
     pub(crate) received: AtomicU64,
-    /// When the last of them came.
+    /// When the last of them, or the last acknowledgement, came.
     pub(crate) received_ns: AtomicU64,
     /// Messages sent that wait for an acknowledgement.
     pub(crate) unacknowledged: AtomicU64,
@@ -94,7 +94,8 @@ pub(crate) struct Board {
 enum Gather {
     /// Everybody hears everything: the slowest thread counts.
     Slowest,
-    /// Each message goes to one member of every group: what all threads have seen is added up.
+    /// Each message goes to one member of every group: what a group's members have seen on all threads is added up, and
+    /// the slowest group counts.
     Sum,
     /// Nobody listens, so nobody holds anybody back.
     Nobody,
@@ -113,7 +114,8 @@ impl Board {
         let bells: Result<Box<[OwnedFd]>, _> = (0..topology.threads).map(bell).collect();
         let publishers = 0..topology.publishers;
         let done = publishers.clone().flat_map(|publisher| {
-            (0..topology.threads).map(move |thread| match topology.audience(publisher, thread) {
+            let cells = topology.threads * topology.groups;
+            (0..cells).map(move |cell| match topology.audience(publisher, cell / topology.groups) {
                 // Nobody there can hold the publisher back.
                 0 if gather == Gather::Slowest => AtomicU64::new(u64::MAX),
                 _ => AtomicU64::new(0),
@@ -200,28 +202,38 @@ impl Board {
     /// Raises what all of `thread`'s subscribers have received from `publisher`.
     #[inline]
     pub(crate) fn set_done(&self, publisher: u32, thread: u32, done: u64) {
-        self.done[self.cell(publisher, thread)].store(done, Ordering::Release);
+        self.done[self.cell(publisher, thread, 0)].store(done, Ordering::Release);
     }
 
-    /// Adds to what `thread`'s members of all groups have received from `publisher`.
+    /// Adds to what `thread`'s members of `group` have received from `publisher`.
     #[inline]
-    pub(crate) fn add_done(&self, publisher: u32, thread: u32, more: u64) {
-        let cell = &self.done[self.cell(publisher, thread)];
-        // The thread is the only writer of its cell.
+    pub(crate) fn add_done(&self, publisher: u32, thread: u32, group: u32, more: u64) {
+        let cell = &self.done[self.cell(publisher, thread, group)];
+        // The thread is the only writer of its cells.
         cell.store(cell.load(Ordering::Relaxed) + more, Ordering::Release);
     }
 
     /// What all subscribers, or all groups of them, have received from `publisher`.
     #[inline]
     pub(crate) fn done(&self, publisher: u32) -> u64 {
-        let start = self.cell(publisher, 0);
-        let cells = self.done[start..start + place(u64::from(self.topology.threads))].iter();
-        let counts = cells.map(|cell| cell.load(Ordering::Acquire));
         match self.gather {
-            Gather::Slowest => counts.min().unwrap_or(u64::MAX),
-            Gather::Sum => counts.sum::<u64>() / u64::from(self.topology.deliveries_per_message().max(1)),
+            Gather::Slowest => {
+                let start = self.cell(publisher, 0, 0);
+                let cells = self.done[start..start + place(u64::from(self.topology.threads))].iter();
+                cells.map(|cell| cell.load(Ordering::Acquire)).min().unwrap_or(u64::MAX)
+            }
+            Gather::Sum => {
+                let groups = 0..self.topology.groups;
+                groups.map(|group| self.done_in(publisher, group)).min().unwrap_or(u64::MAX)
+            }
             Gather::Nobody => u64::MAX,
         }
+    }
+
+    /// What the members of `group` have received from `publisher`, on all threads.
+    fn done_in(&self, publisher: u32, group: u32) -> u64 {
+        let threads = 0..self.topology.threads;
+        threads.map(|thread| self.done[self.cell(publisher, thread, group)].load(Ordering::Acquire)).sum()
     }
 
     /// Lets everybody dial, and times the first wave from here.
@@ -316,8 +328,10 @@ impl Board {
 
     /// What `publisher` should have led to and has not is given up; every publisher's own thread may say so.
     pub(crate) fn forgive(&self, publisher: u32, thread: u32) {
-        let missing = self.sent(publisher).saturating_sub(self.done(publisher));
-        self.add_done(publisher, thread, missing * u64::from(self.topology.deliveries_per_message()));
+        for group in 0..self.topology.groups {
+            let missing = self.sent(publisher).saturating_sub(self.done_in(publisher, group));
+            self.add_done(publisher, thread, group, missing);
+        }
     }
 
     /// Whether every client has gone in peace.
@@ -330,11 +344,45 @@ impl Board {
         (0..self.topology.threads).for_each(|thread| self.ring(thread));
     }
 
-    fn cell(&self, publisher: u32, thread: u32) -> usize {
-        place(u64::from(publisher) * u64::from(self.topology.threads) + u64::from(thread))
+    fn cell(&self, publisher: u32, thread: u32, group: u32) -> usize {
+        let of_publisher = u64::from(publisher) * u64::from(self.topology.threads) + u64::from(thread);
+        place(of_publisher * u64::from(self.topology.groups) + u64::from(group))
     }
 }
 
 fn kept(plan: &Plan, publisher: u32) -> u64 {
     plan.kept.get(place(u64::from(publisher))).copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::plan::tests::plan;
+    use crate::engine::topology::Shape;
+
+    #[test]
+    fn the_slowest_group_holds_a_publisher_back_wherever_its_members_live() {
+        let mut plan = plan(Shape::Shared, [2, 6]);
+        plan.topology = Topology { threads: 2, groups: 3, ..plan.topology };
+        let board = Board::new(&plan).expect("a doorbell can be made");
+        for (thread, group, count) in [(0, 0, 9), (1, 1, 9), (0, 2, 3), (1, 2, 2)] {
+            board.add_done(1, thread, group, count);
+        }
+        assert_eq!((board.done(0), board.done(1)), (0, 5));
+        board.set_sent(1, 9);
+        board.forgive(1, 1);
+        assert_eq!(board.done(1), 9);
+    }
+
+    #[test]
+    fn the_slowest_thread_holds_a_publisher_back_and_nobody_does_where_nobody_listens() {
+        let mut plan = plan(Shape::FanOut, [1, 4]);
+        plan.topology = Topology { threads: 2, ..plan.topology };
+        let board = Board::new(&plan).expect("a doorbell can be made");
+        board.set_done(0, 0, 7);
+        board.set_done(0, 1, 4);
+        assert_eq!(board.done(0), 4);
+        plan.topology = Topology { cast: Cast::Publishers, ..plan.topology };
+        assert_eq!(Board::new(&plan).map(|board| board.done(0)).ok(), Some(u64::MAX));
+    }
 }

@@ -50,7 +50,7 @@ pub(crate) struct Crew {
     pub(crate) completion: Histogram<u64>,
     /// From CONNECT to CONNACK, in nanoseconds.
     pub(crate) welcome: Histogram<u64>,
-    /// When the last new message came.
+    /// When the last new message or the last acknowledgement came.
     pub(crate) received_ns: u64,
     /// Messages sent that wait for an acknowledgement.
     pub(crate) unacknowledged: u64,
@@ -209,6 +209,7 @@ impl Crew {
             return;
         };
         let sent = self.board.sent(stamp.publisher);
+        let group = subscriber.number % topology.groups;
         let arrival = match &mut subscriber.books {
             Books::Tracks(tracks) => tracks[slot].note(stamp.sequence, sent),
             Books::Newest(newest) => {
@@ -218,12 +219,16 @@ impl Crew {
             }
         };
         match arrival {
-            Arrival::Newest { first, last } => self.pass(stamp.publisher, first, last),
-            Arrival::Late if topology.is_pooled() => {
-                self.tally.reordered += 1;
-                self.pass(stamp.publisher, 0, 0);
+            Arrival::Newest { first, last } if !topology.is_pooled() => {
+                self.pass(stamp.publisher, first, last);
             }
-            Arrival::Late => self.tally.reordered += 1,
+            Arrival::Newest { .. } => self.count(stamp.publisher, group),
+            Arrival::Late => {
+                self.tally.reordered += 1;
+                if topology.is_pooled() {
+                    self.count(stamp.publisher, group);
+                }
+            }
             Arrival::Duplicate => {
                 self.tally.duplicated += 1;
                 return;
@@ -259,16 +264,17 @@ impl Crew {
 
     #[inline]
     fn pass(&mut self, publisher: u32, first: u64, last: u64) {
-        if self.board.topology.is_pooled() {
-            self.board.add_done(publisher, self.thread, 1);
-            self.tell(publisher);
-            return;
-        }
         let Some(Some(window)) = self.windows.get_mut(place(u64::from(publisher))) else { return };
         if window.pass(first, last) {
             let done = window.done();
             self.announce(publisher, done);
         }
+    }
+
+    #[inline]
+    fn count(&mut self, publisher: u32, group: u32) {
+        self.board.add_done(publisher, self.thread, group, 1);
+        self.tell(publisher);
     }
 
     #[inline]
@@ -326,6 +332,7 @@ impl Crew {
         match ended {
             Ok(Some(begun_ns)) => {
                 self.acknowledged.saturating_record(now_ns.saturating_sub(begun_ns));
+                self.received_ns = now_ns;
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
             }
             Ok(None) => {}
@@ -361,7 +368,7 @@ impl Crew {
         {
             Some(filter) => {
                 let Plan { ends, subscribe_qos, .. } = &*self.plan;
-                codec::subscribe(ends.version, &filter, *subscribe_qos, &mut connection.outbox);
+                codec::subscribe(ends.version, 1, &filter, *subscribe_qos, &mut connection.outbox);
                 self.ask(connection, now_ns);
                 connection.stage = Stage::Subscribing;
             }

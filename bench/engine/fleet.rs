@@ -46,17 +46,28 @@ pub(crate) struct Sample {
 
 /// A running load.
 #[derive(Debug)]
-pub(crate) struct Fleet {
+pub(crate) struct Fleet<T = Outcome> {
     /// What the threads share.
     pub(crate) board: Arc<Board>,
     plan: Arc<Plan>,
-    threads: Vec<JoinHandle<Result<Outcome, Failure>>>,
+    threads: Vec<JoinHandle<Result<T, Failure>>>,
     recorder: Option<Recorder>,
 }
 
 impl Fleet {
     /// Starts the threads of `plan`; each may dial `dial_permille` thousandths of its connections at once.
     pub(crate) fn launch(plan: Plan, dial_permille: u64) -> Result<Self, Failure> {
+        Self::launch_with(plan, dial_permille, |plan, board, thread| Worker::new(plan, board, thread)?.run())
+    }
+}
+
+impl<T: Send + 'static> Fleet<T> {
+    /// The same for threads that do something else.
+    pub(crate) fn launch_with(
+        plan: Plan,
+        dial_permille: u64,
+        work: impl Fn(Arc<Plan>, Arc<Board>, u32) -> Result<T, Failure> + Clone + Send + 'static,
+    ) -> Result<Self, Failure> {
         affinity::allow_files(plan.topology.connections() + FILES_BESIDE)?;
         let plan = Arc::new(plan);
         let board = Arc::new(Board::new(&plan)?);
@@ -64,15 +75,16 @@ impl Fleet {
         let mut fleet = Self { board, plan, threads: vec![], recorder: None };
         for thread in 0..fleet.plan.topology.threads {
             let (plan, board) = (Arc::clone(&fleet.plan), Arc::clone(&fleet.board));
-            let work = move || {
+            let work = work.clone();
+            let pinned = move || {
                 if let [_, ..] = &plan.ends.processors[..] {
                     let at = place(u64::from(thread)) % plan.ends.processors.len();
                     affinity::pin(&plan.ends.processors[at..=at])?;
                 }
                 affinity::wake_exactly();
-                Worker::new(plan, board, thread)?.run()
+                work(plan, board, thread)
             };
-            let spawned = std::thread::Builder::new().name(format!("load-{thread}")).spawn(work);
+            let spawned = std::thread::Builder::new().name(format!("load-{thread}")).spawn(pinned);
             fleet.threads.push(spawned.map_err(|source| Failure::os("starting a thread", source))?);
         }
         Ok(fleet)
@@ -166,7 +178,7 @@ impl Fleet {
     }
 
     /// Ends the run and collects what the threads bring home.
-    pub(crate) fn stop(mut self) -> Result<Vec<Outcome>, Failure> {
+    pub(crate) fn stop(mut self) -> Result<Vec<T>, Failure> {
         self.board.enter(Phase::Stop);
         std::mem::take(&mut self.threads).into_iter().map(join).collect()
     }
@@ -199,7 +211,7 @@ fn line(second: &Second) -> String {
     line
 }
 
-fn join(thread: JoinHandle<Result<Outcome, Failure>>) -> Result<Outcome, Failure> {
+fn join<T>(thread: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
@@ -212,7 +224,7 @@ pub(crate) enum Tolerance {
     Some,
 }
 
-impl Drop for Fleet {
+impl<T> Drop for Fleet<T> {
     fn drop(&mut self) {
         self.board.enter(Phase::Stop);
         for thread in self.threads.drain(..) {

@@ -68,7 +68,10 @@ pub(crate) fn perform(plan: &Plan, origin_ns: u64, progress: &Progress) -> Resul
         0 => await_limit(&mut fleet, plan, progress)?,
         duration_ns => fleet.pause(duration_ns, progress, all_settled(plan))?,
     }
-    let after = fleet.sample()?;
+    let mut after = fleet.sample()?;
+    if all_settled(plan)(&fleet.board) {
+        end_at_last_arrival(&fleet.board, &before, &mut after);
+    }
     fleet.board.enter(Phase::Drain);
     drain(&mut fleet, progress)?;
     if !is_alone {
@@ -88,9 +91,7 @@ pub(crate) fn fetch(plan: &Plan, origin_ns: u64, progress: &Progress) -> Result<
     fleet.await_ready(plan.topology.connections(), Tolerance::None, progress)?;
     await_quiet(&mut fleet, progress, |board| received(board) >= board.expected())?;
     let mut after = fleet.sample()?;
-    let last_ns = fleet.board.counters.iter().map(|counters| counters.received_ns.load(Relaxed)).max();
-    // What was only waited for at the end is not part of the rate.
-    after.at_ns = last_ns.filter(|&last_ns| last_ns > before.at_ns).unwrap_or(after.at_ns);
+    end_at_last_arrival(&fleet.board, &before, &mut after);
     fleet.board.enter(Phase::Drain);
     fleet.leave(progress)?;
     conclude(plan, fleet, &before, &after)
@@ -104,6 +105,12 @@ pub(crate) fn visit(plan: &Plan, progress: &Progress) -> Result<Act, Failure> {
     fleet.board.enter(Phase::Drain);
     fleet.leave(progress)?;
     conclude(plan, fleet, &now, &now)
+}
+
+/// The watcher looks every some milliseconds, and waits a while for nothing; neither is part of a rate.
+fn end_at_last_arrival(board: &Board, before: &Sample, after: &mut Sample) {
+    let last_ns = board.counters.iter().map(|counters| counters.received_ns.load(Relaxed)).max();
+    after.at_ns = last_ns.filter(|&last_ns| last_ns > before.at_ns).unwrap_or(after.at_ns);
 }
 
 fn conclude(plan: &Plan, mut fleet: Fleet, before: &Sample, after: &Sample) -> Result<Act, Failure> {
@@ -187,8 +194,8 @@ fn drain(fleet: &mut Fleet, progress: &Progress) -> Result<(), Failure> {
 }
 
 /// Waits until `settled`, or until nothing has moved for a while.
-fn await_quiet(
-    fleet: &mut Fleet,
+pub(crate) fn await_quiet<T: Send + 'static>(
+    fleet: &mut Fleet<T>,
     progress: &Progress,
     settled: impl Fn(&Board) -> bool,
 ) -> Result<(), Failure> {
@@ -291,7 +298,7 @@ fn sent_by_publisher(plan: &Plan, outcomes: &[Outcome]) -> HashMap<u32, u64> {
     kept.chain(outcomes.iter().flat_map(|outcome| outcome.sent.iter().copied())).collect()
 }
 
-fn broker_use(plan: &Plan, before: &Sample, after: &Sample) -> Result<Option<BrokerUse>, Failure> {
+pub(crate) fn broker_use(plan: &Plan, before: &Sample, after: &Sample) -> Result<Option<BrokerUse>, Failure> {
     let (Some(pid), Some(earlier), Some(later)) = (plan.broker_pid, before.broker, after.broker) else {
         return Ok(None);
     };
@@ -361,7 +368,7 @@ fn describe(plan: &Plan) -> String {
     )
 }
 
-fn notes(report: &RunReport) -> Vec<String> {
+pub(crate) fn notes(report: &RunReport) -> Vec<String> {
     let mut notes = vec![];
     let mut note = |applies: bool, text: String| {
         if applies {
@@ -374,6 +381,11 @@ fn notes(report: &RunReport) -> Vec<String> {
     note(
         report.open_loop && lag > p99 * LAG_SHARE_MAX,
         format!("the generator itself was late: its lag p99 of {lag:.0} us is part of the latencies"),
+    );
+    note(
+        report.lost > 0,
+        "messages were lost: the broker's own count of dropped messages tells whether its queues were full"
+            .into(),
     );
     note(report.stalls > 0, format!("{} windows were reopened because nothing moved", report.stalls));
     note(report.departed > 0, format!("{} connections were lost", report.departed));

@@ -221,11 +221,16 @@ impl Lines {
             drawn.expect(IN_MEMORY);
         }
         let (_, height) = chart.plotting_area().dim_in_pixel();
+        let half = i32::try_from(SIZE.0 / 2).expect("a small drawing");
         for mark in self.marks.iter().filter(|mark| self.x.admits(mark.at)) {
             let top = -i32::try_from(height).expect("a small drawing");
-            let element = EmptyElement::at((mark.at, floor))
-                + PathElement::new([(0, 0), (0, top)], palette::INK.mix(0.6))
-                + Text::new(mark.name.clone(), (-5, top + 4), words().pos(Pos::new(HPos::Right, VPos::Top)));
+            // The word stands on the side that has room for it.
+            let (at, _) = chart.plotting_area().map_coordinate(&(mark.at, floor));
+            let (pixels, side) = if at > half { (-5, HPos::Right) } else { (5, HPos::Left) };
+            let word =
+                Text::new(mark.name.clone(), (pixels, top + 4), words().pos(Pos::new(side, VPos::Top)));
+            let line = PathElement::new([(0, 0), (0, top)], palette::INK.mix(0.6));
+            let element = EmptyElement::at((mark.at, floor)) + line + word;
             chart.draw_series([element]).expect(IN_MEMORY);
         }
         area.present().expect(IN_MEMORY);
@@ -286,6 +291,8 @@ mod tests {
         assert!(Axis::logarithmic("y").range([50.0, 60.0].into_iter()).0 > 30.0);
         let (low, high) = Axis::linear("y").range([0.0].into_iter());
         assert!(low < high, "a flat curve has room too");
+        let (_, high) = Axis::logarithmic("y").range([1.0, f64::INFINITY].into_iter());
+        assert!(high.is_finite(), "what has no end is left out");
     }
 
     #[test]

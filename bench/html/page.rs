@@ -66,7 +66,7 @@ pub(crate) struct Tile {
     pub(crate) detail: String,
 }
 
-/// A table; cells that begin like numbers are set to the right.
+/// A table; columns of figures are set to the right.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Table {
     /// What it shows; may be empty.
@@ -195,25 +195,33 @@ impl Table {
     }
 
     fn markup(&self) -> Markup {
-        let first = self.rows.first().map(Vec::as_slice).unwrap_or_default();
-        let class = |cell: &str| if is_number(cell) { "number" } else { "" };
+        let class = |place: usize| {
+            let mut cells = self.rows.iter().filter_map(|row| row.get(place)).peekable();
+            let is_column_of_figures =
+                cells.peek().is_some() && cells.all(|cell| is_number(cell) || cell == "unknown");
+            if is_column_of_figures { "number" } else { "" }
+        };
         html! {
             div.table { table {
                 @if !self.caption.is_empty() { caption { (self.caption) } }
                 thead { tr { @for (place, name) in self.head.iter().enumerate() {
-                    th class=(class(first.get(place).map_or("", String::as_str))) { (name) }
+                    th class=(class(place)) { (name) }
                 } } }
                 tbody { @for row in &self.rows {
-                    tr { @for cell in row { td class=(class(cell)) { (cell) } } }
+                    tr { @for (place, cell) in row.iter().enumerate() { td class=(class(place)) { (cell) } } }
                 } }
             } }
         }
     }
 }
 
+/// The longest figure with its interval.
+const FIGURE_BYTES_MAX: usize = 34;
+
 fn is_number(cell: &str) -> bool {
     let mut signs = cell.chars().skip_while(|sign| "-+<>~".contains(*sign));
-    signs.next().is_some_and(|sign| sign.is_ascii_digit())
+    // A sentence may begin with a figure too.
+    cell.len() <= FIGURE_BYTES_MAX && signs.next().is_some_and(|sign| sign.is_ascii_digit())
 }
 
 fn own_command() -> String {
@@ -246,6 +254,7 @@ mod tests {
         );
         let mut table = Table::new("Costs", &["kind", "ns"]);
         table.rows.push(vec!["publish".into(), "123".into()]);
+        table.rows.push(vec!["3 deliveries".into(), "456".into()]);
         let mut page = Page::new("A & B", "lead", vec![("kernel".into(), "6.1".into())]);
         page.section(
             "First",
@@ -273,10 +282,12 @@ mod tests {
     #[test]
     fn texts_are_escaped_and_facts_are_shown() {
         let text = page().text();
-        assert!(text.contains("A &amp; B") && text.contains("in &lt;b&gt;"));
+        assert!(text.contains("A &amp; B") && !text.contains("A & B") && text.contains("in &lt;b&gt;"));
         assert!(text.contains("<dt>kernel</dt><dd>6.1</dd>"));
         assert!(text.contains("<td class=\"number\">123</td>"));
+        assert!(text.contains("<td class=\"\">3 deliveries</td>"), "a column of words stays one");
         assert!(!text.contains("class=\"notes\""), "no notes, no box");
+        assert!(!is_number("247 B on the wire per message in, with all headers"), "a sentence is no figure");
     }
 
     #[test]

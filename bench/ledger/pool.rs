@@ -47,8 +47,9 @@ impl Pool {
 }
 
 impl Seen {
+    /// Enters one arrival; a new message is `Newest` with its own number only.
     #[inline]
-    fn note(&mut self, sequence: u32, sent: u64) -> Arrival {
+    pub(crate) fn note(&mut self, sequence: u32, sent: u64) -> Arrival {
         let expected = u32::try_from(self.next & 0xffff_ffff).expect("32 bits after the mask");
         let ahead = sequence.wrapping_sub(expected).cast_signed();
         let Some(number) = self.next.checked_add_signed(i64::from(ahead)) else { return Arrival::Foreign };
@@ -67,6 +68,12 @@ impl Seen {
         self.count += 1;
         self.next = self.next.max(number + 1);
         Arrival::Newest { first: number, last: number }
+    }
+
+    /// Whether message `number` has come.
+    pub(crate) fn has(&self, number: u64) -> bool {
+        let word = self.words.get(place(number / 64)).copied().unwrap_or(0);
+        word & (1 << (number % 64)) != 0
     }
 
     /// Takes in what another thread has seen of the same row and publisher; the messages that both have seen.

@@ -430,6 +430,7 @@ pub(crate) mod tests {
     pub(crate) fn profile(qos: u8) -> Profile {
         let experiment = |pattern: crate::plan::load::Pattern| Experiment {
             cost_ns: 1_000.0 + 1_000.0 * pattern.deliveries(),
+            deliveries: pattern.deliveries(),
             pattern,
             rate: 1e5,
             cores: 0.5,

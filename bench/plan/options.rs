@@ -178,7 +178,7 @@ impl EffortOptions {
     pub(crate) fn effort(&self) -> Effort {
         let thorough = Effort {
             clients: 1_000,
-            duration_s: 3.0,
+            duration_s: 2.0,
             rounds: 3,
             connections: 8_000,
             steps: 16,

@@ -333,6 +333,16 @@ mod tests {
     }
 
     #[test]
+    fn the_plans_of_the_readme_are_lawful_as_they_stand() {
+        let lines = include_str!("../README.md").lines();
+        let plans: Vec<_> = lines.filter_map(|line| line.strip_prefix("ringmq-bench plan ")).collect();
+        assert!(!plans.is_empty(), "the README shows a plan");
+        for line in plans {
+            assert!(Setting::of(&options(&format!("{line} --target 127.0.0.1:1 --pid 1"))).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
     fn contradictions_are_named() {
         let target = "--target 127.0.0.1:1 --pid 1";
         assert!(refusal(&format!("{target} --period 0")).contains("--period"));

@@ -86,7 +86,7 @@ impl Answer {
         if machines.low < machines.high {
             let _ = write!(text, " ({:.0} to {:.0})", machines.low, machines.high);
         }
-        let _ = write!(text, ", and one more to lose one; {first} is the first limit");
+        let _ = write!(text, ", and one more to lose one; the first limit is {first}");
         if !self.also_first.is_empty() {
             let also: Vec<&str> = self.also_first.iter().map(|resource| resource.name()).collect();
             let _ = write!(text, ", though within the intervals it could be {}", also.join(" or "));
@@ -111,7 +111,7 @@ pub(crate) fn verdict(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Met => "met".to_owned(),
         Verdict::Missed(why) => format!("missed: {why}"),
-        Verdict::Unmade(why) => format!("the generator's limit: {why}"),
+        Verdict::Unmade(why) => format!("not the broker's limit: {why}"),
     }
 }
 
@@ -386,7 +386,7 @@ pub(crate) mod tests {
     #[test]
     fn the_answer_comes_first_with_limit_interval_and_extrapolation() {
         let text = report().to_string();
-        let answer = text.find("is the first limit").expect("the limit is named");
+        let answer = text.find("the first limit is").expect("the limit is named");
         assert!(answer < text.find("## ").expect("details follow"), "{text}");
         for words in [
             "1M devices, one message of 128 B each every 10 s at QoS 1",

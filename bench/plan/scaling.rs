@@ -59,19 +59,26 @@ pub(crate) fn measure(
     progress: &Progress,
 ) -> Result<Across, Failure> {
     let (mut points, mut runs) = (vec![], vec![]);
+    // What the generator can do for each core of the largest count is what every count gets: a core that is less busy
+    // pays more per message, and that would look like a loss between cores.
+    let most = plan.counts.iter().copied().max().unwrap_or(1);
+    let wanted = SHARED_UTILISATION * count_of(most);
+    let rate_per_core = profile::pilot(&source.start(most)?, generator, pattern, wanted)? / count_of(most);
     for round in 0..plan.rounds {
-        for &cores in &plan.counts {
-            progress.show(|| format!("{cores} cores: run {} of {}", round + 1, plan.rounds));
-            let broker = source.start(cores)?;
-            let cores = crate::number::float(crate::number::wide(cores));
-            let rate = profile::pilot(&broker, generator, pattern, SHARED_UTILISATION * cores)?;
-            let run = profile::run(&broker, generator, pattern, rate)?;
+        for &count in &plan.counts {
+            progress.show(|| format!("{count} cores: run {} of {}", round + 1, plan.rounds));
+            let cores = count_of(count);
+            let run = profile::run(&source.start(count)?, generator, pattern, rate_per_core * cores)?;
             points.push(Scaling { cores, throughput: cores / run.cost_ns * 1e9 });
             runs.push(run);
         }
     }
     let law = Scalability::of(&points);
     Ok(Across { pattern: *pattern, points, runs, law, is_shared: plan.is_shared })
+}
+
+fn count_of(cores: usize) -> f64 {
+    crate::number::float(crate::number::wide(cores))
 }
 
 /// Core counts to measure.

@@ -32,6 +32,9 @@ pub(crate) struct Slo {
     loss_max: f64,
 }
 
+/// A broker that waits for a processor for more than this share of its own time shares it with something else.
+const WAITED_SHARE_MAX: f64 = 0.5;
+
 /// A percentile that runs report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,13 +63,26 @@ pub(crate) enum Verdict {
     Met,
     /// The broker did not meet it.
     Missed(String),
-    /// The generator could not make the load.
+    /// The generator could not make the load, or something else was using the broker's processor.
     Unmade(String),
 }
 
 impl Slo {
     /// Whether the run of `report`, which was offered `offer`, met the level.
     pub(crate) fn judge(&self, report: &RunReport, offer: Offer) -> Verdict {
+        let verdict = self.judge_traffic(report, offer);
+        let Some(broker) = &report.broker else { return verdict };
+        match verdict {
+            Verdict::Missed(why) if broker.cores_waited_for > broker.cores * WAITED_SHARE_MAX => {
+                Verdict::Unmade(format!(
+                    "{why}, but the broker waited for a processor that something else was using"
+                ))
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn judge_traffic(&self, report: &RunReport, offer: Offer) -> Verdict {
         let rate = offer.rate;
         let latency = &report.latency;
         let lag = report.lag.p99_us;
@@ -154,7 +170,7 @@ fn positive(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::ThreadUse;
+    use crate::report::{BrokerUse, ThreadUse};
     use crate::sheet::Percentiles;
 
     const OFFER: Offer = Offer { rate: 1_000.0, fan_out: 1.0 };
@@ -211,5 +227,25 @@ mod tests {
         let latency = Percentiles { p99_us: 2_000.0, ..Percentiles::default() };
         let lag = Percentiles { p99_us: 1_500.0, ..Percentiles::default() };
         assert!(unmade(RunReport { latency, lag, ..report() }));
+    }
+
+    #[test]
+    fn a_broker_without_a_processor_is_not_to_blame_either() {
+        let late = Percentiles { p99_us: 2_000.0, ..Percentiles::default() };
+        let broker = |cores_waited_for| BrokerUse {
+            pid: 1,
+            name: "x".into(),
+            cpu_ns_per_message: 1.0,
+            user_share: 0.5,
+            cores: 0.1,
+            cores_waited_for,
+            resident_bytes: 1,
+        };
+        let judged = |waited| {
+            slo("p99=1ms")
+                .judge(&RunReport { latency: late, broker: Some(broker(waited)), ..report() }, OFFER)
+        };
+        assert!(matches!(judged(0.01), Verdict::Missed(_)));
+        assert!(matches!(judged(0.2), Verdict::Unmade(_)));
     }
 }

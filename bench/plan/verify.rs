@@ -71,9 +71,9 @@ pub(crate) fn measure(
         let predicted = profile.cost_ns(pattern.deliveries(), pattern.receivers, f64::from(pattern.payload));
         let Some(predicted) = predicted else { continue };
         let mut costs = vec![];
+        let rate = profile::pilot(&broker, generator, &pattern, aim.utilisation)?;
         for round in 0..aim.effort.rounds {
             progress.show(|| format!("verify {}: run {}", pattern.words(), round + 1));
-            let rate = profile::pilot(&broker, generator, &pattern, aim.utilisation)?;
             costs.push(profile::run(&broker, generator, &pattern, rate)?.cost_ns / 1e3);
         }
         checks.extend(Estimate::of_samples(costs).map(|measured| Check {

@@ -9,9 +9,21 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use broker::{CoreId, Limits};
+use broker::{Batch, CoreId, Limits};
 use shard::{Accepted, ConnId, ListenerId, Settings, Setup, Shard};
 use stdx::{Instant, WallMs};
+
+/// 50 pairs at QoS 0 and 64 B.
+pub const PAIRS_QOS0: Load =
+    Load { publishers: 50, subscribers_per_topic: 1, qos: 0, payload_len: 64, batch: 16, cores: 1 };
+/// The same with every message from one core to another.
+pub const CROSSING_QOS0: Load = Load { cores: 2, ..PAIRS_QOS0 };
+/// 50 pairs at QoS 1 and 256 B.
+pub const PAIRS_QOS1: Load =
+    Load { publishers: 50, subscribers_per_topic: 1, qos: 1, payload_len: 256, batch: 16, cores: 1 };
+/// One publisher to 100 subscribers at QoS 0 and 16 B.
+pub const FAN_OUT_100: Load =
+    Load { publishers: 1, subscribers_per_topic: 100, qos: 0, payload_len: 16, batch: 16, cores: 1 };
 
 /// A load: who publishes to whom, and how.
 #[derive(Clone, Copy, Debug)]
@@ -26,12 +38,16 @@ pub struct Load {
     pub payload_len: usize,
     /// PUBLISH packets that arrive together.
     pub batch: usize,
+    /// Cores; with two, publishers are at home on one and subscribers on the other.
+    pub cores: u16,
 }
 
-/// A shard with its clients connected and subscribed.
+/// One shard or two with their clients connected and subscribed.
 #[derive(Debug)]
 pub struct Bench {
-    shard: Shard,
+    shards: Vec<Shard>,
+    /// Batches on their way: from, to.
+    batches: Vec<(CoreId, CoreId, Batch)>,
     publishers: Vec<(ConnId, Vec<u8>)>,
     /// Whether receivers have something to acknowledge.
     is_acknowledged: bool,
@@ -43,11 +59,9 @@ impl Bench {
     /// Connects everyone and sends each topic's first messages, so that nothing is cold.
     #[must_use]
     pub fn new(load: Load) -> Self {
-        let settings =
-            Arc::new(Settings { limits: Limits::default(), sys_interval_s: 0, ..Settings::default() });
-        let setup = Setup { core: CoreId::new(0), cores: 1, seed: 7, settings, wall: WallMs(0) };
         let mut bench = Self {
-            shard: Shard::new(setup, Instant::START),
+            shards: (0..load.cores).map(|core| shard(core, load.cores)).collect(),
+            batches: Vec::new(),
             publishers: Vec::new(),
             is_acknowledged: load.qos > 0,
             spare: Vec::new(),
@@ -56,56 +70,140 @@ impl Bench {
         for index in 0..load.publishers {
             let topic = format!("bench/pairs/topic{index:05}");
             for subscriber in 0..load.subscribers_per_topic {
-                let conn = bench.connect(&format!("s{index:05}-{subscriber}"));
-                bench.shard.handle_bytes(Instant::START, conn, &subscribe(&topic, load.qos));
+                let name = id_at_home(load.cores - 1, load.cores, &format!("s{index:05}-{subscriber}"));
+                let shard = &mut bench.shards[usize::from(load.cores - 1)];
+                let conn = join(shard, &name, 0);
+                shard.handle_bytes(Instant::START, conn, &subscribe(&topic, load.qos));
             }
-            let conn = bench.connect(&format!("p{index:05}"));
+            let name = id_at_home(0, load.cores, &format!("p{index:05}"));
+            let conn = join(&mut bench.shards[0], &name, 0);
             let packet = publish(&topic, load.qos, load.payload_len);
             bench.publishers.push((conn, packet.repeat(load.batch)));
         }
-        bench.turn();
+        // A subscription begins when the other core has confirmed it, which takes turns of both.
+        (0..4).for_each(|_| bench.turn());
         bench.run(3);
         bench
     }
 
-    fn connect(&mut self, client_id: &str) -> ConnId {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let conn = self.shard.handle_accepted(Instant::START, Accepted { listener: ListenerId(0), peer });
-        let conn = conn.expect("the limits allow it");
-        self.shard.handle_bytes(Instant::START, conn, &connect(client_id));
-        conn
-    }
-
     /// Lets every publisher send its batch `rounds` times; returns the messages delivered.
     pub fn run(&mut self, rounds: usize) -> u64 {
-        let before = self.shard.counters().publish_sent;
+        let before = self.delivered();
         for _ in 0..rounds {
             for (conn, batch) in &self.publishers {
-                self.shard.handle_bytes(Instant::START, *conn, batch);
+                self.shards[0].handle_bytes(Instant::START, *conn, batch);
             }
             self.turn();
         }
-        self.shard.counters().publish_sent - before
+        self.delivered() - before
     }
 
-    /// Ends the turn, takes all bytes as a socket would, and acknowledges what asks for it.
+    fn delivered(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.counters().publish_sent).sum()
+    }
+
+    /// Ends the turn of every core, takes all bytes as a socket would, acknowledges what asks for it, and hands over what
+    /// goes to other cores.
     fn turn(&mut self) {
-        self.shard.end_turn(Instant::START);
-        self.shard.effects().adopted.clear();
-        let mut dirty = std::mem::take(&mut self.shard.effects().dirty);
+        for index in 0..self.shards.len() {
+            self.turn_of(index);
+        }
+    }
+
+    fn turn_of(&mut self, index: usize) {
+        let shard = &mut self.shards[index];
+        let here = CoreId::new(u16::try_from(index).expect("two cores"));
+        while let Some(place) = self.batches.iter().position(|(_, to, _)| *to == here) {
+            let (from, _, batch) = self.batches.remove(place);
+            shard.handle_batch(Instant::START, from, batch);
+        }
+        shard.end_turn(Instant::START);
+        shard.effects().adopted.clear();
+        self.batches.extend(shard.effects().batches.drain(..).map(|(to, batch)| (here, to, batch)));
+        let mut dirty = std::mem::take(&mut shard.effects().dirty);
         for conn in dirty.drain(..) {
-            let out = self.shard.take_out(conn, std::mem::take(&mut self.spare));
-            self.shard.handle_sent(Instant::START, conn, out.len());
+            let out = shard.take_out(conn, std::mem::take(&mut self.spare));
+            shard.handle_sent(Instant::START, conn, out.len());
             if self.is_acknowledged {
                 acknowledge(&out, &mut self.acks);
-                self.shard.handle_bytes(Instant::START, conn, &self.acks);
+                shard.handle_bytes(Instant::START, conn, &self.acks);
                 self.acks.clear();
             }
             self.spare = out;
             self.spare.clear();
         }
-        self.shard.effects().dirty = dirty;
+        shard.effects().dirty = dirty;
     }
+}
+
+/// A shard with clients that do nothing.
+#[derive(Debug)]
+pub struct Crowd {
+    shard: Shard,
+    clients: u32,
+}
+
+impl Crowd {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { shard: shard(0, 1), clients: 0 }
+    }
+
+    /// Lets `count` more clients connect with a keep alive of a minute, subscribe each to a topic of its own if that is
+    /// asked for, and receive the answers.
+    pub fn join(&mut self, count: u32, subscribing: Subscribing) {
+        for number in self.clients..self.clients + count {
+            let conn = join(&mut self.shard, &format!("device-{number:08}"), 60);
+            if subscribing == Subscribing::ToOwnTopic {
+                let packet = subscribe(&format!("meter/{number:08}/command"), 0);
+                self.shard.handle_bytes(Instant::START, conn, &packet);
+            }
+            self.shard.end_turn(Instant::START);
+            self.shard.effects().adopted.clear();
+            let dirty = std::mem::take(&mut self.shard.effects().dirty);
+            for conn in dirty {
+                let out = self.shard.take_out(conn, Vec::new());
+                self.shard.handle_sent(Instant::START, conn, out.len());
+            }
+        }
+        self.clients += count;
+    }
+}
+
+impl Default for Crowd {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a client of a [`Crowd`] does behind its CONNECT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subscribing {
+    /// Nothing.
+    Never,
+    /// It subscribes to one topic, like a device to its commands.
+    ToOwnTopic,
+}
+
+/// A client id that begins with `name` and is at home on `core`.
+fn id_at_home(core: u16, cores: u16, name: &str) -> String {
+    let mut ids = (0u32..).map(|number| format!("{name}-{number}"));
+    ids.find(|id| CoreId::home_of(id.as_bytes(), cores).get() == core).expect("one of two in the mean")
+}
+
+fn shard(core: u16, cores: u16) -> Shard {
+    let settings = Arc::new(Settings { limits: Limits::default(), sys_interval_s: 0, ..Settings::default() });
+    let setup = Setup { core: CoreId::new(core), cores, seed: 7, settings, wall: WallMs(0) };
+    Shard::new(setup, Instant::START)
+}
+
+fn join(shard: &mut Shard, client_id: &str, keep_alive_s: u8) -> ConnId {
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let conn = shard.handle_accepted(Instant::START, Accepted { listener: ListenerId(0), peer });
+    let conn = conn.expect("the limits allow it");
+    shard.handle_bytes(Instant::START, conn, &connect(client_id, keep_alive_s));
+    conn
 }
 
 /// Writes a PUBACK for every QoS 1 PUBLISH in `out`; all packets here are short or have a two-byte length at most.
@@ -141,8 +239,8 @@ fn string(text: &str) -> Vec<u8> {
     [&len.to_be_bytes(), text.as_bytes()].concat()
 }
 
-fn connect(client_id: &str) -> Vec<u8> {
-    packet(0x10, &[&b"\x00\x04MQTT\x04\x02\x00\x00"[..], &string(client_id)].concat())
+fn connect(client_id: &str, keep_alive_s: u8) -> Vec<u8> {
+    packet(0x10, &[&b"\x00\x04MQTT\x04\x02\x00"[..], &[keep_alive_s], &string(client_id)].concat())
 }
 
 fn subscribe(topic: &str, qos: u8) -> Vec<u8> {

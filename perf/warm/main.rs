@@ -1,18 +1,32 @@
 //! `warm LOAD ROUNDS`: runs the warm path for an instruction counter. Counting two numbers of rounds and taking the
-//! difference leaves out everything that happens once; `perf/instructions.sh` does that.
+//! difference leaves out everything that happens once; `perf/instructions.sh` does that. `warm place CORES COUNT`: prints
+//! COUNT client ids for each core, with the core on which they are at home; `perf/crossing.py` needs them.
 
 use std::process::ExitCode;
 
-use warm::{Bench, Load};
+use broker::CoreId;
+use warm::{Bench, CROSSING_QOS0, FAN_OUT_100, Load, PAIRS_QOS0, PAIRS_QOS1};
+
+/// The allocator of the broker: it takes a part in what a stored message costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const LOADS: &[(&str, Load)] = &[
-    ("pairs-qos0", Load { publishers: 50, subscribers_per_topic: 1, qos: 0, payload_len: 64, batch: 16 }),
-    ("pairs-qos1", Load { publishers: 50, subscribers_per_topic: 1, qos: 1, payload_len: 256, batch: 16 }),
-    ("fan-out-100", Load { publishers: 1, subscribers_per_topic: 100, qos: 0, payload_len: 16, batch: 16 }),
+    ("pairs-qos0", PAIRS_QOS0),
+    ("crossing-qos0", CROSSING_QOS0),
+    ("pairs-qos1", PAIRS_QOS1),
+    ("fan-out-100", FAN_OUT_100),
 ];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
+    if let [_, command, cores, count] = &args[..]
+        && command == "place"
+        && let (Ok(cores), Ok(count)) = (cores.parse(), count.parse())
+    {
+        place(cores, count);
+        return ExitCode::SUCCESS;
+    }
     let load = args.get(1).and_then(|name| LOADS.iter().find(|(known, _)| known == name));
     let rounds = args.get(2).and_then(|rounds| rounds.parse().ok());
     let (Some((_, load)), Some(rounds)) = (load, rounds) else {
@@ -22,4 +36,13 @@ fn main() -> ExitCode {
     };
     println!("{}", Bench::new(*load).run(rounds));
     ExitCode::SUCCESS
+}
+
+/// Prints `count` client ids for each of `cores` cores.
+fn place(cores: u16, count: usize) {
+    for core in 0..cores {
+        let at_home = |id: &String| CoreId::home_of(id.as_bytes(), cores).get() == core;
+        let ids = (0u32..).map(|number| format!("client-{number}")).filter(at_home);
+        ids.take(count).for_each(|id| println!("{core} {id}"));
+    }
 }

@@ -21,9 +21,9 @@ impl Exchange {
     pub fn puback(&mut self, now: Instant, key: SessionKey, ack: Ack) -> Result<(), Violation> {
         let window = self.sessions.get_mut(key.index()).and_then(|session| session.window.as_mut());
         match window.map_or(Settled::Unknown, |window| window.puback(ack.packet_id)) {
-            Settled::Done => self.settled(now, key, ack.packet_id),
+            Settled::Done(seq) => self.settled(now, key, ack.packet_id, seq),
             Settled::Mismatch => return Err(Violation::AckStateMismatch),
-            Settled::Release | Settled::Unknown => {}
+            Settled::Release(_) | Settled::Unknown => {}
         }
         Ok(())
     }
@@ -36,11 +36,13 @@ impl Exchange {
         let window = self.sessions.get_mut(key.index()).and_then(|session| session.window.as_mut());
         let failed = ack.reason.is_failure();
         match window.map_or(Settled::Unknown, |window| window.pubrec(ack.packet_id, failed)) {
-            Settled::Release => {
-                self.note(key, |client_id| Change::Released { client_id, packet_id: ack.packet_id });
+            Settled::Release(seq) => {
+                let (packet_id, stamp) = (ack.packet_id, self.stamp());
+                self.note(key, |client_id| Change::Released { client_id, seq, packet_id });
+                self.mark_since(key, stamp);
                 self.write_ack(key, AckKind::PubRel, ack.packet_id, ReasonCode::Success);
             }
-            Settled::Done => self.settled(now, key, ack.packet_id),
+            Settled::Done(seq) => self.settled(now, key, ack.packet_id, seq),
             Settled::Unknown if failed => {}
             Settled::Unknown => {
                 self.write_ack(key, AckKind::PubRel, ack.packet_id, ReasonCode::PacketIdNotFound)
@@ -57,9 +59,9 @@ impl Exchange {
     pub fn pubcomp(&mut self, now: Instant, key: SessionKey, ack: Ack) -> Result<(), Violation> {
         let window = self.sessions.get_mut(key.index()).and_then(|session| session.window.as_mut());
         match window.map_or(Settled::Unknown, |window| window.pubcomp(ack.packet_id)) {
-            Settled::Done => self.settled(now, key, ack.packet_id),
+            Settled::Done(seq) => self.settled(now, key, ack.packet_id, seq),
             Settled::Mismatch => return Err(Violation::AckStateMismatch),
-            Settled::Release | Settled::Unknown => {}
+            Settled::Release(_) | Settled::Unknown => {}
         }
         Ok(())
     }
@@ -78,15 +80,18 @@ impl Exchange {
             }
         }
         if was_open {
+            session.take_partial(ack.packet_id.get());
+            let stamp = self.stamp();
             self.note(key, |client_id| Change::Completed { client_id, packet_id: ack.packet_id });
+            self.mark_since(key, stamp);
         }
         self.write_ack(key, AckKind::PubComp, ack.packet_id, reason);
     }
 
     #[inline]
-    fn settled(&mut self, now: Instant, key: SessionKey, packet_id: PacketId) {
+    fn settled(&mut self, now: Instant, key: SessionKey, packet_id: PacketId, seq: u64) {
         self.counters.inflight_messages -= 1;
-        self.note(key, |client_id| Change::Settled { client_id, packet_id });
+        self.note(key, |client_id| Change::Settled { client_id, seq, packet_id });
         let session = &self.sessions[key.index()];
         if session.waiting.is_some() || session.window.as_ref().is_some_and(|window| window.is_waiting()) {
             self.pump(now, key);

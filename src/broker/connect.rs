@@ -13,6 +13,7 @@ use stdx::{Instant, Span};
 
 use crate::depart::Departure;
 use crate::exchange::Exchange;
+use crate::gate::Marks;
 use crate::link::{AliasesOut, Link, LinkId};
 use crate::message::{Message, StoredMessage};
 use crate::notice::{Level, NoticeKind};
@@ -36,14 +37,17 @@ struct Terms {
 }
 
 impl Exchange {
-    /// Handles a CONNECT whose client id (`assigned` if it was empty) is at home on this core.
+    /// Handles a CONNECT whose client id (`assigned` if it was empty) is at home on this core. `is_gated` says whether what
+    /// this client is promised waits for the store, if there is one.
     pub fn connect(
         &mut self,
         now: Instant,
         link: LinkId,
         connect: &Connect<'_>,
         assigned: Option<&str>,
+        is_gated: bool,
     ) -> Admission {
+        let stamp = self.stamp();
         let client_id = assigned.unwrap_or(connect.client_id);
         let terms = self.terms(connect);
         if let Err(reason) = self.judge_connect(connect, client_id) {
@@ -69,9 +73,22 @@ impl Exchange {
         let mut out = self.spares.take();
         let _written = encode::connack(&mut out, connect.version, &connack, bytes_max(connect));
         self.attach(now, key, link, connect, &terms, out);
+        self.mark_connack(key, stamp, is_gated);
         self.resend(now, key, true);
         self.pump(now, key);
         Admission::Admitted(key)
+    }
+
+    /// CONNACK says what has become of the session, so it waits for what was written about that. Whatever else is under
+    /// way to disk may be an earlier session's end.
+    fn mark_connack(&mut self, key: SessionKey, stamp: usize, is_gated: bool) {
+        let is_behind = self.stamp() != stamp || self.journal.gate.is_behind();
+        let link = self.sessions[key.index()].link.as_deref_mut().expect("attached by the caller");
+        link.is_gated = is_gated && self.journal.is_on;
+        if is_behind && link.is_gated {
+            link.greeted = self.journal.gate.turn();
+            self.journal.gate.mark_from(key, link, 0);
+        }
     }
 
     fn terms(&self, connect: &Connect<'_>) -> Terms {
@@ -184,7 +201,8 @@ impl Exchange {
         // Departing may have ended the session.
         let key = *self.by_client.get(client_id)?;
         // A session whose time is over has ended, whether or not its timer has fired yet.
-        let is_over = self.sessions[key.index()].ends_at <= now;
+        let session = &self.sessions[key.index()];
+        let is_over = session.ends_at <= now || session.ends_with_link();
         if clean_start || is_over {
             self.counters.sessions_expired += u64::from(is_over);
             self.end_session(now, key);
@@ -213,6 +231,10 @@ impl Exchange {
             will: None,
             expiry_s: 0,
             ends_at: Instant::NEVER,
+            seq: 0,
+            is_lasting: false,
+            is_written: false,
+            partial: None,
         }));
         self.by_client.insert(client_id, key);
         self.counters.sessions += 1;
@@ -238,6 +260,9 @@ impl Exchange {
             out,
             taken: 0,
             is_dirty: true,
+            greeted: 0,
+            marks: Marks::default(),
+            is_gated: false,
             version: connect.version,
             is_held: false,
             packet_bytes_max: bytes_max(connect),
@@ -257,6 +282,7 @@ impl Exchange {
         session.link = Some(Box::new(link));
         session.will = will;
         session.expiry_s = terms.expiry_s;
+        session.is_lasting |= terms.expiry_s > 0;
         self.dirty.push(key);
         self.counters.packets_sent += 1;
         self.counters.clients_connected += 1;
@@ -293,6 +319,7 @@ fn stored_will(now: Instant, will: &mqtt::Will<'_>) -> Will {
         payload: will.payload,
         qos: will.qos,
         retain: will.retain,
+        is_awaited: false,
         expiry_s: None,
         at: now,
         publisher: None,

@@ -55,6 +55,24 @@ impl CoreSet {
         self.0 &= !(1 << core.0);
     }
 
+    /// The set with one bit per core, the lowest for core 0; for writing it down.
+    #[must_use]
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// The set that [`CoreSet::bits`] wrote down.
+    #[must_use]
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// Whether a core is in the set.
+    #[must_use]
+    pub const fn contains(self, core: CoreId) -> bool {
+        self.0 & (1 << core.0) != 0
+    }
+
     /// Whether no core is in the set.
     #[must_use]
     pub const fn is_empty(self) -> bool {

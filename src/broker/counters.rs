@@ -85,10 +85,20 @@ counters! {
     dropped_too_large: Counter,
     /// Messages refused: not authorised, reserved topic, quota or payload format.
     dropped_refused: Counter,
+    /// Messages refused or not retained because the store has no space.
+    dropped_store_full: Counter,
+    /// Queued messages that were not found on disk when their turn came.
+    dropped_unreadable: Counter,
     /// Messages that were waiting for a session that ended.
     dropped_session_ended: Counter,
     /// Messages waiting in queues now, inflight not counted.
     queued_messages: Gauge,
+    /// Bytes of those.
+    queued_bytes: Gauge,
+    /// Those of the queued messages that are on disk only.
+    spilled_messages: Gauge,
+    /// Bytes of those.
+    spilled_bytes: Gauge,
     /// Messages inflight towards clients now.
     inflight_messages: Gauge,
     /// Subscriptions now, shared ones included.
@@ -112,11 +122,27 @@ counters! {
 }
 
 impl Counters {
+    /// A message of this cost joined a queue.
+    pub(crate) fn queue_grew(&mut self, cost_bytes: usize) {
+        self.queued_messages += 1;
+        self.queued_bytes += bytes(cost_bytes);
+    }
+
+    /// A message of this cost left a queue.
+    pub(crate) fn queue_shrank(&mut self, cost_bytes: usize) {
+        self.queued_messages -= 1;
+        self.queued_bytes -= bytes(cost_bytes);
+    }
+
     /// Messages dropped, for whatever reason.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.each().filter(|(name, _, _)| name.starts_with("dropped_")).map(|(_, _, value)| value).sum()
     }
+}
+
+fn bytes(count: usize) -> u64 {
+    u64::try_from(count).expect("a length fits 64 bits")
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use mqtt::{PacketId, PublishOut, QoS, Version, encode};
 use stdx::Instant;
 
-use crate::change::{Change, Journal, MessageCopy};
+use crate::change::{Change, Fetch, MessageCopy};
 use crate::counters::Counters;
+use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::link::{AliasUse, Link};
 use crate::message::Message;
@@ -23,7 +24,7 @@ use crate::route::SubscriptionIds;
 use crate::session::{Session, SessionKey};
 use crate::spares::Spares;
 use crate::template::Templates;
-use crate::waiting::Waiting;
+use crate::waiting::{Queued, Waiting};
 use crate::window::Window;
 
 /// What one receiver is granted of a message.
@@ -81,10 +82,10 @@ impl Delivery<'_> {
         }
         let waiting = session.waiting.get_or_insert_default();
         if waiting.queue_qos0.len() >= stdx::widen(self.limits.queue_qos0_messages_max)
-            && waiting.pop_qos0().is_some()
+            && let Some(oldest) = waiting.pop_qos0()
         {
             self.counters.dropped_slow_consumer += 1;
-            self.counters.queued_messages -= 1;
+            self.counters.queue_shrank(oldest.message.cost_bytes());
         }
         self.queue_qos0(session, message, grant);
     }
@@ -100,13 +101,14 @@ impl Delivery<'_> {
 
     fn queue_qos0(&mut self, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
         let sent = sent(message, grant);
+        let cost = sent.message.cost_bytes();
         let bytes = session.waiting.as_ref().map_or(0, |waiting| waiting.bytes());
-        if bytes + sent.message.cost_bytes() > stdx::widen(self.limits.queue_bytes_max) {
+        if bytes + cost > stdx::widen(self.limits.queue_bytes_max) || !self.has_memory(cost) {
             self.counters.dropped_slow_consumer += 1;
             return;
         }
         session.waiting.get_or_insert_default().push_qos0(sent);
-        self.counters.queued_messages += 1;
+        self.counters.queue_grew(cost);
     }
 
     fn deliver_acknowledged(
@@ -116,10 +118,10 @@ impl Delivery<'_> {
         message: &Message<'_>,
         grant: Grant<'_>,
     ) {
-        let is_first = session.waiting.as_ref().is_none_or(|waiting| waiting.queue.is_empty());
+        let is_first = session.waiting.as_ref().is_none_or(|waiting| !waiting.has_acknowledged());
         if is_first && self.has_room(session) {
-            let sent = sent(message, grant);
-            self.send(key, session, sent, message);
+            let copy = sent(message, grant);
+            self.send_new(key, session, copy, message);
         } else {
             self.queue(session, message, grant);
         }
@@ -137,8 +139,24 @@ impl Delivery<'_> {
             let link = session.link.as_mut().expect("there is room only with a link");
             self.write(key, link, message, Outbound { grant, id: None, dup: false });
         } else {
-            self.send(key, session, sent(message, grant), message);
+            let is_noted = self.is_noted(session);
+            let place = if is_noted { Place::New(session.overtaking_seq()) } else { Place::Unwritten };
+            self.send(key, session, sent(message, grant), message, place);
         }
+    }
+
+    /// Sends a message that never waited.
+    #[inline]
+    fn send_new(&mut self, key: SessionKey, session: &mut Session, copy: MessageCopy, message: &Message<'_>) {
+        let is_noted = self.is_noted(session);
+        let place = if is_noted { Place::New(session.next_seq()) } else { Place::Unwritten };
+        self.send(key, session, copy, message, place);
+    }
+
+    /// Whether what happens to this session is written down.
+    #[inline]
+    fn is_noted(&self, session: &Session) -> bool {
+        self.journal.is_on && session.is_lasting
     }
 
     /// Whether a QoS 1 or 2 message could be written to this session now.
@@ -151,24 +169,39 @@ impl Delivery<'_> {
     }
 
     /// Opens a packet id and writes the PUBLISH; the caller has asked for room.
-    fn send(&mut self, key: SessionKey, session: &mut Session, sent: MessageCopy, message: &Message<'_>) {
-        let is_noted = self.journal.is_on && session.is_lasting();
+    fn send(
+        &mut self,
+        key: SessionKey,
+        session: &mut Session,
+        sent: MessageCopy,
+        message: &Message<'_>,
+        place: Place,
+    ) {
         let link = session.link.as_mut().expect("there is room only with a link");
         let (qos, retain, ids) = (sent.qos, sent.retain, sent.ids.clone());
         let grant = Grant { qos, retain, ids: &ids };
         // The size is judged before an id is opened: a message that cannot be sent takes no place in the window.
         if link.version == Version::V5 && !self.fits(link, message, grant) {
             self.counters.dropped_too_large += 1;
+            if let Place::Queued(seq) = place {
+                note_dropped(self.journal, &session.client_id, seq);
+            }
             return;
         }
-        let copy = is_noted.then(|| sent.clone());
-        let id = session.window.get_or_insert_with(|| Box::new(Window::new())).open_id(sent);
-        if let Some(copy) = copy {
+        let copy = matches!(place, Place::New(_)).then(|| sent.clone());
+        let window = session.window.get_or_insert_with(|| Box::new(Window::new()));
+        let packet_id = window.open_id(sent, place.seq());
+        if place != Place::Unwritten {
             let client_id = Arc::clone(&session.client_id);
-            self.journal.record(|| Change::Sent { client_id, packet_id: id, copy });
+            self.journal.record(|| Change::Sent { client_id, seq: place.seq(), packet_id, copy });
+            // If a crash could take the record of its id, the id would be used again, and the client would take another
+            // message for this one.
+            if qos == QoS::ExactlyOnce {
+                self.journal.gate.mark(key, link);
+            }
         }
         self.counters.inflight_messages += 1;
-        self.write(key, link, message, Outbound { grant, id: Some(id), dup: false });
+        self.write(key, link, message, Outbound { grant, id: Some(packet_id), dup: false });
     }
 
     /// Whether a QoS 1 or 2 message can be said within the receiver's maximum, its topic in full.
@@ -181,34 +214,85 @@ impl Delivery<'_> {
     }
 
     fn queue(&mut self, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
-        let inflight = session.window.as_ref().map_or(0, |window| window.bytes());
-        let is_lasting = session.is_lasting();
-        let waiting = session.waiting.get_or_insert_default();
+        let is_noted = self.is_noted(session);
         let cost = message.stored().cost_bytes();
-        let bytes_max = stdx::widen(self.limits.queue_bytes_max);
-        let is_full = |waiting: &Waiting| {
-            waiting.queue.len() >= stdx::widen(self.limits.queue_messages_max)
-                || waiting.bytes() + inflight + cost > bytes_max
-        };
-        while is_full(waiting) {
-            if waiting.bytes() + inflight + cost > bytes_max && waiting.pop_qos0().is_some() {
-                self.counters.dropped_slow_consumer += 1;
-            } else if self.limits.queue_drops_oldest && waiting.pop().is_some() {
-                self.counters.dropped_queue_full += 1;
-                note_dequeued(self.journal, is_lasting, &session.client_id);
-            } else {
-                self.counters.dropped_queue_full += 1;
-                return;
-            }
-            self.counters.queued_messages -= 1;
+        if !self.make_room(session, cost, is_noted) {
+            self.counters.dropped_queue_full += 1;
+            return;
         }
         let copy = sent(message, grant);
-        if is_lasting {
-            let client_id = &session.client_id;
-            self.journal.record(|| Change::Queued { client_id: Arc::clone(client_id), copy: copy.clone() });
+        let mut seq = 0;
+        if is_noted {
+            seq = session.next_seq();
+            let client_id = Arc::clone(&session.client_id);
+            self.journal.record(|| Change::Queued { client_id, seq, copy: copy.clone() });
         }
-        waiting.push(copy);
-        self.counters.queued_messages += 1;
+        self.counters.queue_grew(cost);
+        let has_memory = self.has_memory(cost);
+        let waiting = session.waiting.get_or_insert_default();
+        let is_spilled = is_noted
+            && (waiting.spilled.is_some()
+                || waiting.queue.len() >= stdx::widen(self.limits.queue_memory_messages)
+                || waiting.bytes() + cost > stdx::widen(self.limits.queue_memory_bytes)
+                || !has_memory);
+        if is_spilled {
+            let bytes = u64::try_from(cost).expect("a length fits 64 bits");
+            waiting.spill(seq, bytes);
+            self.counters.spilled_messages += 1;
+            self.counters.spilled_bytes += bytes;
+        } else {
+            waiting.push(seq, copy);
+        }
+    }
+
+    /// Whether all queues in memory may grow by so much.
+    fn has_memory(&self, cost: usize) -> bool {
+        let bytes = self.counters.queued_bytes - self.counters.spilled_bytes;
+        bytes + u64::try_from(cost).expect("a length fits 64 bits")
+            <= self.limits.queue_memory_bytes_total_max
+    }
+
+    /// Whether a message of this cost may join the queue; drops what must make room for it.
+    fn make_room(&mut self, session: &mut Session, cost: usize, is_noted: bool) -> bool {
+        let inflight = session.window.as_ref().map_or(0, |window| window.bytes());
+        let added = u64::try_from(inflight + cost).expect("a length fits 64 bits");
+        let waiting = session.waiting.get_or_insert_default();
+        loop {
+            let is_heavy = waiting.bytes_total() + added > u64::from(self.limits.queue_bytes_max);
+            let is_full = is_heavy
+                || waiting.acknowledged() >= u64::from(self.limits.queue_messages_max)
+                || self.counters.queued_bytes + added > self.limits.queue_bytes_total_max
+                || !is_noted && !self.has_memory(cost);
+            if !is_full {
+                return true;
+            }
+            if let Some(oldest) = is_heavy.then(|| waiting.pop_qos0()).flatten() {
+                self.counters.dropped_slow_consumer += 1;
+                self.counters.queue_shrank(oldest.message.cost_bytes());
+                continue;
+            }
+            if !self.limits.queue_drops_oldest {
+                return false;
+            }
+            let Some(oldest) = waiting.pop() else {
+                // The oldest is on disk. It is fetched to be dropped later; until then the newest is.
+                self.journal.fetches.extend(fetch(self.limits, &session.client_id, session.serial, waiting));
+                return false;
+            };
+            self.counters.dropped_queue_full += 1;
+            self.counters.queue_shrank(oldest.copy.message.cost_bytes());
+            if is_noted {
+                note_dropped(self.journal, &session.client_id, oldest.seq);
+            }
+        }
+    }
+
+    /// Asks for more of a queue whose part in memory runs low, if its client is there to take it.
+    pub fn refill(&mut self, session: &mut Session) {
+        let Some(waiting) = session.waiting.as_mut().filter(|_| session.link.is_some()) else { return };
+        if waiting.queue.len() * 2 <= stdx::widen(self.limits.queue_memory_messages) {
+            self.journal.fetches.extend(fetch(self.limits, &session.client_id, session.serial, waiting));
+        }
     }
 
     /// Sends the oldest QoS 0 message that waits, or else the oldest other one; false if nothing waits or may go.
@@ -218,7 +302,7 @@ impl Delivery<'_> {
             return false;
         }
         if let Some(sent) = waiting.pop_qos0() {
-            self.counters.queued_messages -= 1;
+            self.counters.queue_shrank(sent.message.cost_bytes());
             if sent.message.is_expired(self.now) {
                 self.counters.dropped_expired += 1;
                 return true;
@@ -232,17 +316,21 @@ impl Delivery<'_> {
         if waiting.queue.is_empty() || !self.has_room(session) {
             return false;
         }
-        let sent =
+        let Queued { seq, copy } =
             session.waiting.as_mut().and_then(|waiting| waiting.pop()).expect("the queue is not empty");
-        self.counters.queued_messages -= 1;
-        note_dequeued(self.journal, session.is_lasting(), &session.client_id);
-        if sent.message.is_expired(self.now) {
+        self.counters.queue_shrank(copy.message.cost_bytes());
+        let is_noted = self.is_noted(session);
+        if copy.message.is_expired(self.now) {
             self.counters.dropped_expired += 1;
+            if is_noted {
+                note_dropped(self.journal, &session.client_id, seq);
+            }
             return true;
         }
-        let stored = Arc::clone(&sent.message);
+        let stored = Arc::clone(&copy.message);
         self.templates.reset(false);
-        self.send(key, session, sent, &stored.message(self.now));
+        let place = if is_noted { Place::Queued(seq) } else { Place::Unwritten };
+        self.send(key, session, copy, &stored.message(self.now), place);
         true
     }
 
@@ -280,9 +368,42 @@ impl Delivery<'_> {
     }
 }
 
-fn note_dequeued(journal: &mut Journal, is_lasting: bool, client_id: &Arc<str>) {
-    if is_lasting {
-        journal.record(|| Change::Dequeued { client_id: Arc::clone(client_id) });
+/// What to read back of a queue, if it has a part on disk and nothing was asked for yet.
+fn fetch(limits: &Limits, client_id: &Arc<str>, serial: u64, waiting: &mut Waiting) -> Option<Fetch> {
+    let here = stdx::narrow(waiting.queue.len());
+    let spilled = waiting.spilled.as_mut().filter(|spilled| !spilled.is_fetching)?;
+    spilled.is_fetching = true;
+    let room = limits.queue_memory_messages.saturating_sub(here).max(1);
+    Some(Fetch {
+        client_id: Arc::clone(client_id),
+        serial,
+        from_seq: spilled.first_seq,
+        messages_max: u32::try_from(spilled.messages).unwrap_or(u32::MAX).min(room),
+        bytes_max: limits.queue_memory_bytes,
+    })
+}
+
+fn note_dropped(journal: &mut Journal, client_id: &Arc<str>, seq: u64) {
+    journal.record(|| Change::Dropped { client_id: Arc::clone(client_id), seq });
+}
+
+/// What the store knows of a message that is about to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// Nothing, and it need not.
+    Unwritten,
+    /// Nothing yet.
+    New(u64),
+    /// Its place in the queue.
+    Queued(u64),
+}
+
+impl Place {
+    fn seq(self) -> u64 {
+        match self {
+            Self::Unwritten => 0,
+            Self::New(seq) | Self::Queued(seq) => seq,
+        }
     }
 }
 

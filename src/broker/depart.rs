@@ -89,8 +89,13 @@ impl Exchange {
     pub(crate) fn depart(&mut self, now: Instant, key: SessionKey, departure: Departure) {
         let Some(session) = self.sessions.get_mut(key.index()) else { return };
         let Some(mut link) = session.link.take() else { return };
+        // What is not safe yet is never promised.
+        link.cut_closed(self.journal.gate.safe());
+        // CONNACK may be among what was cut off, and nothing comes before it.
+        let is_greeted = link.greeted <= self.journal.gate.safe();
         if let Some(reason) = departure.farewell
             && link.version == Version::V5
+            && is_greeted
         {
             let _trimmed_if_need_be = encode::disconnect(
                 &mut link.out,
@@ -125,20 +130,19 @@ impl Exchange {
         self.announce_groups_of(key);
     }
 
-    /// Notes the terms of a session as they are now; of one that ends with its connection, that it is not to be kept.
+    /// Notes the terms of a session as they are now. Of one that ends with its connection, only the will is worth it.
     pub(crate) fn note_session(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get(key.index()) else { return };
-        let client_id = || std::sync::Arc::clone(&session.client_id);
-        self.journal.record(|| match session.is_lasting() {
-            false => Change::SessionEnded { client_id: client_id() },
-            true => Change::Session {
-                client_id: client_id(),
+        let Some(session) = self.sessions.get_mut(key.index()).filter(|_| self.journal.is_on) else { return };
+        if session.is_lasting || session.is_written || session.will.is_some() {
+            session.is_written = true;
+            self.journal.record(|| Change::Session {
+                client_id: std::sync::Arc::clone(&session.client_id),
                 expiry_s: session.expiry_s,
                 ends_at: session.ends_at,
                 is_connected: session.link.is_some(),
                 will: session.will.as_deref().map(Will::state),
-            },
-        });
+            });
+        }
     }
 
     /// Drops what waits only for a connection: replays, and QoS 0 messages unless they are to be kept.
@@ -146,8 +150,8 @@ impl Exchange {
         let keeps_qos0 = self.limits.queue_qos0_offline;
         let Some(waiting) = &mut self.sessions[key.index()].waiting else { return };
         waiting.replays.clear();
-        while !keeps_qos0 && waiting.pop_qos0().is_some() {
-            self.counters.queued_messages -= 1;
+        while let Some(copy) = (!keeps_qos0).then(|| waiting.pop_qos0()).flatten() {
+            self.counters.queue_shrank(copy.message.cost_bytes());
             self.counters.dropped_offline_qos0 += 1;
         }
         if waiting.is_empty() {
@@ -174,14 +178,20 @@ impl Exchange {
         }
         let session = self.sessions.remove(key.index());
         debug_assert!(session.link.is_none());
-        let client_id = &session.client_id;
-        self.journal.record(|| Change::SessionEnded { client_id: std::sync::Arc::clone(client_id) });
+        if session.is_written {
+            let client_id = std::sync::Arc::clone(&session.client_id);
+            self.journal.record(|| Change::SessionEnded { client_id });
+        }
         self.by_client.remove(&session.client_id);
         self.counters.sessions -= 1;
         if let Some(waiting) = &session.waiting {
-            let count = u64::from(stdx::narrow(waiting.len()));
-            self.counters.queued_messages -= count;
-            self.counters.dropped_session_ended += count;
+            self.counters.queued_messages -= waiting.len();
+            self.counters.queued_bytes -= waiting.bytes_total();
+            self.counters.dropped_session_ended += waiting.len();
+            if let Some(spilled) = waiting.spilled {
+                self.counters.spilled_messages -= spilled.messages;
+                self.counters.spilled_bytes -= spilled.bytes;
+            }
         }
         if let Some(window) = &session.window {
             self.counters.inflight_messages -= u64::from(window.open());

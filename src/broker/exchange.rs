@@ -9,7 +9,7 @@
 //! - No verb pauses: what cannot happen now is stored as state (a held SUBSCRIBE, a queue, a timer).
 //! - Whoever is in `dirty` has bytes to send and stands there once.
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -18,10 +18,11 @@ use mqtt::Version;
 use slab::Slab;
 use stdx::{Instant, Prng, WallMs, Wheel};
 
-use crate::change::{Change, Journal};
-use crate::core_id::CoreId;
+use crate::change::{Change, Fetch, StoreHealth, Written};
+use crate::core_id::{CoreId, CoreSet};
 use crate::counters::Counters;
 use crate::deliver::Delivery;
+use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::link::{Link, LinkId};
 use crate::message::StoredMessage;
@@ -54,7 +55,7 @@ pub struct ExchangeSetup {
     pub version: String,
     /// Seconds between `$SYS` publications; 0 is never.
     pub sys_interval_s: u32,
-    /// Whether changes of the durable state are written down; see [`Exchange::take_changes`].
+    /// Whether changes of the durable state are written down; see [`Exchange::end_turn`].
     pub journal_is_on: bool,
     /// Notices below this level are not made.
     pub notice_level: Level,
@@ -94,6 +95,8 @@ pub struct Exchange {
     pub(crate) retained_expiries: BinaryHeap<crate::retain::Expiry>,
     pub(crate) timers: Wheel<Timer>,
     pub(crate) fired: Vec<Timer>,
+    /// The route of the last message that came from another core.
+    pub(crate) route_near: u32,
     pub(crate) outgoing: Outgoing,
     pub(crate) dirty: Vec<SessionKey>,
     pub(crate) pumping: VecDeque<SessionKey>,
@@ -111,7 +114,14 @@ pub struct Exchange {
     pub(crate) notice_level: Level,
     pub(crate) counters: Counters,
     pub(crate) journal: Journal,
+    /// Which turns of one core (the second) another one (the first) had handled when an earlier process ended.
+    pub(crate) handled: BTreeMap<(CoreId, CoreId), u64>,
+    pub(crate) store_health: StoreHealth,
     pub(crate) sys: SysState,
+    /// Cores that have said what they brought back from an earlier process.
+    pub(crate) restored_by: CoreSet,
+    /// Whether this core waits until all others have.
+    pub(crate) awaits_restored: bool,
     pub(crate) is_closing: bool,
 }
 
@@ -142,6 +152,7 @@ impl Exchange {
             retained_expiries: BinaryHeap::new(),
             timers: Wheel::new(setup.now),
             fired: Vec::new(),
+            route_near: u32::MAX,
             outgoing: Outgoing::new(setup.core, setup.cores),
             dirty: Vec::new(),
             pumping: VecDeque::new(),
@@ -157,11 +168,16 @@ impl Exchange {
             notices: Vec::new(),
             notice_level: setup.notice_level,
             counters: Counters::default(),
-            journal: Journal { is_on: setup.journal_is_on, changes: Vec::new() },
+            // Turns begin far above those of any earlier process, unless the clock went back: `finish_restore` sees to that.
+            journal: Journal::new(setup.journal_is_on, setup.wall.0 << 16),
+            handled: BTreeMap::new(),
+            store_health: StoreHealth::Good,
             sys: SysState::new(&setup.version, setup.sys_interval_s, setup.cores, setup.now),
-            limits: setup.limits,
+            limits: shares(setup.limits, setup.cores),
             hasher,
             prng,
+            restored_by: CoreSet::default(),
+            awaits_restored: false,
             is_closing: false,
         }
     }
@@ -276,9 +292,14 @@ impl Exchange {
     pub fn drain_dirty(&mut self, mut visit: impl FnMut(LinkId)) {
         for key in self.dirty.drain(..) {
             // A key may belong to a session that ended since, or that lost its connection.
-            let link = self.sessions.get(key.index()).and_then(|session| session.link.as_deref());
+            let session = self.sessions.get_mut(key.index());
+            let link = session.and_then(|session| session.link.as_deref_mut());
             if let Some(link) = link.filter(|link| link.is_dirty) {
-                visit(link.id);
+                // What waits for the store makes the connection dirty again when it may leave.
+                link.is_dirty = link.has_open(self.journal.gate.safe());
+                if link.is_dirty {
+                    visit(link.id);
+                }
             }
         }
     }
@@ -286,9 +307,11 @@ impl Exchange {
     /// Takes a connection's out buffer; the bytes count as unsent until [`Exchange::sent`] says otherwise. `spare` will
     /// be used for whoever speaks next: a link that is silent keeps no buffer.
     pub fn take_out(&mut self, key: SessionKey, spare: Vec<u8>) -> Vec<u8> {
+        let safe = self.journal.gate.safe();
         let Some(link) = self.link_mut(key) else { return spare };
         link.is_dirty = false;
-        let out = std::mem::take(&mut link.out);
+        let mut spare = spare;
+        let out = link.take_open(safe, &mut spare);
         link.taken += out.len();
         self.spares.put(spare);
         out
@@ -318,25 +341,31 @@ impl Exchange {
         if !self.journal.is_on {
             return;
         }
-        if let Some(session) = self.sessions.get(key.index()).filter(|session| session.is_lasting()) {
+        if let Some(session) = self.sessions.get(key.index()).filter(|session| session.is_lasting) {
             let client_id = Arc::clone(&session.client_id);
             self.journal.record(|| change(client_id));
         }
     }
 
-    /// Moves the changes since the last call to `out`, oldest first.
-    pub fn take_changes(&mut self, out: &mut Vec<Change>) {
-        out.append(&mut self.journal.changes);
-    }
-
-    /// Closes the turn towards the other cores and moves their batches to `out`.
-    pub fn end_turn(&mut self, out: &mut Vec<(CoreId, Batch)>) {
+    /// Closes the turn towards the other cores and moves their batches to `out`; returns what must be written down.
+    pub fn end_turn(&mut self, out: &mut Vec<(CoreId, Batch)>) -> Option<Written> {
         self.send_barrier();
+        if self.journal.is_on {
+            self.ask_and_answer();
+        }
         let before = out.len();
         self.outgoing.take(out);
         for (_, batch) in &out[before..] {
             self.counters.batches_sent += 1;
             self.counters.parcels_sent += u64::from(stdx::narrow(batch.len()));
+        }
+        if self.journal.is_on { self.close_turn() } else { None }
+    }
+
+    /// What must be read back from disk, behind everything that [`Exchange::end_turn`] gave; forgets it.
+    pub fn take_fetches(&mut self, out: &mut Vec<Fetch>) {
+        if !self.journal.fetches.is_empty() {
+            out.append(&mut self.journal.fetches);
         }
     }
 
@@ -345,10 +374,19 @@ impl Exchange {
         self.outgoing.give_back(core, batch);
     }
 
+    /// Whether a client may be let in: after a restart, all other cores must have said first what their sessions want, or
+    /// its messages would pass them by.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.awaits_restored || self.outgoing.others().all(|core| self.restored_by.contains(core))
+    }
+
     /// Whether publishers should not be read for now.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.outgoing.is_congested()
+        !self.is_ready()
+            || self.outgoing.is_congested()
+            || self.journal.gate.unsynced_bytes() > stdx::widen(self.limits.unwritten_bytes_max)
     }
 
     /// Whether nobody is left: no session, no subscription, nothing queued; for leak checks.
@@ -359,4 +397,11 @@ impl Exchange {
             && self.pending.is_empty()
             && self.table.len() == 0
     }
+}
+
+/// The limits with the share of one core where all cores share.
+fn shares(mut limits: Limits, cores: u16) -> Limits {
+    limits.queue_bytes_total_max /= u64::from(cores);
+    limits.queue_memory_bytes_total_max /= u64::from(cores);
+    limits
 }

@@ -6,18 +6,43 @@
 
 use stdx::Instant;
 
-use crate::core_id::CoreId;
+use crate::change::Change;
+use crate::core_id::{CoreId, CoreSet};
 use crate::exchange::Exchange;
 use crate::parcel::{Batch, Parcel, PublishParcel};
+
+/// What has become of the batch in hand.
+#[derive(Debug, Default)]
+struct Hand {
+    /// Changes there were before it.
+    before: usize,
+    /// Whether a QoS 2 message was among its parcels.
+    is_once: bool,
+    /// Where messages for groups went on to.
+    handed_on: CoreSet,
+}
 
 impl Exchange {
     /// Handles a batch of another core, in order.
     pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
-        let Batch { parcels, bytes } = batch;
+        let Batch { mut parcels, bytes } = batch;
         let mut arena = bytes.as_slice();
-        for parcel in parcels {
+        let mut only = None;
+        self.journal.gate.take_shipped();
+        let mut hand = Hand { before: self.journal.changes.len(), ..Hand::default() };
+        for parcel in parcels.drain(..) {
             match parcel {
-                Parcel::Publish(publish) => self.message_from_core(now, &publish, &mut arena),
+                Parcel::Publish(publish) => {
+                    self.journal.only = only.take();
+                    hand.is_once |= publish.is_once();
+                    self.message_from_core(now, &publish, &mut arena);
+                    self.journal.only = None;
+                    hand.handed_on.merge(self.journal.gate.take_shipped());
+                }
+                Parcel::Ask(turn) => self.asked_by(from, turn, &hand),
+                Parcel::Kept(turn) => self.journal.gate.kept_by(from, turn),
+                Parcel::Restored => self.restored_by.insert(from),
+                Parcel::Only(rest) => only = Some(rest),
                 Parcel::Interest { filter, wanted } => self.table.set_remote(&filter, from, wanted),
                 Parcel::Members { name, filter, online, offline } => {
                     self.table.group_set_remote(&name, &filter, from, online, offline);
@@ -29,6 +54,17 @@ impl Exchange {
             }
         }
         debug_assert!(arena.is_empty());
+        self.outgoing.keep(Batch { parcels, bytes });
+    }
+
+    /// Another core wants to know when everything so far in its batch is kept.
+    fn asked_by(&mut self, from: CoreId, turn: u64, hand: &Hand) {
+        let has_written = self.journal.changes.len() > hand.before;
+        if has_written && hand.is_once {
+            let core = self.core;
+            self.journal.record(|| Change::Handled { core, from, turn });
+        }
+        self.journal.gate.asked_by(from, turn, has_written, hand.handed_on);
     }
 
     fn message_from_core(&mut self, now: Instant, parcel: &PublishParcel, arena: &mut &[u8]) {
@@ -43,7 +79,9 @@ impl Exchange {
         }
         if parcel.deliver && is_alive {
             // The sender has checked the topic under the same limits.
-            if let Ok((route, was_cached)) = self.table.route(message.topic, usize::MAX) {
+            if let Ok((route, was_cached)) =
+                self.table.route_near(message.topic, usize::MAX, &mut self.route_near)
+            {
                 self.counters.route_hits += u64::from(was_cached);
                 self.counters.route_misses += u64::from(!was_cached);
                 self.fan_out(now, route, message);

@@ -18,9 +18,12 @@ mod counters;
 mod deliver;
 mod depart;
 mod directory;
+mod durable;
 mod exchange;
 mod filter_tree;
+mod gate;
 mod inbox;
+mod journal;
 mod limits;
 mod link;
 mod message;
@@ -35,6 +38,8 @@ mod retained;
 mod route;
 mod seats;
 mod session;
+#[cfg(test)]
+mod sizes;
 mod spares;
 mod subscribe;
 mod sys;
@@ -44,7 +49,9 @@ mod timers;
 mod waiting;
 mod window;
 
-pub use change::{Change, MessageCopy, SubscriptionTerms, WillState};
+pub use change::{
+    Change, Fetch, Fetched, MessageCopy, Shipped, StoreHealth, SubscriptionTerms, WillState, Written,
+};
 pub use connect::Admission;
 pub use core_id::{CORES_MAX, CoreId, CoreSet};
 pub use counters::{CounterKind, Counters};
@@ -52,7 +59,7 @@ pub use exchange::{Exchange, ExchangeSetup, LinkEnd};
 pub use filter_tree::FilterTree;
 pub use limits::Limits;
 pub use link::LinkId;
-pub use message::StoredMessage;
+pub use message::{StoredMessage, StoredParts};
 pub use notice::{Level, Notice, NoticeKind};
 pub use parcel::Batch;
 pub use policy::Policy;

@@ -29,11 +29,23 @@ pub struct Limits {
     pub inflight_max: u16,
     /// Unacknowledged QoS 1 and 2 messages towards a 3.x client, which cannot announce a number.
     pub inflight_3x_max: u16,
-    /// QoS 1 and 2 messages that wait for one client.
+    /// QoS 1 and 2 messages that wait for one client, on disk included; a message too many is dropped and counted,
+    /// although its publisher got an acknowledgement.
     pub queue_messages_max: u32,
-    /// Bytes of messages that wait for one client, inflight included; a message too many is dropped and counted, although
-    /// its publisher got an acknowledgement.
+    /// Bytes of messages that wait for one client, on disk and inflight included.
     pub queue_bytes_max: u32,
+    /// Bytes of messages that wait for all clients, on disk included, an equal share on each core.
+    pub queue_bytes_total_max: u64,
+    /// QoS 1 and 2 messages of one lasting session's queue that stand in memory when there is a store; the rest waits on
+    /// disk.
+    pub queue_memory_messages: u32,
+    /// Bytes likewise.
+    pub queue_memory_bytes: u32,
+    /// Bytes of messages that wait for all clients in memory, an equal share on each core; above it, queues of lasting
+    /// sessions grow on disk only, and others not at all.
+    pub queue_memory_bytes_total_max: u64,
+    /// Bytes of one core that were handed to the store and are not synced; above it, clients are not read.
+    pub unwritten_bytes_max: u32,
     /// QoS 0 messages that wait for a connected client that reads too slowly; the oldest goes first.
     pub queue_qos0_messages_max: u32,
     /// Unsent bytes towards one connection above which further messages wait in its queues.
@@ -91,8 +103,13 @@ impl Default for Limits {
             receive_maximum: 1_024,
             inflight_max: 4_096,
             inflight_3x_max: 64,
-            queue_messages_max: 1_000,
-            queue_bytes_max: 16_777_216,
+            queue_messages_max: 100_000,
+            queue_bytes_max: 67_108_864,
+            queue_bytes_total_max: 17_179_869_184,
+            queue_memory_messages: 1_000,
+            queue_memory_bytes: 1_048_576,
+            queue_memory_bytes_total_max: 1_073_741_824,
+            unwritten_bytes_max: 67_108_864,
             queue_qos0_messages_max: 1_000,
             out_bytes_high: 262_144,
             out_bytes_max: 8_388_608,

@@ -12,6 +12,8 @@ use hashbrown::HashMap;
 use mqtt::Version;
 use stdx::{Instant, Span};
 
+use crate::gate::Marks;
+
 /// The name that the shard gives to a connection; opaque here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LinkId(pub u64);
@@ -22,7 +24,13 @@ pub(crate) struct Link {
     pub out: Vec<u8>,
     pub taken: usize,
     pub is_dirty: bool,
+    /// The turn that CONNACK waits for; 0 if for none.
+    pub greeted: u64,
     pub version: Version,
+    /// Bytes of `out` that wait for the store.
+    pub marks: Marks,
+    /// Whether acknowledgements to this client wait for the store at all.
+    pub is_gated: bool,
     /// A SUBSCRIBE waits for the other cores; packets behind it wait with it.
     pub is_held: bool,
     pub packet_bytes_max: u32,
@@ -65,6 +73,37 @@ impl Link {
     #[inline]
     pub fn backlog(&self) -> usize {
         self.out.len() + self.taken
+    }
+
+    /// Whether there are bytes that may leave while everything up to the turn `safe` is safe.
+    #[inline]
+    pub fn has_open(&mut self, safe: u64) -> bool {
+        self.marks.is_empty() || self.marks.open(safe) != Some(0)
+    }
+
+    /// Takes the bytes that may leave. If others stay, `spare`, an empty buffer, carries those that leave.
+    #[inline]
+    pub fn take_open(&mut self, safe: u64, spare: &mut Vec<u8>) -> Vec<u8> {
+        if self.marks.is_empty() {
+            return std::mem::take(&mut self.out);
+        }
+        match self.marks.open(safe) {
+            None => std::mem::take(&mut self.out),
+            Some(count) => {
+                let mut out = std::mem::take(spare);
+                out.extend_from_slice(&self.out[..count]);
+                self.out.drain(..count);
+                self.marks.shift(count);
+                out
+            }
+        }
+    }
+
+    /// Forgets the bytes that may not leave yet.
+    pub fn cut_closed(&mut self, safe: u64) {
+        if let Some(count) = self.marks.open(safe) {
+            self.out.truncate(count);
+        }
     }
 }
 

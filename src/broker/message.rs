@@ -25,6 +25,8 @@ pub(crate) struct Message<'a> {
     pub qos: QoS,
     /// RETAIN as published.
     pub retain: bool,
+    /// Whether its publisher waits until it is kept on disk where it must be.
+    pub is_awaited: bool,
     /// The Message Expiry Interval as published, in seconds.
     pub expiry_s: Option<u32>,
     /// When it was published; its expiry counts from here.
@@ -45,6 +47,25 @@ pub(crate) struct Message<'a> {
 pub(crate) struct Verbatim<'a> {
     pub packet: &'a [u8],
     pub is_v5: bool,
+}
+
+/// The parts of a [`StoredMessage`], for whoever reads one back from disk.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredParts<'a> {
+    /// A valid topic name.
+    pub topic: &'a str,
+    /// As [`StoredMessage::forward`].
+    pub forward: &'a [u8],
+    /// The application message.
+    pub payload: &'a [u8],
+    /// QoS as published.
+    pub qos: QoS,
+    /// RETAIN as published.
+    pub retain: bool,
+    /// When it expires; `Instant::NEVER` if it does not.
+    pub expires_at: Instant,
+    /// As [`StoredMessage::origin`].
+    pub origin: u64,
 }
 
 /// A message that outlives its turn. Shared by all who keep it, also across cores.
@@ -95,6 +116,21 @@ impl StoredMessage {
             retain: message.retain,
             expires_at: expires_at(message.at, message.expiry_s),
             origin: message.origin,
+        }
+    }
+
+    /// The message with these parts. Its topic must have at most 65,535 bytes.
+    #[must_use]
+    pub fn of(parts: &StoredParts<'_>) -> Self {
+        let bytes = [parts.topic.as_bytes(), parts.forward, parts.payload];
+        Self {
+            bytes: bytes.concat().into_boxed_slice(),
+            topic_len: u32::try_from(parts.topic.len()).expect("a topic has at most 65,535 bytes"),
+            forward_len: u32::try_from(parts.forward.len()).expect("a packet has at most 256 MiB"),
+            qos: parts.qos.bits(),
+            retain: parts.retain,
+            expires_at: parts.expires_at,
+            origin: parts.origin,
         }
     }
 
@@ -177,6 +213,7 @@ impl StoredMessage {
             payload: self.payload(),
             qos: self.qos(),
             retain: self.retain,
+            is_awaited: false,
             expiry_s: self.expiry_left_s(now),
             at: now,
             publisher: None,
@@ -213,6 +250,7 @@ mod tests {
             payload: b"xyz",
             qos: QoS::AtLeastOnce,
             retain: true,
+            is_awaited: false,
             expiry_s,
             at: Instant::from_ns(5),
             publisher: None,

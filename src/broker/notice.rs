@@ -29,6 +29,8 @@ pub enum NoticeKind {
     Refused,
     /// A limit was reached.
     Limit,
+    /// The store cannot do what it should.
+    Store,
 }
 
 /// One line for a human.

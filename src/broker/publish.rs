@@ -10,12 +10,14 @@ use std::cell::OnceCell;
 use mqtt::{AckKind, PacketId, Publish, QoS, ReasonCode, Version, Violation, encode, properties};
 use stdx::Instant;
 
-use crate::change::Change;
+use crate::change::{Change, Shipped, StoreHealth};
 use crate::core_id::CoreId;
 use crate::deliver::Grant;
 use crate::exchange::Exchange;
+use crate::gate::Gate;
 use crate::message::{Message, Verbatim};
-use crate::parcel::Shipping;
+use crate::notice::{Level, NoticeKind};
+use crate::parcel::{Outgoing, Parcel, Shipping};
 use crate::route::NoLocal;
 use crate::session::{Session, SessionKey};
 use crate::table::{Pick, Standing};
@@ -100,6 +102,9 @@ impl Exchange {
             self.counters.dropped_refused += 1;
             return self.turn_down(key, publish, reason);
         }
+        if self.store_health == StoreHealth::Full && self.needs_disk(key, publish, route) {
+            return self.turn_down_for_want_of_space(key, publish);
+        }
         let mut forward = Vec::new();
         if !publish.raw_is_forwardable {
             forward = std::mem::take(&mut self.forward);
@@ -112,6 +117,7 @@ impl Exchange {
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
+            is_awaited: self.journal.is_on && self.is_awaited(key, publish),
             expiry_s: publish.expiry_s,
             at: now,
             publisher: Some(key),
@@ -144,6 +150,7 @@ impl Exchange {
 
     /// Whether the packet id says already how to answer: a repeated QoS 2 message, or an id in use.
     fn is_settled_by_id(&mut self, key: SessionKey, publish: &Publish<'_>) -> Result<bool, Violation> {
+        self.journal.begin();
         let id = publish.packet_id.expect("QoS 1 and 2 have a packet id");
         let receive_maximum = self.limits.receive_maximum;
         let session = &mut self.sessions[key.index()];
@@ -151,6 +158,10 @@ impl Exchange {
         let is_open = !session.received.is_empty() && session.received.contains(&id.get());
         match (publish.qos, is_open) {
             (QoS::ExactlyOnce, true) => {
+                if let Some(rest) = session.take_partial(id.get()) {
+                    self.journal.only = Some(rest.into());
+                    return Ok(false);
+                }
                 self.write_ack(key, AckKind::PubRec, id, ReasonCode::Success);
                 Ok(true)
             }
@@ -201,12 +212,14 @@ impl Exchange {
     /// Answers a message that is not taken. Below 5.0 an acknowledgement cannot say so: a message that may not be
     /// published is acknowledged and dropped, one that cannot be kept ends the connection. Source: [MQTT-3.3.5-2] and
     /// [MQTT-4.8.0-2] of 3.1.1.
+    #[cold]
     fn turn_down(
         &mut self,
         key: SessionKey,
         publish: &Publish<'_>,
         reason: ReasonCode,
     ) -> Result<(), Violation> {
+        self.journal.only = None;
         let is_told = self.version_of(key) == Some(Version::V5) || publish.qos == QoS::AtMostOnce;
         if reason == ReasonCode::QuotaExceeded && !is_told {
             return Err(Violation::RetainedQuotaExceeded);
@@ -220,9 +233,17 @@ impl Exchange {
     fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode) {
         let Some(id) = publish.packet_id else { return };
         if publish.qos == QoS::AtLeastOnce {
+            if self.journal.is_on {
+                self.mark_since(key, self.journal.begun);
+            }
             self.write_ack(key, AckKind::PubAck, id, reason);
-            return;
+        } else {
+            self.acknowledge_once(key, id, reason);
         }
+    }
+
+    /// Answers a QoS 2 PUBLISH.
+    fn acknowledge_once(&mut self, key: SessionKey, id: PacketId, reason: ReasonCode) {
         let session = &mut self.sessions[key.index()];
         let is_v5 = session.link.as_ref().is_some_and(|link| link.version == Version::V5);
         if !(reason.is_failure() && is_v5) {
@@ -230,8 +251,10 @@ impl Exchange {
             if let Some(link) = &mut session.link {
                 link.inbound_open += 1;
             }
-            self.note(key, |client_id| Change::Received { client_id, packet_id: id });
+            self.note_received(key, id);
         }
+        self.journal.only = None;
+        self.mark_since(key, self.journal.begun);
         self.write_ack(key, AckKind::PubRec, id, reason);
     }
 
@@ -254,14 +277,32 @@ impl Exchange {
                 self.give_to_group(now, group, message, 0);
             }
         }
-        if message.retain {
+        // What a crash kept from somebody was retained all the same.
+        if message.retain && self.journal.only.is_none() && !self.is_unretainable(message) {
             self.retain_everywhere(message, remote);
         } else {
             for core in remote.iter() {
-                self.outgoing.to(core).publish(message, Shipping { deliver: true, ..Shipping::default() });
+                self.ship(core, message, Shipping { deliver: true, ..Shipping::default() });
             }
         }
         reached
+    }
+
+    /// Whether the publisher waits until its message is kept on disk where it must be.
+    fn is_awaited(&self, key: SessionKey, publish: &Publish<'_>) -> bool {
+        publish.qos != QoS::AtMostOnce && self.link(key).is_some_and(|link| link.is_gated)
+    }
+
+    /// Sends a message to another core.
+    pub(crate) fn ship(&mut self, core: CoreId, message: &Message<'_>, shipping: Shipping<'_>) {
+        ship(
+            &mut self.outgoing,
+            &mut self.journal.gate,
+            self.journal.only.as_deref(),
+            core,
+            message,
+            shipping,
+        );
     }
 
     /// Delivers to the receivers of this core.
@@ -271,6 +312,7 @@ impl Exchange {
         let (sessions, table, mut delivery) = self.delivery(now);
         let route = table.route_at(route);
         delivery.templates.reset(route.targets.len() > 1);
+        let is_choosy = policy.is_some() || delivery.journal.only.is_some();
         for target in &route.targets {
             let granted = match &target.no_local {
                 NoLocal::On if message.publisher == Some(target.session) => continue,
@@ -278,7 +320,9 @@ impl Exchange {
                 NoLocal::Off | NoLocal::On | NoLocal::Rest(_) => target,
             };
             let session = &mut sessions[target.session.index()];
-            if !may_receive(policy.as_deref(), session, message) {
+            let may_have =
+                || may_receive(policy.as_deref(), session, message) && delivery.journal.is_for(session);
+            if is_choosy && !may_have() {
                 continue;
             }
             let grant = Grant {
@@ -321,7 +365,89 @@ impl Exchange {
             group: Some(self.table.group_name(group)),
             hops: hops + 1,
         };
-        self.outgoing.to(core).publish(message, shipping);
+        ship(
+            &mut self.outgoing,
+            &mut self.journal.gate,
+            self.journal.only.as_deref(),
+            core,
+            message,
+            shipping,
+        );
+    }
+
+    /// Notes that a QoS 2 message was received, and to which cores it went: each of those writes down that it has it, so
+    /// that a repetition after a crash reaches exactly the others.
+    fn note_received(&mut self, key: SessionKey, packet_id: PacketId) {
+        if !self.journal.is_on {
+            return;
+        }
+        let to = self.journal.gate.take_shipped();
+        let mut shipped = Vec::new();
+        if !to.is_empty() {
+            shipped = self.journal.only.take().map_or_else(Vec::new, Into::into);
+            shipped.push(Shipped { core: self.core, turn: self.journal.gate.turn(), cores: self.cores, to });
+        }
+        self.note(key, |client_id| Change::Received { client_id, packet_id, shipped });
+    }
+
+    /// Whether a message cannot be taken without more space on disk. Other cores are not asked whether they would keep it.
+    #[cold]
+    fn needs_disk(&self, key: SessionKey, publish: &Publish<'_>, route: usize) -> bool {
+        if publish.qos == QoS::AtMostOnce {
+            return false;
+        }
+        let is_lasting = |key: SessionKey| self.sessions[key.index()].is_lasting;
+        let route = self.table.route_at(route);
+        publish.retain && !publish.payload.is_empty()
+            || publish.qos == QoS::ExactlyOnce && is_lasting(key)
+            || !route.remote.is_empty()
+            || !route.groups.is_empty()
+            || route.targets.iter().any(|target| target.qos != QoS::AtMostOnce && is_lasting(target.session))
+    }
+
+    /// Below 5.0 there is no word for it, so the client hears nothing and may send the message again when it comes back.
+    #[cold]
+    fn turn_down_for_want_of_space(
+        &mut self,
+        key: SessionKey,
+        publish: &Publish<'_>,
+    ) -> Result<(), Violation> {
+        self.journal.only = None;
+        self.counters.dropped_store_full += 1;
+        let client_id = &self.sessions[key.index()].client_id;
+        let text = format!("a message of client {client_id:?} was not taken: there is no space on disk");
+        self.notice(Level::Warn, NoticeKind::Store, text);
+        if self.version_of(key) == Some(Version::V5) {
+            self.acknowledge(key, publish, ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    /// Whether a message is only delivered because there is no space to retain it.
+    fn is_unretainable(&mut self, message: &Message<'_>) -> bool {
+        let is_unretainable = self.store_health == StoreHealth::Full
+            && !message.payload.is_empty()
+            && !message.topic.starts_with(b"$SYS/");
+        self.counters.dropped_store_full += u64::from(is_unretainable);
+        is_unretainable
+    }
+}
+
+fn ship(
+    outgoing: &mut Outgoing,
+    gate: &mut Gate,
+    only: Option<&[Shipped]>,
+    core: CoreId,
+    message: &Message<'_>,
+    shipping: Shipping<'_>,
+) {
+    let batch = outgoing.to(core);
+    if let Some(only) = only {
+        batch.parcels.push(Parcel::Only(only.into()));
+    }
+    batch.publish(message, shipping);
+    if message.is_awaited {
+        gate.ask(core);
     }
 }
 

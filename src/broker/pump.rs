@@ -28,6 +28,7 @@ impl Exchange {
         }
         for _ in 0..STEPS_MAX {
             if !self.pump_step(now, key) {
+                self.refill(now, key);
                 self.drop_empty_waiting(key);
                 return;
             }
@@ -48,6 +49,13 @@ impl Exchange {
             return true;
         }
         replays && self.replay_step(now, key)
+    }
+
+    fn refill(&mut self, now: Instant, key: SessionKey) {
+        let (sessions, _, mut delivery) = self.delivery(now);
+        if let Some(session) = sessions.get_mut(key.index()) {
+            delivery.refill(session);
+        }
     }
 
     fn drop_empty_waiting(&mut self, key: SessionKey) {
@@ -122,7 +130,9 @@ impl Exchange {
         }
         delivery.counters.dropped_too_large += 1;
         delivery.counters.inflight_messages -= 1;
-        session.window.as_mut().expect("it gave the message").forget(id);
-        self.note(key, |client_id| Change::Settled { client_id, packet_id: id });
+        let window = session.window.as_mut().expect("it gave the message");
+        if let Some(seq) = window.forget(id) {
+            self.note(key, |client_id| Change::Settled { client_id, seq, packet_id: id });
+        }
     }
 }

@@ -4,19 +4,23 @@
 //! replays the changes of the clients that are at home here now, and every core those of retained messages.
 //!
 //! Invariants:
-//! - Restoring happens before the first connection.
+//! - Restoring happens before the first connection, and no client is let in before every core knows what the sessions of
+//!   all cores want.
 //! - A client that was connected when the process ended counts as gone from then on: its will and its expiry run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mqtt::PacketId;
 use stdx::{Instant, Span};
 
-use crate::change::{Change, MessageCopy, WillState};
+use crate::change::{Change, MessageCopy, Shipped, WillState};
 use crate::core_id::CoreId;
 use crate::exchange::Exchange;
+use crate::parcel::Parcel;
 use crate::session::{Session, SessionKey, Will};
 use crate::timers::Timer;
+use crate::waiting::Spilled;
 use crate::window::Window;
 
 impl Exchange {
@@ -35,6 +39,8 @@ impl Exchange {
                 let key = self.restored(client_id);
                 let session = &mut self.sessions[key.index()];
                 session.expiry_s = *expiry_s;
+                session.is_lasting |= *expiry_s > 0;
+                session.is_written = true;
                 session.ends_at = if *is_connected { Instant::NEVER } else { *ends_at };
                 session.will = will.as_ref().map(|will| Box::new(restored_will(will)));
             }
@@ -50,25 +56,46 @@ impl Exchange {
                     self.withdraw(key, &subscription);
                 }
             }
-            Change::Received { packet_id, .. } => {
-                self.restored_session(client_id).received.insert(packet_id.get());
+            Change::Received { packet_id, shipped, .. } => {
+                let session = self.restored_session(client_id);
+                session.received.insert(packet_id.get());
+                session.take_partial(packet_id.get());
+                if !shipped.is_empty() {
+                    session.partial.get_or_insert_default().insert(packet_id.get(), shipped.clone());
+                }
             }
             Change::Completed { packet_id, .. } => {
-                self.restored_session(client_id).received.remove(&packet_id.get());
+                let session = self.restored_session(client_id);
+                session.received.remove(&packet_id.get());
+                session.take_partial(packet_id.get());
             }
-            Change::Queued { copy, .. } => {
-                self.restored_session(client_id).waiting.get_or_insert_default().push(copy.clone());
-                self.counters.queued_messages += 1;
+            Change::Queued { seq, copy, .. } => {
+                let session = self.restored_session(client_id);
+                session.seq = session.seq.max(*seq);
+                session.waiting.get_or_insert_default().push(*seq, copy.clone());
+                self.counters.queue_grew(copy.message.cost_bytes());
             }
-            Change::Dequeued { .. } => self.restore_dequeued(client_id),
-            Change::Sent { packet_id, copy, .. } => self.restore_sent(client_id, *packet_id, copy),
+            Change::Dropped { seq, .. } => {
+                self.restore_taken(client_id, *seq);
+            }
+            Change::Spilled { first_seq, last_seq, messages, bytes, .. } => {
+                let (first_seq, last_seq, messages, bytes) = (*first_seq, *last_seq, *messages, *bytes);
+                let spilled = Spilled { first_seq, last_seq, messages, bytes, is_fetching: false };
+                self.restore_spilled(client_id, spilled);
+            }
+            Change::Sent { seq, packet_id, copy, .. } => {
+                let taken = self.restore_taken(client_id, *seq);
+                self.restore_sent(client_id, *seq, *packet_id, copy.clone().or(taken));
+            }
             Change::Released { packet_id, .. } => {
                 if let Some(window) = &mut self.restored_session(client_id).window {
                     window.pubrec(*packet_id, false);
                 }
             }
             Change::Settled { packet_id, .. } => self.restore_settled(client_id, *packet_id),
-            Change::Retained { .. } | Change::RetainedCleared { .. } => unreachable!("they name no client"),
+            Change::Retained { .. } | Change::RetainedCleared { .. } | Change::Handled { .. } => {
+                unreachable!("they name no client")
+            }
         }
     }
 
@@ -77,24 +104,68 @@ impl Exchange {
         let keys: Vec<SessionKey> = self.sessions.iter().map(|(index, _)| SessionKey::new(index)).collect();
         for key in keys {
             let session = &mut self.sessions[key.index()];
+            let mut is_changed = false;
             if session.ends_at == Instant::NEVER && session.expiry_s != u32::MAX {
-                session.ends_at = now + Span::from_s(u64::from(session.expiry_s));
+                // A session that ended with its connection is here only for its will; that one must wait, too.
+                session.ends_at = now + Span::from_s(u64::from(session.expiry_s.max(1)));
+                is_changed = true;
             }
+            // A will waits although it was due meanwhile: the other cores must hear first who is subscribed where.
+            let soonest = now + Span::from_s(1);
             if session.expiry_s != u32::MAX {
+                if session.will.is_some() {
+                    session.ends_at = session.ends_at.max(soonest);
+                }
                 self.timers.insert(session.ends_at, Timer::SessionEnd(key, session.serial));
             }
             if let Some(will) = &mut session.will {
                 if will.due_at == Instant::NEVER {
-                    // Not at once: the other cores must hear first who is subscribed where.
-                    will.due_at = now + Span::from_s(u64::from(will.delay_s.max(1)));
+                    will.due_at = now + Span::from_s(u64::from(will.delay_s));
+                    is_changed = true;
                 }
+                will.due_at = will.due_at.max(soonest);
                 self.timers.insert(will.due_at, Timer::Will(key, session.serial));
             }
             self.announce_interest_of(key);
             self.announce_groups_of(key);
-            self.note_session(key);
+            if is_changed {
+                self.note_session(key);
+            }
+            self.resolve_partial(key);
         }
+        self.outgoing.tell_others(|| Parcel::Restored);
+        self.awaits_restored = true;
+        let turn = self.handled.values().max().copied().unwrap_or(0);
+        self.journal.gate.go_on_behind(turn);
+        self.handled.clear();
         self.expire_retained(now);
+    }
+
+    /// Finds out which cores have not got the messages under the QoS 2 ids that this client has open.
+    fn resolve_partial(&mut self, key: SessionKey) {
+        let handled = &self.handled;
+        let session = &mut self.sessions[key.index()];
+        let Some(partial) = session.partial.take() else { return };
+        let mut left = BTreeMap::new();
+        for (id, mut shipped) in *partial {
+            for step in shipped.iter_mut().filter(|step| step.turn != Shipped::NOBODY) {
+                for core in step.to.iter() {
+                    if handled.get(&(core, step.core)).is_some_and(|turn| *turn >= step.turn) {
+                        step.to.remove(core);
+                    }
+                }
+                step.turn = Shipped::NOBODY;
+            }
+            if shipped.iter().all(|step| !step.to.is_empty()) {
+                left.insert(id, shipped);
+            }
+        }
+        for (id, shipped) in &left {
+            let packet_id = PacketId::new(*id).expect("it was an id when it was received");
+            let client_id = Arc::clone(&session.client_id);
+            self.journal.record(|| Change::Received { client_id, packet_id, shipped: shipped.clone() });
+        }
+        session.partial = (!left.is_empty()).then(|| Box::new(left));
     }
 
     fn announce_interest_of(&mut self, key: SessionKey) {
@@ -130,24 +201,41 @@ impl Exchange {
         }
     }
 
-    fn restore_dequeued(&mut self, client_id: &str) {
+    fn restore_taken(&mut self, client_id: &str, seq: u64) -> Option<MessageCopy> {
         let session = self.restored_session(client_id);
-        let popped = session.waiting.as_mut().and_then(|waiting| waiting.pop()).is_some();
+        let taken = session.waiting.as_mut().and_then(|waiting| waiting.take(seq));
         if session.waiting.as_ref().is_some_and(|waiting| waiting.is_empty()) {
             session.waiting = None;
         }
-        self.counters.queued_messages -= u64::from(popped);
+        if let Some(copy) = &taken {
+            self.counters.queue_shrank(copy.message.cost_bytes());
+        }
+        taken
     }
 
-    fn restore_sent(&mut self, client_id: &str, packet_id: PacketId, copy: &MessageCopy) {
-        let window = self.restored_session(client_id).window.get_or_insert_with(|| Box::new(Window::new()));
-        window.restore(packet_id, copy.clone());
+    fn restore_spilled(&mut self, client_id: &str, spilled: Spilled) {
+        if spilled.messages == 0 {
+            return;
+        }
+        let session = self.restored_session(client_id);
+        session.seq = session.seq.max(spilled.last_seq);
+        session.waiting.get_or_insert_default().spilled = Some(spilled);
+        self.counters.queued_messages += spilled.messages;
+        self.counters.queued_bytes += spilled.bytes;
+        self.counters.spilled_messages += spilled.messages;
+        self.counters.spilled_bytes += spilled.bytes;
+    }
+
+    fn restore_sent(&mut self, client_id: &str, seq: u64, packet_id: PacketId, copy: Option<MessageCopy>) {
+        let session = self.restored_session(client_id);
+        session.seq = session.seq.max(seq);
+        session.window.get_or_insert_with(|| Box::new(Window::new())).restore(packet_id, seq, copy);
         self.counters.inflight_messages += 1;
     }
 
     fn restore_settled(&mut self, client_id: &str, packet_id: PacketId) {
         if let Some(window) = &mut self.restored_session(client_id).window
-            && window.forget(packet_id)
+            && window.forget(packet_id).is_some()
         {
             self.counters.inflight_messages -= 1;
         }
@@ -162,6 +250,9 @@ impl Exchange {
             Change::RetainedCleared { topic, version } => {
                 self.retained_counter = self.retained_counter.max(version.counter);
                 self.retained.clear(topic, *version);
+            }
+            Change::Handled { core, from, turn } => {
+                self.handled.insert((*core, *from), *turn);
             }
             _other_changes_name_a_client => {}
         }

@@ -46,8 +46,12 @@ impl Exchange {
         let store = self.retain_here(message, version).then_some(version);
         for core in self.outgoing.others() {
             let deliver = remote.iter().any(|wanted| wanted == core);
-            if deliver || store.is_some() {
-                self.outgoing.to(core).publish(message, Shipping { deliver, store, ..Shipping::default() });
+            let shipping = Shipping { deliver, store, ..Shipping::default() };
+            if deliver {
+                self.ship(core, message, shipping);
+            } else if store.is_some() {
+                // This core writes it down for all.
+                self.outgoing.to(core).publish(message, shipping);
             }
         }
     }

@@ -8,13 +8,13 @@
 //!
 //! Source: MQTT 5.0 section 4.1.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mqtt::QoS;
 use stdx::Instant;
 
-use crate::change::WillState;
+use crate::change::{Shipped, WillState};
 use crate::link::Link;
 use crate::message::StoredMessage;
 use crate::waiting::Waiting;
@@ -42,7 +42,20 @@ pub(crate) struct Session {
     /// Session Expiry Interval in force; `u32::MAX` never expires.
     pub expiry_s: u32,
     pub ends_at: Instant,
+    /// The highest place that was given to a message.
+    pub seq: u64,
+    /// Whether everything about it is written down: it could outlive a connection at some time.
+    pub is_lasting: bool,
+    /// Whether the store knows of it.
+    pub is_written: bool,
+    /// Received QoS 2 ids whose messages a crash kept from some sessions of other cores.
+    #[expect(clippy::box_collection, reason = "almost no session has any: 8 bytes rather than 24")]
+    pub partial: Option<Box<BTreeMap<u16, Vec<Shipped>>>>,
 }
+
+/// How far apart the places of queued messages are. A retained message that overtakes a queue gets a place in between, so
+/// that the order of places is always the order of sending.
+pub(crate) const SEQ_STEP: u64 = 1 << 20;
 
 /// One subscription as its session knows it.
 #[derive(Debug)]
@@ -108,10 +121,29 @@ impl Session {
             .take_while(|f| f.starts_with("$share/"))
     }
 
-    /// Whether the session may outlive its connection, so that its changes are worth writing down.
+    /// Whom the message received under this id has not reached, if a crash came in between; asked once.
+    pub fn take_partial(&mut self, id: u16) -> Option<Vec<Shipped>> {
+        let partial = self.partial.as_mut()?;
+        let taken = partial.remove(&id);
+        if partial.is_empty() {
+            self.partial = None;
+        }
+        taken
+    }
+
+    /// A place behind all others, if anyone writes it down.
     #[inline]
-    pub fn is_lasting(&self) -> bool {
-        self.expiry_s > 0
+    pub fn next_seq(&mut self) -> u64 {
+        self.seq += SEQ_STEP;
+        self.seq
+    }
+
+    /// A place for a message that overtakes those that wait: behind everything sent, before everything queued.
+    pub fn overtaking_seq(&mut self) -> u64 {
+        if self.waiting.as_ref().is_none_or(|waiting| !waiting.has_acknowledged()) {
+            return self.next_seq();
+        }
+        self.window.as_ref().map_or(0, |window| window.sent_seq()) + 1
     }
 
     /// Whether the session ends when its connection does.

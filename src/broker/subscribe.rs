@@ -17,7 +17,7 @@ use mqtt::{
 };
 use stdx::Instant;
 
-use crate::change::{Change, SubscriptionTerms};
+use crate::change::{Change, StoreHealth, SubscriptionTerms};
 use crate::core_id::CoreId;
 use crate::exchange::Exchange;
 use crate::link::{Link, LinkId};
@@ -128,6 +128,9 @@ impl Exchange {
         if self.policy.as_ref().is_some_and(|policy| !policy.may_subscribe(&session.client_id, inner)) {
             return ReasonCode::NotAuthorized;
         }
+        if self.store_health == StoreHealth::Full && session.is_lasting {
+            return ReasonCode::QuotaExceeded;
+        }
         if session.find(request.filter).is_err() {
             let count = stdx::narrow(session.subscriptions.len()) + *added;
             if count >= self.limits.subscriptions_per_client_max {
@@ -237,6 +240,7 @@ impl Exchange {
         let ids: SubscriptionIds =
             (pending.subscription_id != 0).then(|| Arc::from([pending.subscription_id].as_slice()));
         let mut replays = Vec::new();
+        let stamp = self.stamp();
         for wish in pending.accepted() {
             let terms = wish.terms(pending.subscription_id);
             let is_new = self.apply(pending.key, &wish.filter, terms);
@@ -255,6 +259,7 @@ impl Exchange {
                 });
             }
         }
+        self.mark_since(pending.key, stamp);
         let reasons: Vec<ReasonCode> = pending.wishes.iter().map(|wish| wish.reason).collect();
         self.reply(pending.key, |out, version| encode::suback(out, version, pending.packet_id, &reasons));
         if !replays.is_empty() && !self.retained.is_empty() {
@@ -308,6 +313,7 @@ impl Exchange {
         self.check_answer(key, |version| encode::unsuback_len(version, unsubscribe.len()))?;
         let levels_max = stdx::widen(self.limits.topic_levels_max);
         let mut reasons = Vec::with_capacity(unsubscribe.len());
+        let stamp = self.stamp();
         for filter in unsubscribe.filters() {
             let (_, inner) = inner_filter(filter);
             let is_valid =
@@ -323,6 +329,7 @@ impl Exchange {
                 }
             });
         }
+        self.mark_since(key, stamp);
         let id = unsubscribe.packet_id;
         self.reply(key, |out, version: Version| encode::unsuback(out, version, id, &reasons));
         Ok(())

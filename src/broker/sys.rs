@@ -194,6 +194,7 @@ impl Exchange {
             payload,
             qos: QoS::AtMostOnce,
             retain: true,
+            is_awaited: false,
             expiry_s: None,
             at: now,
             publisher: None,

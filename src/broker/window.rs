@@ -28,10 +28,12 @@ enum Slot {
     /// PUBLISH sent, no PUBACK or PUBREC yet.
     Published {
         sent: MessageCopy,
+        seq: u64,
         on_link: bool,
     },
     /// PUBREC received, PUBREL sent, no PUBCOMP yet.
     Released {
+        seq: u64,
         on_link: bool,
     },
 }
@@ -39,10 +41,10 @@ enum Slot {
 /// Whether and how an acknowledgement fits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Settled {
-    /// The message is done; the id is free.
-    Done,
-    /// A PUBREL is due.
-    Release,
+    /// The message with this place is done; the id is free.
+    Done(u64),
+    /// A PUBREL is due, for the message with this place.
+    Release(u64),
     /// No such id is open.
     Unknown,
     /// The id is open in another state or QoS. Source: section 4.3.
@@ -69,6 +71,8 @@ pub(crate) struct Window {
     /// Published before this connection and not sent again yet.
     waiting: u32,
     bytes: usize,
+    /// The highest place of a message that was sent.
+    sent_seq: u64,
 }
 
 impl Window {
@@ -82,7 +86,13 @@ impl Window {
             on_link: 0,
             waiting: 0,
             bytes: 0,
+            sent_seq: 0,
         }
+    }
+
+    /// The highest place of a message that was sent.
+    pub fn sent_seq(&self) -> u64 {
+        self.sent_seq
     }
 
     /// Messages not settled.
@@ -100,14 +110,15 @@ impl Window {
         self.on_link < maximum && self.waiting == 0 && self.open < 65_535
     }
 
-    /// Opens an id for a message; the caller has asked [`Window::has_room`].
-    pub fn open_id(&mut self, sent: MessageCopy) -> PacketId {
+    /// Opens an id for the message with the place `seq`; the caller has asked [`Window::has_room`].
+    pub fn open_id(&mut self, sent: MessageCopy, seq: u64) -> PacketId {
         self.thin_out();
         let id = self.free_id();
         self.open += 1;
         self.on_link += 1;
         self.bytes += sent.message.cost_bytes();
-        self.slots.push_back(Slot::Published { sent, on_link: true });
+        self.sent_seq = seq;
+        self.slots.push_back(Slot::Published { sent, seq, on_link: true });
         PacketId::new(id).expect("ids run from 1 to 65,535")
     }
 
@@ -126,7 +137,8 @@ impl Window {
     }
 
     /// Opens the id under which a message was sent before a restart; ids come in the order in which they were opened.
-    pub fn restore(&mut self, id: PacketId, sent: MessageCopy) {
+    /// Without a message only its PUBREL and PUBCOMP are left.
+    pub fn restore(&mut self, id: PacketId, seq: u64, sent: Option<MessageCopy>) {
         if self.slots.is_empty() {
             self.first = id.get();
         }
@@ -134,9 +146,15 @@ impl Window {
             self.slots.push_back(Slot::Free);
         }
         self.open += 1;
-        self.waiting += 1;
-        self.bytes += sent.message.cost_bytes();
-        self.slots.push_back(Slot::Published { sent, on_link: false });
+        self.sent_seq = self.sent_seq.max(seq);
+        match sent {
+            Some(sent) => {
+                self.waiting += 1;
+                self.bytes += sent.message.cost_bytes();
+                self.slots.push_back(Slot::Published { sent, seq, on_link: false });
+            }
+            None => self.slots.push_back(Slot::Released { seq, on_link: false }),
+        }
         self.thin_out();
     }
 
@@ -156,14 +174,14 @@ impl Window {
             Slot::Free => Settled::Unknown,
             Slot::Published { sent, .. } if sent.qos != QoS::ExactlyOnce => Settled::Mismatch,
             Slot::Published { .. } if failed => self.settle(id),
-            Slot::Published { sent, on_link } => {
-                let (cost, on_link) = (sent.message.cost_bytes(), *on_link);
-                *slot = Slot::Released { on_link };
+            Slot::Published { sent, seq, on_link } => {
+                let (cost, seq, on_link) = (sent.message.cost_bytes(), *seq, *on_link);
+                *slot = Slot::Released { seq, on_link };
                 self.bytes -= cost;
                 self.waiting -= u32::from(!on_link);
-                Settled::Release
+                Settled::Release(seq)
             }
-            Slot::Released { .. } => Settled::Release,
+            Slot::Released { seq, .. } => Settled::Release(*seq),
         }
     }
 
@@ -188,7 +206,7 @@ impl Window {
                     *on_link = false;
                     self.waiting += 1;
                 }
-                Slot::Released { on_link } => *on_link = false,
+                Slot::Released { on_link, .. } => *on_link = false,
             }
         }
     }
@@ -210,7 +228,7 @@ impl Window {
             let on_link_now = self.on_link;
             let Some(slot) = self.slot(id) else { continue };
             match slot {
-                Slot::Published { sent, on_link } if !*on_link && on_link_now < maximum => {
+                Slot::Published { sent, on_link, .. } if !*on_link && on_link_now < maximum => {
                     *on_link = true;
                     out.push(Resend::Publish(id, sent.clone()));
                     self.on_link += 1;
@@ -218,7 +236,7 @@ impl Window {
                 }
                 // The standard does not say whether a repeated PUBREL takes quota; the receiver still has the message
                 // under its hands, so it is counted.
-                Slot::Released { on_link } if releases => {
+                Slot::Released { on_link, .. } if releases => {
                     *on_link = true;
                     out.push(Resend::Release(id));
                     self.on_link += 1;
@@ -228,21 +246,21 @@ impl Window {
         }
     }
 
-    /// Frees an id in whatever state it is, for a restart.
-    pub fn forget(&mut self, id: PacketId) -> bool {
-        let is_open = self.slot(id).is_some();
-        if is_open {
-            self.settle(id);
+    /// Frees an id in whatever state it is; returns the place of its message, if it was open.
+    pub fn forget(&mut self, id: PacketId) -> Option<u64> {
+        self.slot(id)?;
+        match self.settle(id) {
+            Settled::Done(seq) => Some(seq),
+            Settled::Release(_) | Settled::Unknown | Settled::Mismatch => None,
         }
-        is_open
     }
 
     fn settle(&mut self, id: PacketId) -> Settled {
         let slot = self.slot(id).expect("the caller found the slot");
-        let (on_link, waiting, cost) = match std::mem::replace(slot, Slot::Free) {
+        let (seq, on_link, waiting, cost) = match std::mem::replace(slot, Slot::Free) {
             Slot::Free => unreachable!("the caller found it open"),
-            Slot::Published { sent, on_link } => (on_link, !on_link, sent.message.cost_bytes()),
-            Slot::Released { on_link } => (on_link, false, 0),
+            Slot::Published { sent, seq, on_link } => (seq, on_link, !on_link, sent.message.cost_bytes()),
+            Slot::Released { seq, on_link } => (seq, on_link, false, 0),
         };
         self.open -= 1;
         self.bytes -= cost;
@@ -251,13 +269,20 @@ impl Window {
         if self.aside.remove(&id.get()).is_none() {
             self.drop_leading_free();
         }
-        Settled::Done
+        Settled::Done(seq)
     }
 
     /// Moves the oldest open message aside while the array is long and mostly free.
+    #[inline]
     fn thin_out(&mut self) {
+        if self.slots.len() >= SPARSE_LEN {
+            self.thin_out_long();
+        }
+    }
+
+    fn thin_out_long(&mut self) {
         let open_here = stdx::widen(self.open) - self.aside.len();
-        if self.slots.len() >= SPARSE_LEN && open_here * 4 <= self.slots.len() {
+        if open_here * 4 <= self.slots.len() {
             self.set_first_aside();
             self.drop_leading_free();
         }
@@ -319,6 +344,7 @@ mod tests {
             payload: b"p",
             qos,
             retain: false,
+            is_awaited: false,
             expiry_s: None,
             at: Instant::START,
             publisher: None,
@@ -336,17 +362,17 @@ mod tests {
     #[test]
     fn ids_run_round_without_zero_and_without_reuse_of_an_open_one() {
         let mut window = Window::new();
-        let stuck = window.open_id(sent(QoS::AtLeastOnce));
+        let stuck = window.open_id(sent(QoS::AtLeastOnce), 7);
         let mut open = std::collections::BTreeSet::from([stuck.get()]);
         for _ in 0..200_000u32 {
             assert!(window.has_room(10));
-            let next = window.open_id(sent(QoS::AtLeastOnce));
+            let next = window.open_id(sent(QoS::AtLeastOnce), 7);
             assert!(open.insert(next.get()), "id {} was open", next.get());
-            assert_eq!(window.puback(next), Settled::Done);
+            assert_eq!(window.puback(next), Settled::Done(7));
             open.remove(&next.get());
         }
         assert!(window.slots.len() <= SPARSE_LEN + 1, "one lost acknowledgement must not grow the window");
-        assert_eq!(window.puback(stuck), Settled::Done);
+        assert_eq!(window.puback(stuck), Settled::Done(7));
         assert_eq!((window.open(), window.bytes()), (0, 0));
     }
 
@@ -355,13 +381,13 @@ mod tests {
         let mut window = Window::new();
         for expected in 1..=65_535u16 {
             assert!(window.has_room(u16::MAX));
-            assert_eq!(window.open_id(sent(QoS::AtLeastOnce)).get(), expected);
+            assert_eq!(window.open_id(sent(QoS::AtLeastOnce), 7).get(), expected);
         }
         assert!(!window.has_room(u16::MAX));
         for freed in [40_000, 1, 65_535] {
-            assert_eq!(window.puback(id(freed)), Settled::Done);
+            assert_eq!(window.puback(id(freed)), Settled::Done(7));
             assert!(window.has_room(u16::MAX));
-            assert_eq!(window.open_id(sent(QoS::AtLeastOnce)).get(), freed);
+            assert_eq!(window.open_id(sent(QoS::AtLeastOnce), 7).get(), freed);
             assert!(!window.has_room(u16::MAX));
         }
         window.link_lost();
@@ -374,16 +400,16 @@ mod tests {
     #[test]
     fn an_acknowledgement_must_fit_the_state_of_its_message() {
         let mut window = Window::new();
-        let one = window.open_id(sent(QoS::AtLeastOnce));
-        let two = window.open_id(sent(QoS::ExactlyOnce));
+        let one = window.open_id(sent(QoS::AtLeastOnce), 7);
+        let two = window.open_id(sent(QoS::ExactlyOnce), 7);
         assert_eq!(window.pubrec(one, false), Settled::Mismatch);
         assert_eq!(window.puback(two), Settled::Mismatch);
         assert_eq!(window.pubcomp(two), Settled::Mismatch);
         assert_eq!(window.puback(id(99)), Settled::Unknown);
-        assert_eq!(window.pubrec(two, false), Settled::Release);
-        assert_eq!(window.pubrec(two, false), Settled::Release);
+        assert_eq!(window.pubrec(two, false), Settled::Release(7));
+        assert_eq!(window.pubrec(two, false), Settled::Release(7));
         assert!(!window.has_room(2));
-        assert_eq!(window.pubcomp(two), Settled::Done);
+        assert_eq!(window.pubcomp(two), Settled::Done(7));
         assert!(window.has_room(2));
         assert_eq!(window.pubcomp(two), Settled::Unknown);
     }
@@ -391,8 +417,8 @@ mod tests {
     #[test]
     fn a_resumed_window_sends_again_in_order_and_only_as_much_as_the_new_maximum_allows() {
         let mut window = Window::new();
-        let ids: Vec<_> = (0..5).map(|_| window.open_id(sent(QoS::ExactlyOnce))).collect();
-        assert_eq!(window.pubrec(ids[1], false), Settled::Release);
+        let ids: Vec<_> = (0..5).map(|_| window.open_id(sent(QoS::ExactlyOnce), 7)).collect();
+        assert_eq!(window.pubrec(ids[1], false), Settled::Release(7));
         window.link_lost();
         let mut out = Vec::new();
         window.resend(1, true, &mut out);
@@ -401,10 +427,10 @@ mod tests {
         );
         assert!(window.is_waiting() && !window.has_room(1));
         out.clear();
-        assert_eq!(window.pubcomp(ids[1]), Settled::Done);
+        assert_eq!(window.pubcomp(ids[1]), Settled::Done(7));
         window.resend(1, false, &mut out);
         assert!(out.is_empty(), "the first message still takes the only place");
-        assert_eq!(window.pubrec(ids[0], true), Settled::Done);
+        assert_eq!(window.pubrec(ids[0], true), Settled::Done(7));
         window.resend(1, false, &mut out);
         assert!(matches!(&out[..], [Resend::Publish(a, _)] if *a == ids[2]));
     }
@@ -417,13 +443,13 @@ mod tests {
             let mut open: Vec<PacketId> = Vec::new();
             for _ in 0..20_000 {
                 if window.has_room(50) && prng.one_in(2) {
-                    let next = window.open_id(sent(QoS::AtLeastOnce));
+                    let next = window.open_id(sent(QoS::AtLeastOnce), 7);
                     assert!(!open.contains(&next));
                     open.push(next);
                 } else if !open.is_empty() {
                     let skewed = prng.below(open.len() as u64) * prng.below(2) + u64::from(open.len() > 1);
                     let next = open.remove(usize::try_from(skewed).unwrap().min(open.len() - 1));
-                    assert_eq!(window.puback(next), Settled::Done);
+                    assert_eq!(window.puback(next), Settled::Done(7));
                 }
                 assert_eq!(stdx::widen(window.open()), open.len());
             }

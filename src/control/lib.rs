@@ -9,4 +9,4 @@
 mod metrics;
 mod serve;
 
-pub use serve::{Ask, ControlError, start};
+pub use serve::{Ask, ControlError, Sources, start};

@@ -41,9 +41,20 @@ pub enum ControlError {
     Thread(#[from] std::io::Error),
 }
 
+/// What the control plane asks.
+#[derive(Clone)]
+pub struct Sources {
+    /// The cores.
+    pub ask: Ask,
+    /// What keeps the broker from being ready though its cores answer, in one line.
+    pub ailment: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    /// Metrics of what is not a core, in Prometheus' text format.
+    pub more_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
 #[derive(Clone)]
 struct Plane {
-    ask: Ask,
+    sources: Sources,
     version: Arc<str>,
 }
 
@@ -51,13 +62,13 @@ struct Plane {
 ///
 /// # Errors
 /// The address is taken or not ours, or the thread cannot be started.
-pub fn start(address: SocketAddr, version: &str, ask: Ask) -> Result<SocketAddr, ControlError> {
+pub fn start(address: SocketAddr, version: &str, sources: Sources) -> Result<SocketAddr, ControlError> {
     let failed = |source| ControlError::Bind { address, source };
     let listener = std::net::TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let router = router(Plane { ask, version: version.into() });
+    let router = router(Plane { sources, version: version.into() });
     thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {
             // The socket was bound and made non-blocking above; what fails later fails per connection.
@@ -81,14 +92,17 @@ fn router(plane: Plane) -> Router {
 
 async fn index(State(plane): State<Plane>) -> String {
     format!(
-        "ringmq {}\n/healthz  the process lives\n/readyz   every core answers\n/metrics  counters for Prometheus\n",
+        "ringmq {}\n/healthz  the process lives\n/readyz   every core answers, and what must be kept is kept\n/metrics  counters for Prometheus\n",
         plane.version
     )
 }
 
 async fn readyz(State(plane): State<Plane>) -> Response {
     match plane.counters().await {
-        Ok(_) => "ready\n".into_response(),
+        Ok(_) => match (plane.sources.ailment)() {
+            None => "ready\n".into_response(),
+            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("degraded: {why}\n")).into_response(),
+        },
         Err(core) => silent(core),
     }
 }
@@ -97,7 +111,9 @@ async fn metrics(State(plane): State<Plane>) -> Response {
     match plane.counters().await {
         Ok(cores) => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-            (kind, crate::metrics::render(&plane.version, &cores)).into_response()
+            let mut text = crate::metrics::render(&plane.version, &cores);
+            text.push_str(&(plane.sources.more_metrics)());
+            (kind, text).into_response()
         }
         Err(core) => silent(core),
     }
@@ -111,7 +127,7 @@ impl Plane {
     /// The counters of all cores, or the first core that does not answer in time.
     async fn counters(&self) -> Result<Vec<Counters>, usize> {
         let mut cores = Vec::new();
-        for (core, answer) in (self.ask)().into_iter().enumerate() {
+        for (core, answer) in (self.sources.ask)().into_iter().enumerate() {
             match tokio::time::timeout(ANSWER_MAX, answer.recv_async()).await {
                 Ok(Ok(Reply::Counters(counters))) => cores.push(*counters),
                 Ok(Err(_)) | Err(_) => return Err(core),
@@ -130,11 +146,16 @@ mod tests {
     use super::*;
 
     fn answered(path: &str, ask: Ask) -> (StatusCode, String) {
+        let more_metrics = || "more_of_them 1\n".to_owned();
+        answered_by(path, Sources { ask, ailment: Arc::new(|| None), more_metrics: Arc::new(more_metrics) })
+    }
+
+    fn answered_by(path: &str, sources: Sources) -> (StatusCode, String) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let request = Request::get(path).body(Body::empty()).unwrap();
-            let response = router(Plane { ask, version: "1.0".into() }).oneshot(request).await.unwrap();
+            let response = router(Plane { sources, version: "1.0".into() }).oneshot(request).await.unwrap();
             let status = response.status();
             let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
             (status, String::from_utf8(body.to_vec()).unwrap())
@@ -157,6 +178,18 @@ mod tests {
         let (status, body) = answered("/metrics", two_cores());
         assert_eq!(status, StatusCode::OK);
         assert!(body.contains("ringmq_sessions{core=\"1\"} 2\n"));
+        assert!(body.ends_with("more_of_them 1\n"));
+    }
+
+    #[test]
+    fn an_ailment_makes_the_broker_not_ready_and_is_told() {
+        let ailment = || Some("the disk is full".to_owned());
+        let more_metrics = Arc::new(String::new);
+        let sources = Sources { ask: two_cores(), ailment: Arc::new(ailment), more_metrics };
+        let told = (StatusCode::SERVICE_UNAVAILABLE, "degraded: the disk is full\n".to_owned());
+        assert_eq!(answered_by("/readyz", sources.clone()), told);
+        assert_eq!(answered_by("/healthz", sources.clone()).0, StatusCode::OK);
+        assert_eq!(answered_by("/metrics", sources).0, StatusCode::OK);
     }
 
     #[test]

@@ -1,11 +1,14 @@
-//! What all cores share: the wish to stop, and how many still have to.
+//! What all cores share: how far the start has come, the wish to stop, and how many still have to.
 //!
-//! Why cores wait for each other: a core that has said goodbye to its own clients may still receive their wills'
-//! subscribers, or a connection that was on its way; ending early would cut those off.
+//! Why cores wait for each other at the end: a core that has said goodbye to its own clients may still receive their
+//! wills' subscribers, or a connection that was on its way; ending early would cut those off.
+//!
+//! Why they wait at the start: a core that has restored its sessions tells the others what these want. A message that
+//! came through another core before that would miss them, so no door opens until every core has heard every other.
 //!
 //! Invariants:
-//! - The wish to stop is never taken back.
-//! - Each core counts itself drained at most once.
+//! - The wish to stop is never taken back, nor is any step of the start.
+//! - Each core counts itself settled, informed and drained at most once.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -14,6 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) struct Control {
     stop: AtomicBool,
     failed: AtomicBool,
+    unsettled: AtomicUsize,
+    open: AtomicBool,
     undrained: AtomicUsize,
 }
 
@@ -23,6 +28,8 @@ impl Control {
         Self {
             stop: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            unsettled: AtomicUsize::new(cores),
+            open: AtomicBool::new(false),
             undrained: AtomicUsize::new(cores),
         }
     }
@@ -45,6 +52,26 @@ impl Control {
     /// Whether a core has failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::SeqCst)
+    }
+
+    /// One core has handed over all that the others must know of it. Returns whether it was the last one.
+    pub(crate) fn note_settled(&self) -> bool {
+        self.unsettled.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+
+    /// Whether all cores have.
+    pub(crate) fn all_settled(&self) -> bool {
+        self.unsettled.load(Ordering::SeqCst) == 0
+    }
+
+    /// Lets all cores accept connections. They see it in their next turn, so ring their bells afterwards.
+    pub(crate) fn open(&self) {
+        self.open.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether connections may be accepted.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// One core has nothing left.

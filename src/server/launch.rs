@@ -3,8 +3,11 @@
 //! Why glommio: it pins each executor to its processor, parks it, and will run what else a core must do beside its
 //! sockets. The driver is one task in it.
 //!
+//! Why restoring happens in here: what was kept belongs to minds that live on their own threads, and none of them may
+//! accept a connection before all have what is theirs.
+//!
 //! Invariants:
-//! - `launch` returns when every core accepts connections, or with the first failure and no core left running.
+//! - `launch` returns when every core is ready to accept connections, or with the first failure and no core left running.
 //! - Mind and ring are made on the thread that will use them.
 
 use std::io;
@@ -12,17 +15,20 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use broker::CoreId;
-use flume::Sender;
+use flume::{Receiver, Sender};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use stdx::{Instant, Span};
+use store::Fault;
 use thiserror::Error;
 
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::driver::{self, Doors, Driver, Equipment, Habits};
+use crate::journal::{JournalEnd, Office, open_office};
 use crate::mesh::{self, Inquiry, MeshEnd};
 use crate::mind::Mind;
+use crate::restore::{self, Homes, Piece};
 use crate::ring::{Depth, Ring};
 
 /// Bytes that glommio registers per executor for file I/O, of which there is none on a core.
@@ -45,6 +51,8 @@ pub struct Plan {
     pub spin_rounds: u32,
     /// How long the graceful end may take.
     pub shutdown_grace: Span,
+    /// Whether cores hand what must be kept to a store.
+    pub stores: bool,
 }
 
 /// Why the cores do not run.
@@ -61,6 +69,9 @@ pub enum LaunchError {
     /// The kernel refused a ring.
     #[error("cannot set up the io_uring of a core: {0}")]
     Ring(#[from] io::Error),
+    /// What was kept could not be read.
+    #[error(transparent)]
+    Restore(#[from] Fault),
 }
 
 /// Cores that run.
@@ -68,6 +79,7 @@ pub struct Running {
     handles: Vec<ExecutorJoinHandle<io::Result<()>>>,
     stopper: Stopper,
     inquiry: Inquiry,
+    office: Option<Office>,
 }
 
 /// Stops cores from another thread.
@@ -83,9 +95,30 @@ impl Stopper {
         self.control.stop();
         self.bells.iter().for_each(Bell::sound_alarm);
     }
+
+    /// Ends all cores at once: something that all of them need has failed.
+    pub(crate) fn fail(&self) {
+        self.control.fail();
+        self.stop();
+    }
+
+    fn open(&self) {
+        self.control.open();
+        self.bells.iter().for_each(Bell::sound_alarm);
+    }
 }
 
 impl Running {
+    /// Lets all cores accept connections.
+    pub fn open(&self) {
+        self.stopper.open();
+    }
+
+    /// What the store thread needs to serve these cores, once, if the plan asked for it.
+    pub(crate) fn take_office(&mut self) -> Option<Office> {
+        self.office.take()
+    }
+
     /// A handle to stop the cores with.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
@@ -108,49 +141,71 @@ impl Running {
     }
 }
 
-/// Starts one core per processor of the plan; `make_mind` makes the mind of each, on its own thread.
-pub fn launch<M, F>(plan: Plan, make_mind: F) -> Result<Running, LaunchError>
+/// Starts one core per processor of the plan; `make_mind` makes the mind of each, on its own thread, and `restore` gives
+/// them what was kept. No connection is accepted before [`Running::open`].
+pub fn launch<M, F, R>(plan: Plan, restore: R, make_mind: F) -> Result<Running, LaunchError>
 where
     M: Mind,
     F: Fn(CoreId, Instant) -> M + Clone + Send + 'static,
+    R: FnOnce(&mut Homes) -> Result<(), Fault>,
 {
     let bells = mesh::bells(plan.cpus.len())?;
     let control = Arc::new(Control::new(plan.cpus.len()));
     let stopper = Stopper { control, bells: bells.clone() };
-    let (ready, readiness) = flume::unbounded();
+    let (informed, all_informed) = flume::bounded(plan.cpus.len());
     let ends = mesh::weave(&bells);
+    let (journal_ends, office) = open_office(&bells, &stopper, plan.stores);
+    let (mut homes, mut pieces) = Homes::new(plan.cpus.len());
     let mut running =
-        Running { handles: Vec::new(), stopper: stopper.clone(), inquiry: mesh::inquiry(&ends) };
+        Running { handles: Vec::new(), stopper: stopper.clone(), inquiry: mesh::inquiry(&ends), office };
+    let mut journal_ends = journal_ends.into_iter();
     let habits = Habits { spin_rounds: plan.spin_rounds, shutdown_grace: plan.shutdown_grace };
     for (end, doors, cpu) in seats(ends, plan.listeners, &plan.cpus) {
         let seat = Seat {
+            journal: journal_ends.next().flatten(),
+            pieces: pieces.next().expect("one receiver per core was made"),
             end,
             doors,
             stopper: stopper.clone(),
             clock: plan.clock,
             depth: plan.depth,
             habits,
-            ready: ready.clone(),
+            informed: informed.clone(),
         };
         let make_mind = make_mind.clone();
         let handle = executor(cpu).spawn(move || seat.run(make_mind));
         match handle {
             Ok(handle) => running.handles.push(handle),
-            Err(failure) => return Err(running.abandon(cpu, &failure.to_string())),
+            Err(failure) => return Err(running.abandon(homes, cpu, &failure.to_string())),
         }
     }
-    drop(ready);
-    let all_ready = readiness.iter().take(plan.cpus.len()).count() == plan.cpus.len();
+    drop(informed);
+    if let Err(fault) = restore(&mut homes) {
+        return Err(running.abandon_restoring(homes, fault));
+    }
+    homes.finish();
+    let all_ready = all_informed.iter().take(plan.cpus.len()).count() == plan.cpus.len();
     if all_ready { Ok(running) } else { Err(running.abandon_failed()) }
 }
 
 impl Running {
-    fn abandon(self, cpu: u16, reason: &str) -> LaunchError {
+    fn abandon(self, homes: Homes, cpu: u16, reason: &str) -> LaunchError {
+        drop(homes);
         self.stopper.stop();
         let reason = reason.to_owned();
         // The cores that had started end at once; the failure to start is the one to tell.
         let _ = self.join();
         LaunchError::Executor { cpu, reason }
+    }
+
+    fn abandon_restoring(self, homes: Homes, fault: Fault) -> LaunchError {
+        drop(homes);
+        self.stopper.stop();
+        match self.join() {
+            // A core that has failed is why the others got nothing.
+            Err(failure) => failure,
+            Ok(()) => LaunchError::Restore(fault),
+        }
     }
 
     fn abandon_failed(self) -> LaunchError {
@@ -164,13 +219,15 @@ impl Running {
 
 /// Everything that goes to the thread of one core.
 struct Seat {
+    journal: Option<JournalEnd>,
+    pieces: Receiver<Piece>,
     end: MeshEnd,
     doors: Doors,
     stopper: Stopper,
     clock: Clock,
     depth: Depth,
     habits: Habits,
-    ready: Sender<()>,
+    informed: Sender<()>,
 }
 
 impl Seat {
@@ -185,15 +242,16 @@ impl Seat {
     }
 
     async fn drive<M: Mind>(self, make_mind: impl FnOnce(CoreId, Instant) -> M) -> io::Result<()> {
-        let Seat { end, doors, stopper, clock, depth, habits, ready } = self;
+        let Seat { journal, pieces, end, doors, stopper, clock, depth, habits, informed } = self;
         let ring = Ring::new(depth)?;
-        let mind = make_mind(end.core(), clock.now());
-        let driver =
-            Driver::new(mind, Equipment { ring, mesh: end, doors, control: stopper.control, clock, habits });
-        // Nobody listens any more only if another core has failed, and then this one is stopped too.
-        let _ = ready.send(());
-        drop(ready);
-        driver::run(driver).await
+        let mut mind = make_mind(end.core(), clock.now());
+        if !restore::take_home(&mut mind, &pieces, clock) {
+            return Ok(());
+        }
+        drop(pieces);
+        let control = stopper.control;
+        let equipment = Equipment { ring, mesh: end, doors, control, journal, informed, clock, habits };
+        driver::run(Driver::new(mind, equipment)).await
     }
 }
 

@@ -15,6 +15,7 @@ mod config;
 mod control;
 mod cores;
 mod driver;
+mod journal;
 mod kernel;
 mod launch;
 mod listen;
@@ -22,6 +23,7 @@ mod logging;
 mod mesh;
 mod mind;
 mod notices;
+mod restore;
 mod rights;
 mod ring;
 mod service;
@@ -30,15 +32,17 @@ mod signals;
 pub use clock::Clock;
 pub use config::{
     Complaint, Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Place, Protocol, Server, Sources,
-    Sys, default_file, load,
+    Store, Sys, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
+pub use journal::{SafeError, StoreWatch};
 pub use kernel::KernelError;
 pub use launch::{LaunchError, Plan, Running, Stopper, launch};
-pub use listen::{ListenError, Listening, listen};
+pub use listen::{ListenError, Listening, bind, listen};
 pub use logging::{LogGuard, open_log};
 pub use mesh::Inquiry;
 pub use mind::Mind;
+pub use restore::Homes;
 pub use rights::RightsError;
 pub use ring::Depth;
 pub use service::{Failure, Started, serve};

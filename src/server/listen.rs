@@ -1,7 +1,8 @@
 //! Listening sockets: bound before any core starts, one per listener and core.
 //!
 //! Why bound at once: a wrong address must end the program with one clear line before it has told anybody that it is
-//! ready. Why tried alone first: sockets that share a port (SO_REUSEPORT) would also share it with another broker that
+//! ready, and before a recovery that may take a while. Why they listen later: a client that is refused tries again
+//! elsewhere or later; one that is accepted and not served waits. Why tried alone first: sockets that share a port (SO_REUSEPORT) would also share it with another broker that
 //! is already running for the same user, and each would get half of the clients.
 //!
 //! Invariants:
@@ -35,23 +36,42 @@ pub struct ListenError {
     reason: String,
 }
 
-/// Binds one address for `cores` cores.
-pub fn listen(address: SocketAddr, cores: usize) -> Result<Listening, ListenError> {
+/// Binds one address for `cores` cores. Nobody can connect before [`Listening::open`].
+pub fn bind(address: SocketAddr, cores: usize) -> Result<Listening, ListenError> {
     bind_all(address, cores).map_err(|failure| ListenError { address, reason: explain(address, &failure) })
+}
+
+/// Binds one address for `cores` cores and lets clients connect.
+pub fn listen(address: SocketAddr, cores: usize) -> Result<Listening, ListenError> {
+    let listening = bind(address, cores)?;
+    listening.open()?;
+    Ok(listening)
+}
+
+impl Listening {
+    /// Lets clients connect.
+    pub fn open(&self) -> Result<(), ListenError> {
+        let opened = self.sockets.iter().try_for_each(|socket| rustix::net::listen(socket, BACKLOG_MAX));
+        let refused = |failure: rustix::io::Errno| explain(self.address, &failure.into());
+        opened.map_err(|failure| ListenError { address: self.address, reason: refused(failure) })
+    }
+
+    /// Another handle to each of the sockets.
+    pub fn try_clone_sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        self.sockets.iter().map(OwnedFd::try_clone).collect()
+    }
 }
 
 fn bind_all(address: SocketAddr, cores: usize) -> io::Result<Listening> {
     if address.port() != 0 {
-        drop(bind(address, Sharing::Alone)?);
+        drop(bind_one(address, Sharing::Alone)?);
     }
-    let first = bind(address, Sharing::AmongCores)?;
+    let first = bind_one(address, Sharing::AmongCores)?;
     let address = first.local_addr()?.as_socket().unwrap_or(address);
     let mut sockets = vec![first];
     for _ in 1..cores {
-        sockets.push(bind(address, Sharing::AmongCores)?);
+        sockets.push(bind_one(address, Sharing::AmongCores)?);
     }
-    // Only when all are bound: a socket that listens already receives its share of connections.
-    sockets.iter().try_for_each(|socket| socket.listen(BACKLOG_MAX))?;
     Ok(Listening { address, sockets: sockets.into_iter().map(OwnedFd::from).collect() })
 }
 
@@ -62,7 +82,7 @@ enum Sharing {
     AmongCores,
 }
 
-fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
+fn bind_one(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if sharing == Sharing::AmongCores {
@@ -103,6 +123,15 @@ mod tests {
         assert_eq!(listening.sockets.len(), 3);
         assert_ne!(listening.address.port(), 0);
         std::net::TcpStream::connect(listening.address).unwrap();
+    }
+
+    #[test]
+    fn nobody_can_connect_before_the_sockets_are_opened() {
+        let bound = bind(ANY.parse().unwrap(), 2).unwrap();
+        let refused = std::net::TcpStream::connect(bound.address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        bound.open().unwrap();
+        std::net::TcpStream::connect(bound.address).unwrap();
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! Invariants:
 //! - Methods are called on one thread, and effects are carried out before the next event.
 
-use broker::{Batch, CoreId};
+use broker::{Batch, Change, CoreId, Fetched, StoreHealth};
 use shard::{Accepted, Arrival, Call, ConnId, Effects, Reply, Shard};
 use stdx::Instant;
 
@@ -44,6 +44,17 @@ pub trait Mind: 'static {
     fn return_batch(&mut self, to: CoreId, batch: Batch);
     /// Connections that are still open.
     fn connections(&self) -> usize;
+
+    /// Everything that this core had written up to that turn is durable. As all below: only where there is a store.
+    fn handle_durable(&mut self, _now: Instant, _turn: u64) {}
+    /// Queued messages that were asked for.
+    fn handle_fetched(&mut self, _now: Instant, _fetched: Fetched) {}
+    /// Whether the store keeps anything new.
+    fn handle_store_health(&mut self, _now: Instant, _health: StoreHealth) {}
+    /// Takes over some of what an earlier process kept, before the first event.
+    fn restore(&mut self, _changes: &[Change]) {}
+    /// There is nothing more to take over. Also called where there was nothing.
+    fn finish_restore(&mut self, _now: Instant) {}
 }
 
 impl Mind for Shard {
@@ -69,6 +80,26 @@ impl Mind for Shard {
 
     fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
         Shard::handle_batch(self, now, from, batch);
+    }
+
+    fn handle_durable(&mut self, now: Instant, turn: u64) {
+        Shard::handle_durable(self, now, turn);
+    }
+
+    fn handle_fetched(&mut self, now: Instant, fetched: Fetched) {
+        Shard::handle_fetched(self, now, fetched);
+    }
+
+    fn handle_store_health(&mut self, now: Instant, health: StoreHealth) {
+        Shard::handle_store_health(self, now, health);
+    }
+
+    fn restore(&mut self, changes: &[Change]) {
+        Shard::restore(self, changes);
+    }
+
+    fn finish_restore(&mut self, now: Instant) {
+        Shard::finish_restore(self, now);
     }
 
     fn handle_timers(&mut self, now: Instant) {

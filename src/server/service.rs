@@ -1,10 +1,12 @@
-//! The broker as a process: checks, sockets, cores, readiness, the end.
+//! The broker as a process: checks, sockets, store, cores, readiness, the end.
 //!
 //! Why in this order: whatever can fail for a reason that the user can mend fails before the first connection is
-//! accepted, with one line and its own exit code.
+//! accepted, with one line and its own exit code. Addresses are bound before the store is opened, because that may take a
+//! while, and opened to clients when everything that was kept is back.
 //!
 //! Invariants:
 //! - `announce` is called once, when every core accepts connections.
+//! - The process ends well only if everything that cores wanted kept is durable.
 
 use std::sync::Arc;
 
@@ -13,16 +15,19 @@ use device::Dialect;
 use sd_notify::NotifyState;
 use shard::{Settings, Setup, Shard};
 use stdx::Span;
+use store::FaultKind;
 use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::config::{Config, Listener, LogLevel, Protocol};
+use crate::config::{Config, Listener, LogLevel, Protocol, name_of};
 use crate::cores::{CoresError, allowed_cpus};
+use crate::journal::{Keeping, Safe, SafeError, StoreWatch};
 use crate::kernel::{self, KernelError};
 use crate::launch::{LaunchError, Plan, launch};
-use crate::listen::{ListenError, Listening, listen};
+use crate::listen::{ListenError, Listening, bind};
 use crate::mesh::Inquiry;
+use crate::restore::Homes;
 use crate::rights::{self, RightsError, Room};
 use crate::ring::Depth;
 use crate::signals;
@@ -54,13 +59,22 @@ pub enum Failure {
     /// A dialect was configured that nobody has passed in.
     #[error("unknown dialect `{0}`")]
     Dialect(String),
+    /// The store cannot be opened, or has failed.
+    #[error(transparent)]
+    Store(#[from] SafeError),
 }
 
 impl Failure {
-    /// The process's exit code: 2 for what the user can set right, 3 for what the kernel lacks.
+    /// The process's exit code: 2 for what the user can set right, 3 for what the kernel lacks, 4 for a disk that failed
+    /// or holds something damaged.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Failure::Store(SafeError::Fault { fault }) => match fault.kind {
+                FaultKind::Locked | FaultKind::Newer | FaultKind::Missing => 2,
+                FaultKind::Full | FaultKind::Damaged | FaultKind::Io | FaultKind::Sync => 4,
+            },
+            Failure::Store(SafeError::Dir { .. }) => 2,
             Failure::Cores(_)
             | Failure::Listen(_)
             | Failure::Rights(_)
@@ -78,6 +92,8 @@ pub struct Started {
     pub ready_line: String,
     /// Asks its cores.
     pub inquiry: Inquiry,
+    /// Watches its store.
+    pub store: StoreWatch,
 }
 
 /// Runs the broker until it is told to stop by a signal. `announce` is called once it is ready; what it cannot start
@@ -94,32 +110,48 @@ pub fn serve(
     report_room(config, room);
     let settings = Arc::new(settings(config, room, dialects, version)?);
     let bound: Vec<Listening> =
-        config.listener.iter().map(|listener| listen(listener.bind, cpus.len())).collect::<Result<_, _>>()?;
-    let ready_line = ready_line(version, &config.listener, &bound, cpus.len());
+        config.listener.iter().map(|listener| bind(listener.bind, cpus.len())).collect::<Result<_, _>>()?;
+    let ready_line = ready_line(version, config, &bound, cpus.len());
     let clock = Clock::start();
+    let mut safe = if config.stores() { Some(Safe::open(config, clock)?) } else { None };
     let cores = u16::try_from(cpus.len()).expect("the choice of cores has at most CORES_MAX");
     let seed = random_seed()?;
     let plan = Plan {
         cpus,
-        listeners: bound.into_iter().map(|listening| listening.sockets).collect(),
+        listeners: bound.iter().map(Listening::try_clone_sockets).collect::<Result<_, _>>()?,
         clock,
         depth: Depth::default(),
         spin_rounds: config.server.spin_rounds,
         shutdown_grace: Span::from_s(config.server.shutdown_grace_s.into()),
+        stores: safe.is_some(),
     };
-    let running = launch(plan, move |core, now| {
+    let restore = |homes: &mut Homes| safe.as_mut().map_or(Ok(()), |safe| safe.recover(homes));
+    let running = launch(plan, restore, move |core, now| {
         // Each core has its own seed, or two of them would give the same names to clients without one.
         let seed = seed.wrapping_add(u64::from(core.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Shard::new(Setup { core, cores, seed, settings: settings.clone(), wall: clock.wall() }, now)
+    });
+    let mut running = running.map_err(|failure| match failure {
+        LaunchError::Restore(fault) => Failure::Store(fault.into()),
+        other => Failure::Launch(other),
     })?;
+    let office = running.take_office();
+    let store = StoreWatch::new(config, &bound, office.as_ref());
+    let keeping = safe.zip(office).map(|(safe, office)| safe.keep(office)).transpose()?;
+    bound.iter().try_for_each(Listening::open)?;
+    drop(bound);
+    running.open();
     signals::heed(running.stopper())?;
-    let announced = announce(Started { ready_line, inquiry: running.inquiry() });
-    if announced.is_err() {
-        running.stopper().stop();
+    let announced = announce(Started { ready_line, inquiry: running.inquiry(), store });
+    match &announced {
+        Ok(()) => signals::tell_supervisor(NotifyState::Ready),
+        Err(_) => running.stopper().stop(),
     }
-    running.join()?;
+    let ended = running.join();
+    // Cores that have failed because the store has are not the reason.
+    keeping.map_or(Ok(()), Keeping::join).map_err(SafeError::from)?;
+    ended?;
     announced.map_err(Failure::Beside)?;
-    signals::tell_supervisor(NotifyState::Ready);
     info!("all cores have ended");
     Ok(())
 }
@@ -140,6 +172,8 @@ fn settings(
         sys_interval_s: config.sys.interval_s,
         version: format!("RingMQ version {version}"),
         notice_level: notice_level(config.log.level),
+        durabilities: config.listener.iter().map(|listener| config.durability_of(listener)).collect(),
+        journal_is_on: config.stores(),
         ..Settings::default()
     })
 }
@@ -166,16 +200,21 @@ fn report_room(config: &Config, room: Room) {
     if asked == Limits::default().connections_max { info!("{text}") } else { warn!("{text}") }
 }
 
-fn ready_line(version: &str, listeners: &[Listener], bound: &[Listening], cores: usize) -> String {
+fn ready_line(version: &str, config: &Config, bound: &[Listening], cores: usize) -> String {
     let spoken = |listener: &Listener| match listener.protocol {
         Protocol::Mqtt => "mqtt",
     };
-    let addresses = listeners.iter().zip(bound);
+    let addresses = config.listener.iter().zip(bound);
     let addresses: Vec<String> = addresses
-        .map(|(listener, listening)| format!("{} {}", spoken(listener), listening.address))
+        .map(|(listener, listening)| {
+            let durability = name_of(config.durability_of(listener));
+            format!("{} {} {durability}", spoken(listener), listening.address)
+        })
         .collect();
     let plural = if cores == 1 { "" } else { "s" };
-    format!("ringmq {version} ready: {} ({cores} core{plural})", addresses.join(", "))
+    let data =
+        if config.stores() { format!(", data in {}", config.store.dir.display()) } else { String::new() };
+    format!("ringmq {version} ready: {} ({cores} core{plural}{data})", addresses.join(", "))
 }
 
 fn random_seed() -> std::io::Result<u64> {

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use broker::{Batch, CoreId, Counters, Notice};
+use broker::{Batch, CoreId, Counters, Fetch, Notice, Written};
 use stdx::Instant;
 
 use crate::coating::Coating;
@@ -72,7 +72,8 @@ pub struct Closing {
     pub last: Vec<u8>,
 }
 
-/// What must be done after a turn, in this order: moves, sends, closes, batches.
+/// What must be done after a turn, in this order: written, fetches, moves, sends, closes, batches. The store must have
+/// taken `written` before a batch of this turn leaves, for what other cores write because of it must come behind.
 #[derive(Debug, Default)]
 pub struct Effects {
     /// Connections that have found their home on this core: read them continuously from now on.
@@ -87,6 +88,10 @@ pub struct Effects {
     pub batches: Vec<(CoreId, Batch)>,
     /// What a human may want to know.
     pub notices: Vec<Notice>,
+    /// What must be written down; answered by `Shard::handle_durable`. Only if the settings ask for a journal.
+    pub written: Option<Written>,
+    /// What must be read back, behind everything written; answered by `Shard::handle_fetched`.
+    pub fetches: Vec<Fetch>,
 }
 
 /// A connection that is not taken: a limit is reached, or the broker is closing. Close its socket at once.

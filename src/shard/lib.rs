@@ -25,5 +25,5 @@ mod tests;
 pub use effects::{
     Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Packed, Refused, Reply,
 };
-pub use settings::{Settings, Setup};
+pub use settings::{Durability, Settings, Setup};
 pub use shard::Shard;

@@ -16,6 +16,7 @@ use wire::Inlet;
 use crate::coating::Coating;
 use crate::connections::{Connection, State, link_of};
 use crate::effects::{Accepted, Arrival, Closing, ConnId, Moved, Packed, Refused};
+use crate::settings::Durability;
 use crate::shard::Shard;
 
 /// What the bytes of a connection in the lobby amount to.
@@ -81,9 +82,20 @@ impl Shard {
             },
         )?;
         self.unpack(conn);
-        self.knock(now, conn);
-        self.settle_ends(now);
+        if self.exchange.is_ready() {
+            self.knock(now, conn);
+            self.settle_ends(now);
+        } else {
+            self.early.push(conn);
+        }
         Ok(conn)
+    }
+
+    /// Goes on with connections that came too early.
+    pub(crate) fn let_in(&mut self, now: Instant) {
+        for conn in std::mem::take(&mut self.early) {
+            self.knock(now, conn);
+        }
     }
 
     fn enter(
@@ -173,7 +185,10 @@ impl Shard {
                 return Knock::Elsewhere(home);
             }
         }
-        let admission = admit(&mut self.exchange, now, conn, &connect);
+        let listener = usize::from(connection.listener.0);
+        let durability = self.settings.durabilities.get(listener).copied().unwrap_or_default();
+        let is_gated = durability == Durability::Fsync;
+        let admission = admit(&mut self.exchange, now, conn, &connect, is_gated);
         Knock::Judged(admission, connect.version, connect_len)
     }
 
@@ -228,10 +243,16 @@ impl Shard {
     }
 }
 
-fn admit(exchange: &mut broker::Exchange, now: Instant, conn: ConnId, connect: &Connect<'_>) -> Admission {
+fn admit(
+    exchange: &mut broker::Exchange,
+    now: Instant,
+    conn: ConnId,
+    connect: &Connect<'_>,
+    is_gated: bool,
+) -> Admission {
     let assigned = connect.client_id.is_empty().then(|| exchange.assign_client_id());
     exchange.counters_mut().packets_received += 1;
-    exchange.connect(now, link_of(conn), connect, assigned.as_deref())
+    exchange.connect(now, link_of(conn), connect, assigned.as_deref(), is_gated)
 }
 
 /// The CONNACK for a CONNECT that is refused for its bytes, if there is one.

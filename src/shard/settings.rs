@@ -10,6 +10,18 @@ use device::Dialect;
 use stdx::WallMs;
 use wire::Wardrobe;
 
+/// When acknowledgements to clients of a listener leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Durability {
+    /// When what they promise is synced to disk.
+    #[default]
+    Fsync,
+    /// At once; the store syncs now and then.
+    Interval,
+    /// At once; the listener asks nothing of the store.
+    Memory,
+}
+
 /// What all shards of a broker have in common.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -19,6 +31,9 @@ pub struct Settings {
     pub dialects: Vec<&'static dyn Dialect>,
     /// What connections of each listener wear, by [`crate::ListenerId`]; nothing for those beyond the end.
     pub wardrobes: Arc<[Wardrobe]>,
+    /// The durability of each listener, by [`crate::ListenerId`]; the default for those beyond the end. Without a journal
+    /// nothing waits.
+    pub durabilities: Vec<Durability>,
     /// Seconds between `$SYS` publications; 0 is never.
     pub sys_interval_s: u32,
     /// What `$SYS/broker/version` says.
@@ -52,6 +67,7 @@ impl Default for Settings {
             limits: Limits::default(),
             dialects: Vec::new(),
             wardrobes: Arc::new([]),
+            durabilities: Vec::new(),
             sys_interval_s: 10,
             version: env!("CARGO_PKG_VERSION").into(),
             policy: None,

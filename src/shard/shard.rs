@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use broker::{Batch, Change, CoreId, Counters, Exchange, ExchangeSetup, LinkEnd, LinkId};
+use broker::{
+    Batch, Change, CoreId, Counters, Exchange, ExchangeSetup, Fetched, LinkEnd, LinkId, StoreHealth,
+};
 use stdx::{Instant, Wheel};
 use wire::Wardrobe;
 
@@ -34,6 +36,8 @@ pub struct Shard {
     pub(crate) postponed: VecDeque<ConnId>,
     /// Connections that stand in the effects because of their coats.
     pub(crate) dirty_coats: usize,
+    /// Connections that came from other cores before this one could let anybody in.
+    pub(crate) early: Vec<ConnId>,
     ended: Vec<LinkEnd>,
     released: Vec<LinkId>,
 }
@@ -71,6 +75,7 @@ impl Shard {
             handshake_steps: 0,
             postponed: VecDeque::new(),
             dirty_coats: 0,
+            early: Vec::new(),
             ended: Vec::new(),
             released: Vec::new(),
             settings,
@@ -102,6 +107,9 @@ impl Shard {
     /// A batch from another core; batches of one core must come in the order in which they left.
     pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
         self.exchange.handle_batch(now, from, batch);
+        if !self.early.is_empty() && self.exchange.is_ready() {
+            self.let_in(now);
+        }
         self.settle_ends(now);
     }
 
@@ -144,6 +152,8 @@ impl Shard {
         self.settle_ends(now);
         let (effects, exchange) = (&mut self.effects, &mut self.exchange);
         exchange.take_notices(&mut effects.notices);
+        effects.written = exchange.end_turn(&mut effects.batches);
+        exchange.take_fetches(&mut effects.fetches);
         let (connections, any_coats) = (&mut self.connections, self.dirty_coats > 0);
         exchange.drain_dirty(|link| {
             let conn = conn_of(link);
@@ -152,7 +162,6 @@ impl Shard {
                 effects.dirty.push(conn);
             }
         });
-        exchange.end_turn(&mut effects.batches);
     }
 
     /// Closes what ended and goes on with what was held, until nothing more follows from it. Called before the next
@@ -201,7 +210,8 @@ impl Shard {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Whether so much waits for other cores that received bytes should be left unread for now.
+    /// Whether received bytes should be left unread for now: too much waits for other cores or for the store, or after a
+    /// restart other cores have not said yet what their sessions want.
     #[must_use]
     pub fn is_congested(&self) -> bool {
         self.exchange.is_congested()
@@ -224,15 +234,31 @@ impl Shard {
         self.exchange.counters()
     }
 
-    /// Takes over what an earlier process wrote down: all changes in order, before the first event.
-    pub fn restore<'a>(&mut self, now: Instant, changes: impl IntoIterator<Item = &'a Change>) {
-        changes.into_iter().for_each(|change| self.exchange.restore(change));
-        self.exchange.finish_restore(now);
+    /// Everything that this core wanted written up to `turn` is synced.
+    pub fn handle_durable(&mut self, _now: Instant, turn: u64) {
+        self.exchange.durable(turn);
     }
 
-    /// Moves the changes since the last call to `out`; there are some only if the settings ask for a journal.
-    pub fn take_changes(&mut self, out: &mut Vec<Change>) {
-        self.exchange.take_changes(out);
+    /// Queued messages came back from disk.
+    pub fn handle_fetched(&mut self, now: Instant, fetched: Fetched) {
+        self.exchange.fetched(now, fetched);
+        self.settle_ends(now);
+    }
+
+    /// The store has no space, or has it again.
+    pub fn handle_store_health(&mut self, _now: Instant, health: StoreHealth) {
+        self.exchange.store_is(health);
+    }
+
+    /// Takes over changes that an earlier process wrote down, in order, before the first event; may be called with any
+    /// number of pieces. Changes of clients that are at home on another core are left out.
+    pub fn restore<'a>(&mut self, changes: impl IntoIterator<Item = &'a Change>) {
+        changes.into_iter().for_each(|change| self.exchange.restore(change));
+    }
+
+    /// All changes were taken over: the life of what they brought back begins.
+    pub fn finish_restore(&mut self, now: Instant) {
+        self.exchange.finish_restore(now);
     }
 
     /// The exchange, for checks.

@@ -1,31 +1,35 @@
-//! Durable state behind a small trait. Today there is one store, which lives in memory and can lose what was not
-//! synced; the server keeps everything in memory and asks for no journal yet.
+//! Durable state: what an acknowledgement promises is on disk before it leaves.
 //!
-//! Why a model first: what a crash may take away is decided here, and the same changes must bring a broker back whatever
-//! engine writes them.
+//! Why in three layers: an [`Engine`] is a sorted map with atomic batches and a sync; a [`Keeper`] turns changes into its
+//! records and back; the tools read the records from outside. The keeper is where a mistake of ours would lose messages, so
+//! it runs on a [`MemoryEngine`] that can crash anywhere just as it runs on disk. `docs/STORE.md` has the formats.
 //!
 //! Invariants:
-//! - A change is durable once [`Store::durable`] has reached the number that [`Store::append`] gave it.
-//! - Changes come back in the order in which they were appended.
+//! - A turn is reported as durable only after a sync that succeeded.
+//! - What was durable is there after a restart, or the store refuses to open with a report.
 
+#![allow(clippy::disallowed_methods, reason = "nothing here runs on a data core")]
+
+mod anchor;
+mod backup;
+mod codec;
+mod desk;
+mod engine;
+mod fault;
+mod fjall;
+mod keeper;
 mod memory;
+mod record;
+mod tool;
+#[cfg(test)]
+mod trials;
 
-use broker::Change;
-
-pub use memory::MemoryStore;
-
-/// The number of a change in a store's log, counted from one; zero is before all.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Lsn(pub u64);
-
-/// Where changes go.
-pub trait Store {
-    /// Takes changes over, oldest first, and leaves the vector empty; returns the number of the last one.
-    fn append(&mut self, changes: &mut Vec<Change>) -> Lsn;
-    /// Makes everything appended durable.
-    fn sync(&mut self);
-    /// Everything up to this number survives a crash.
-    fn durable(&self) -> Lsn;
-    /// Calls `visit` for each change, oldest first.
-    fn replay(&self, visit: &mut dyn FnMut(&Change));
-}
+pub use anchor::Anchor;
+pub use backup::count_backup;
+pub use engine::{Batch, Engine, Op, Visit};
+pub use fault::{Fault, FaultKind};
+pub use fjall::{FORMAT_VERSION, FjallEngine, make_folder, quarantine};
+pub use keeper::{Flushed, Heads, Keeper, Progress, Recovered};
+pub use memory::MemoryEngine;
+pub use record::rewrite_record;
+pub use tool::{ExportKind, Style, Task, run};

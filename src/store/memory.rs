@@ -1,149 +1,196 @@
-//! A store in memory that forgets, at a crash, everything that was not synced.
+//! An engine in memory that loses, at a crash, what was not synced, and can have a crash at any call.
 //!
-//! Why: a simulated power cut must take away exactly what a real one may.
+//! Why a model of power failure and not only of process death: the promise is about the disk. After the power is back,
+//! everything synced is there, of the rest any prefix (the disk may have written more than it was asked to), and a batch
+//! that was half written is not there at all.
 //!
 //! Invariants:
-//! - `synced` is never above the number of changes.
+//! - `synced` holds exactly what a sync has confirmed; `unsynced` the batches since, oldest first.
+//! - Once the fuse has burned, every call fails until [`MemoryEngine::restart`].
 
-use broker::Change;
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow, Range};
 
-use crate::{Lsn, Store};
+use crate::engine::{Batch, Engine, Op, Visit};
+use crate::fault::{Fault, FaultKind};
 
-/// Changes in memory. Unbounded: for simulation and tests.
-#[derive(Debug, Default)]
-pub struct MemoryStore {
-    changes: Vec<Change>,
-    synced: usize,
+type Map = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+/// A sorted map in memory. Unbounded: for simulation and tests.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryEngine {
+    now: Map,
+    synced: Map,
+    unsynced: Vec<Batch>,
+    /// How many more writes and syncs succeed before the power fails.
+    fuse: Option<u64>,
+    /// Writes and syncs until now.
+    steps: u64,
+    bytes_max: Option<usize>,
 }
 
-impl MemoryStore {
-    /// The power fails: only what was synced is left.
-    pub fn crash(&mut self) {
-        self.changes.truncate(self.synced);
+impl MemoryEngine {
+    /// The power fails at the write or sync after `steps` more of them; each of these is a point at which it may fail.
+    pub fn fail_after(&mut self, steps: u64) {
+        self.fuse = Some(steps);
     }
 
-    /// How many changes there are.
+    /// Writes and syncs until now: as many crash points as there were.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.changes.len()
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 
-    /// Whether nothing was ever appended.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+    /// At most so many bytes of keys and values from now on; more is a fault of kind `Full`. None: no limit.
+    pub fn limit_bytes(&mut self, bytes_max: Option<usize>) {
+        self.bytes_max = bytes_max;
     }
 
-    /// The changes, oldest first.
+    /// How many batches a crash may take away now.
     #[must_use]
-    pub fn changes(&self) -> &[Change] {
-        &self.changes
+    pub fn unsynced_len(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// The power fails and comes back: what was synced is left, and the `luck` oldest batches of the rest.
+    pub fn restart(&mut self, luck: usize) {
+        self.now = std::mem::take(&mut self.synced);
+        let luck = luck.min(self.unsynced.len());
+        for batch in self.unsynced.drain(..).take(luck) {
+            apply(&mut self.now, &batch);
+        }
+        self.synced = self.now.clone();
+        self.fuse = None;
+    }
+
+    /// Whether the power lasts for one more write or sync.
+    fn step(&mut self) -> Result<(), Fault> {
+        self.steps += 1;
+        match &mut self.fuse {
+            Some(0) => Err(Fault::new(FaultKind::Io, "the power is off")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 }
 
-impl Store for MemoryStore {
-    fn append(&mut self, changes: &mut Vec<Change>) -> Lsn {
-        self.changes.append(changes);
-        Lsn(u64::try_from(self.changes.len()).expect("a length fits 64 bits"))
+fn apply(map: &mut Map, batch: &Batch) {
+    for op in batch.iter() {
+        match op {
+            Op::Put { key, value } => drop(map.insert(key.into(), value.into())),
+            Op::Remove { key } => drop(map.remove(key)),
+        }
+    }
+}
+
+fn bytes_of(map: &Map) -> usize {
+    map.iter().map(|(key, value)| key.len() + value.len()).sum()
+}
+
+impl Engine for MemoryEngine {
+    fn commit(&mut self, batch: &Batch) -> Result<(), Fault> {
+        let lasts = self.step();
+        // Looked at even when the power fails: a disk may have got a batch whose writer never heard of it.
+        if let Some(bytes_max) = self.bytes_max
+            && !batch.only_removes()
+            && bytes_of(&self.now) + batch.bytes() > bytes_max
+        {
+            return Err(Fault::new(FaultKind::Full, "the limit of the model is reached"));
+        }
+        apply(&mut self.now, batch);
+        self.unsynced.push(batch.clone());
+        lasts
     }
 
-    fn sync(&mut self) {
-        self.synced = self.changes.len();
+    fn sync(&mut self) -> Result<(), Fault> {
+        self.step()?;
+        self.synced = self.now.clone();
+        self.unsynced.clear();
+        Ok(())
     }
 
-    fn durable(&self) -> Lsn {
-        Lsn(u64::try_from(self.synced).expect("a length fits 64 bits"))
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(self.now.get(key).map(|value| value.to_vec()))
     }
 
-    fn replay(&self, visit: &mut dyn FnMut(&Change)) {
-        self.changes.iter().for_each(visit);
+    fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+        if range.start >= range.end {
+            return Ok(());
+        }
+        let bounds = (Bound::Included(range.start), Bound::Excluded(range.end));
+        for (key, value) in self.now.range::<[u8], _>(bounds) {
+            if visit(key, value)? == ControlFlow::Break(()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn records_about(&self) -> u64 {
+        self.now.len() as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-    use std::sync::Arc;
-
-    use broker::CoreId;
-    use shard::{Accepted, ConnId, ListenerId, Settings, Setup, Shard};
-    use stdx::{Instant, WallMs};
-
     use super::*;
 
-    const CONNECT_A: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x00\x00\x00\x00\x01a";
-    const CONNECT_B: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01b";
-    const SUBSCRIBE: &[u8] = b"\x82\x06\x00\x01\x00\x01t\x02";
-    const QOS1: &[u8] = b"\x32\x06\x00\x01t\x00\x01x";
-    const QOS2: &[u8] = b"\x34\x06\x00\x01t\x00\x02y";
-    const RETAINED: &[u8] = b"\x31\x04\x00\x01rz";
-
-    fn now() -> Instant {
-        Instant::START
+    fn put(engine: &mut MemoryEngine, key: &[u8]) -> Result<(), Fault> {
+        let mut batch = Batch::default();
+        batch.put(key, |value| value.push(1));
+        engine.commit(&batch)
     }
 
-    fn broker() -> Shard {
-        let settings = Arc::new(Settings { journal_is_on: true, sys_interval_s: 0, ..Settings::default() });
-        Shard::new(Setup { core: CoreId::new(0), cores: 1, seed: 1, settings, wall: WallMs(0) }, now())
-    }
-
-    fn talk(shard: &mut Shard, conn: ConnId, bytes: &[&[u8]]) -> Vec<u8> {
-        shard.handle_bytes(now(), conn, &bytes.concat());
-        shard.end_turn(now());
-        let out = shard.take_out(conn, Vec::new());
-        shard.handle_sent(now(), conn, out.len());
-        out
-    }
-
-    fn accept(shard: &mut Shard) -> ConnId {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 9));
-        shard.handle_accepted(now(), Accepted { listener: ListenerId(0), peer }).unwrap()
-    }
-
-    /// A lasting session with one message inflight, released or not, and one queued; one retained message.
-    fn lived(store: &mut MemoryStore) {
-        let mut shard = broker();
-        let (a, b) = (accept(&mut shard), accept(&mut shard));
-        talk(&mut shard, a, &[CONNECT_A, SUBSCRIBE]);
-        talk(&mut shard, b, &[CONNECT_B, QOS1, QOS2, RETAINED]);
-        assert_eq!(talk(&mut shard, a, &[b"\x50\x02\x00\x02"]).last_chunk(), Some(b"\x62\x02\x00\x02"));
-        shard.handle_gone(now(), a);
-        talk(&mut shard, b, &[QOS1]);
-        let mut changes = Vec::new();
-        shard.take_changes(&mut changes);
-        store.append(&mut changes);
-    }
-
-    fn revived(store: &MemoryStore) -> Vec<u8> {
-        let mut shard = broker();
-        shard.restore(now(), store.changes());
-        let a = accept(&mut shard);
-        talk(&mut shard, a, &[CONNECT_A, b"\x82\x06\x00\x02\x00\x01r\x00"])
+    fn keys(engine: &MemoryEngine) -> Vec<Vec<u8>> {
+        let mut keys = Vec::new();
+        let mut visit = |key: &[u8], _: &[u8]| {
+            keys.push(key.to_vec());
+            Ok(ControlFlow::Continue(()))
+        };
+        engine.scan(&b"\0"[..]..&b"\xff"[..], &mut visit).unwrap();
+        keys
     }
 
     #[test]
-    fn a_session_comes_back_with_its_inflight_its_queue_its_subscriptions_and_the_retained_messages() {
-        let mut store = MemoryStore::default();
-        lived(&mut store);
-        store.sync();
-        assert_eq!(store.durable(), Lsn(store.len() as u64));
-        let expected: [&[u8]; 6] = [
-            b"\x20\x02\x01\x00",
-            b"\x3a\x06\x00\x01t\x00\x01x",
-            b"\x62\x02\x00\x02",
-            b"\x32\x06\x00\x01t\x00\x03x",
-            b"\x90\x03\x00\x02\x00",
-            RETAINED,
-        ];
-        assert_eq!(revived(&store), expected.concat());
+    fn a_crash_takes_what_was_not_synced_or_the_younger_part_of_it() {
+        let mut engine = MemoryEngine::default();
+        put(&mut engine, b"a").unwrap();
+        engine.sync().unwrap();
+        put(&mut engine, b"b").unwrap();
+        put(&mut engine, b"c").unwrap();
+        let mut lucky = engine.clone();
+        engine.restart(0);
+        assert_eq!(keys(&engine), [b"a"]);
+        lucky.restart(1);
+        assert_eq!(keys(&lucky), [b"a", b"b"]);
     }
 
     #[test]
-    fn a_power_cut_takes_what_was_not_synced() {
-        let mut store = MemoryStore::default();
-        lived(&mut store);
-        store.crash();
-        assert!(store.is_empty());
-        assert_eq!(revived(&store), [&b"\x20\x02\x00\x00"[..], b"\x90\x03\x00\x02\x00"].concat());
+    fn the_power_fails_where_it_was_asked_to() {
+        let mut engine = MemoryEngine::default();
+        engine.fail_after(1);
+        put(&mut engine, b"a").unwrap();
+        assert!(engine.sync().is_err());
+        assert!(put(&mut engine, b"b").is_err());
+        engine.restart(0);
+        assert_eq!(keys(&engine), [b""; 0]);
+        put(&mut engine, b"b").unwrap();
+        assert_eq!(engine.steps(), 4);
+    }
+
+    #[test]
+    fn a_full_model_still_takes_removals() {
+        let mut engine = MemoryEngine::default();
+        put(&mut engine, b"a").unwrap();
+        engine.limit_bytes(Some(2));
+        assert!(put(&mut engine, b"b").unwrap_err().is_full());
+        let mut batch = Batch::default();
+        batch.remove(b"a");
+        engine.commit(&batch).unwrap();
+        put(&mut engine, b"b").unwrap();
+        assert_eq!(keys(&engine), [b"b"]);
     }
 }

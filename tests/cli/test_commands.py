@@ -38,7 +38,7 @@ def test_help_names_every_command(run, arguments):
 def test_help_of_serve_names_its_options(run):
     done = run("serve", "--help")
     assert done.returncode == 0
-    for option in ("--config", "--listen", "--cores"):
+    for option in ("--config", "--listen", "--cores", "--data", "--durability", "--quarantine"):
         assert option in done.stdout
 
 

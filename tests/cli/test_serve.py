@@ -38,9 +38,13 @@ def read_to_end(connection):
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_the_ready_line_names_address_and_cores(serve, cores):
-    broker = serve(cores=cores)
-    assert re.fullmatch(rf"ringmq \S+ ready: mqtt {broker.address} \({cores} cores?\)", broker.ready_line)
+@pytest.mark.parametrize("durability", ["fsync", "interval", "memory"])
+def test_the_ready_line_names_address_durability_cores_and_data(serve, tmp_path, cores, durability):
+    data = tmp_path / "data"
+    broker = serve("--durability", durability, "--data", data, cores=cores)
+    kept = "" if durability == "memory" else f", data in {data}"
+    promise = f"mqtt {broker.address} {durability} \\({cores} cores?{kept}\\)"
+    assert re.fullmatch(rf"ringmq \S+ ready: {promise}", broker.ready_line)
     assert broker.address.is_open()
     assert broker.stop() == 0
 
@@ -90,7 +94,7 @@ def test_the_file_decides_and_variables_overrule_it(write, address):
     path = write(f'[server]\ncores = 2\n[[listener]]\nbind = "{address}"\n')
     process = Process("serve", "-c", path, env={"RINGMQ_SERVER_CORES": "1"})
     try:
-        assert "(1 core)" in process.wait_line(lambda line: str(address) in line)
+        assert "(1 core," in process.wait_line(lambda line: str(address) in line)
     finally:
         process.kill()
 

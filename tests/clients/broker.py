@@ -6,9 +6,11 @@ code. Nothing here sleeps; every wait ends with the event it waits for or with a
 
 import os
 import queue
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -64,10 +66,14 @@ def environment(extra=None):
 
 
 class Process:
-    """A started ringmq whose output is collected line by line; standard error joins in unless told otherwise."""
+    """A started ringmq whose output is collected line by line; standard error joins in unless told otherwise.
+
+    Unless told otherwise it keeps its data in a directory that ends with it.
+    """
 
     def __init__(self, *arguments, env=None, stderr=subprocess.STDOUT):
         self.lines = []
+        self._data = tempfile.mkdtemp(prefix="ringmq-")
         self._arrived = queue.Queue()
         self.child = subprocess.Popen(
             [binary(), *map(str, arguments)],
@@ -76,7 +82,7 @@ class Process:
             stderr=stderr,
             text=True,
             errors="replace",
-            env=environment(env),
+            env=environment({"RINGMQ_STORE_DIR": self._data, **(env or {})}),
         )
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
@@ -113,6 +119,7 @@ class Process:
         code = self.child.wait(timeout_s)
         self._reader.join(STOP_S)
         self.child.stdout.close()
+        shutil.rmtree(self._data, ignore_errors=True)
         return code
 
     def kill(self):

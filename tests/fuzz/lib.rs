@@ -19,6 +19,6 @@ pub use golden::golden;
 pub use mutator::Mutator;
 pub use script::script;
 pub use targets::{
-    TARGETS, Target, connect, filters, packet_v3, packet_v5, properties, stream_splitter, target,
+    TARGETS, Target, connect, filters, packet_v3, packet_v5, properties, store, stream_splitter, target,
 };
 pub use watch::{begin, crashes_folder, load, watch};

@@ -10,10 +10,12 @@
 
 mod client;
 mod dice;
+mod disk;
 mod message;
 mod mutant;
 mod oracle;
 mod plan;
+mod power;
 mod rig;
 mod run;
 mod topic;
@@ -24,6 +26,7 @@ mod world;
 pub use dice::Dice;
 pub use mutant::{Lie, Mutant};
 pub use oracle::{Rule, Violation};
+pub use power::{Cut, Fate, Fraud, run_powerless};
 pub use rig::{ClientEnd, Place, Rig, Socket, Yield};
 pub use run::{Outcome, run, run_spoken, run_with};
 pub use topic::{matches, split_share};

@@ -36,6 +36,8 @@ pub struct Plan {
 pub struct Restart {
     /// Cores of the new broker.
     pub cores: usize,
+    /// Messages of a queue that stay in memory.
+    pub queue_memory_messages: u32,
     /// Whether all connections are open when it ends; else all of them ended before, in the midst of everything.
     pub is_sudden: bool,
 }
@@ -119,7 +121,11 @@ impl Restart {
     #[must_use]
     pub fn of(seed: u64) -> Option<Self> {
         let mut dice = Dice::new(!seed);
-        let restart = Self { cores: *dice.pick(&[1, 2, 3]), is_sudden: dice.percent(40) };
+        let restart = Self {
+            cores: *dice.pick(&[1, 2, 3]),
+            is_sudden: dice.percent(40),
+            queue_memory_messages: *dice.pick(&[1, 2, 4, 1000]),
+        };
         dice.percent(30).then_some(restart)
     }
 }

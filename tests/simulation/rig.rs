@@ -13,9 +13,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use broker::{Batch, CoreId, Counters, Limits};
-use shard::{Accepted, Arrival, ConnId, ListenerId, Settings, Setup, Shard};
-use stdx::{Instant, WallMs};
+use broker::{Batch, Change, CoreId, Counters, Limits};
+use shard::{Accepted, Arrival, ConnId, Durability, ListenerId, Settings, Setup, Shard};
+use stdx::Instant;
+use store::MemoryEngine;
+
+use crate::disk::{self, Disk};
+use crate::power::Fraud;
 
 /// N shards and everything around them.
 #[derive(Debug)]
@@ -31,6 +35,9 @@ pub struct Rig {
     link_batches: usize,
     settings: Settings,
     seed: u64,
+    /// The store, if there is one.
+    disk: Option<Disk>,
+    fraud: Option<Fraud>,
 }
 
 /// One TCP connection, seen from both ends.
@@ -113,31 +120,119 @@ impl Rig {
             link_batches,
             settings,
             seed,
+            disk: None,
+            fraud: None,
         }
     }
 
-    /// The shards write down their changes. Before anything happened.
-    pub fn keep_journal(&mut self, now: Instant) {
-        self.settings.journal_is_on = true;
-        self.shards = shards(self.cores(), self.seed, &self.settings, now);
+    /// The shards write down their changes, into an empty store. Before anything happened.
+    pub fn keep_journal(&mut self, now: Instant, durability: Durability) {
+        self.keep_journal_on(now, durability, MemoryEngine::default(), None);
     }
 
-    /// Other shards take over what these have written down; all connections are gone.
+    /// The same on a given engine, with a store that may commit a fraud.
+    pub fn keep_journal_on(
+        &mut self,
+        now: Instant,
+        durability: Durability,
+        engine: MemoryEngine,
+        fraud: Option<Fraud>,
+    ) {
+        self.settings.journal_is_on = true;
+        self.settings.durabilities = vec![durability];
+        self.fraud = fraud;
+        self.restore(now, self.cores(), engine);
+    }
+
+    /// Writes and syncs of the store since the power came.
+    #[must_use]
+    pub fn store_steps(&self) -> u64 {
+        self.disk.as_ref().map_or(0, Disk::steps)
+    }
+
+    /// Whether the store found that the power is off.
+    #[must_use]
+    pub fn is_dark(&self) -> bool {
+        self.disk.as_ref().is_some_and(Disk::is_dark)
+    }
+
+    /// Other shards take over what these have written down, all of it; all connections are gone.
     pub fn start_again(&mut self, now: Instant, cores: usize) {
-        let mut changes = Vec::new();
-        self.shards.iter_mut().for_each(|shard| shard.take_changes(&mut changes));
+        self.flush();
+        self.cut_power(now, cores, 0);
+    }
+
+    /// The power fails and comes back: other shards take over what was synced, and perhaps the oldest `luck` commits that
+    /// were not. All connections are gone.
+    pub fn cut_power(&mut self, now: Instant, cores: usize, luck: usize) {
+        let mut engine = self.disk.take().expect("there is a store").into_engine();
+        engine.restart(luck);
         for socket in &mut self.sockets {
             (socket.place, socket.is_closed, socket.is_untaken) = (Place::Nowhere, true, false);
             socket.unsent.clear();
         }
-        let mut shards = shards(cores, !self.seed, &self.settings, now);
-        shards.iter_mut().for_each(|shard| shard.restore(now, &changes));
+        self.seed = !self.seed;
+        self.restore(now, cores, engine);
+    }
+
+    fn restore(&mut self, now: Instant, cores: usize, engine: MemoryEngine) {
+        let mut changes: Vec<Change> = Vec::new();
+        let mut disk =
+            Disk::open(now, cores, &self.settings.limits, engine, &mut |change| changes.push(change));
+        disk.commit_fraud(self.fraud);
+        let mut shards = shards(cores, self.seed, &self.settings, now);
+        for shard in &mut shards {
+            changes.chunks(7).for_each(|chunk| shard.restore(chunk));
+            shard.finish_restore(now);
+        }
         let pairs = cores * cores;
+        self.disk = Some(disk);
         self.shards = shards;
         self.names = vec![BTreeMap::new(); cores];
         self.links = (0..pairs).map(|_| VecDeque::new()).collect();
         self.enqueued = vec![0; pairs];
         self.travellers = (0..pairs).map(|_| VecDeque::new()).collect();
+    }
+
+    /// The cores tell each other everything that they have to tell. Before anything happened.
+    pub fn exchange_news(&mut self, now: Instant) {
+        let cores = self.cores();
+        for _ in 0..4 {
+            for core in 0..cores {
+                self.end_turn(now, core, |_| false);
+                for other in (0..cores).filter(|other| *other != core) {
+                    while self.batches_waiting(other, core) > 0 {
+                        self.hand_batch(now, other, core);
+                    }
+                }
+            }
+        }
+        self.enqueued = vec![0; cores * cores];
+    }
+
+    /// The store commits and syncs what it has. Returns whether there was anything and the power lasted.
+    pub fn flush(&mut self) -> bool {
+        self.disk.as_mut().is_some_and(|disk| !disk.is_idle() && disk.flush())
+    }
+
+    /// Whether the store has something to tell a core: that something is durable, that something was read.
+    #[must_use]
+    pub fn mail_waiting(&self, core: usize) -> [bool; 2] {
+        self.disk.as_ref().map_or([false; 2], |disk| [disk.has_durable(core), disk.has_fetched(core)])
+    }
+
+    /// Tells a core what is durable.
+    pub fn hand_durable(&mut self, now: Instant, core: usize) {
+        if let Some(turn) = self.disk.as_mut().and_then(|disk| disk.take_durable(core)) {
+            self.shards[core].handle_durable(now, turn);
+        }
+    }
+
+    /// Gives a core the oldest answer of the store.
+    pub fn hand_fetched(&mut self, now: Instant, core: usize) {
+        if let Some(fetched) = self.disk.as_mut().and_then(|disk| disk.take_fetched(core)) {
+            self.shards[core].handle_fetched(now, fetched);
+        }
     }
 
     /// The sockets of connections that are on a core.
@@ -309,6 +404,9 @@ impl Rig {
         let enqueued = self.enqueued[core * cores..(core + 1) * cores].into();
         self.shards[core].end_turn(now);
         let effects = std::mem::take(self.shards[core].effects());
+        if let Some(disk) = &mut self.disk {
+            disk.take(core, effects.written, &effects.fetches);
+        }
         let is_empty = effects.adopted.is_empty()
             && effects.moved.is_empty()
             && effects.dirty.is_empty()
@@ -417,7 +515,7 @@ fn shards(cores: usize, seed: u64, settings: &Settings, now: Instant) -> Vec<Sha
             cores,
             seed: seed.wrapping_add(u64::from(core)),
             settings: Arc::clone(&settings),
-            wall: WallMs(1_700_000_000_000),
+            wall: disk::wall(now),
         };
         Shard::new(setup, now)
     };

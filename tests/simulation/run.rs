@@ -81,7 +81,7 @@ fn live(world: &mut World) {
         }
     }
     match world.plan.restart {
-        Some(Restart { cores, is_sudden }) => start_again(world, cores, is_sudden),
+        Some(Restart { cores, is_sudden, .. }) => start_again(world, cores, is_sudden),
         None => world.come_to_rest(),
     }
     let phases = [return_of_all, last_look, clean_up];
@@ -146,6 +146,11 @@ fn clean_up(world: &mut World) {
         world.carry_out(client, deed);
     }
     world.come_to_rest();
+    if world.plan.restart.is_some() {
+        // Wills of those who can never come back wait for a second, and may be retained.
+        world.skip(Span::from_s(2));
+        world.come_to_rest();
+    }
     for topic in world.oracle.retained_topics() {
         let message = world.desk.messages;
         world.desk.messages += 1;

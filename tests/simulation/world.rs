@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use shard::Durability;
 use stdx::{Instant, Span};
 
 use crate::client::{Client, Deed, Desk};
@@ -64,6 +65,8 @@ enum Chance {
     Gone(usize),
     Batch(usize),
     Arrival(usize),
+    Durable,
+    Fetched,
 }
 
 /// How a turn chooses among what can happen.
@@ -83,13 +86,20 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, trace: Trace, mutant: Mutant) -> Self {
         let mut dice = Dice::new(seed);
-        let plan = Plan { restart: Restart::of(seed), ..Plan::new(&mut dice) };
+        let mut plan = Plan { restart: Restart::of(seed), ..Plan::new(&mut dice) };
         let now = Instant::from_ns(1_000_000_000);
+        if let Some(restart) = plan.restart {
+            plan.limits.queue_memory_messages = restart.queue_memory_messages;
+        }
         let mut rig = Rig::new(plan.cores, &plan.limits, plan.weather.link_batches, seed, now);
         if plan.restart.is_some() {
-            rig.keep_journal(now);
+            rig.keep_journal(now, Durability::Interval);
+            rig.exchange_news(now);
         }
-        let oracle = Oracle::new(plan.limits.clone(), plan.cores);
+        let mut oracle = Oracle::new(plan.limits.clone(), plan.cores);
+        if plan.restart.is_some() {
+            oracle.expect_store();
+        }
         let mut trace = trace;
         trace.say(now, || format!("seed {seed}: {plan:?}"));
         let mut desk = Desk { dice, habits: plan.habits.clone(), now, messages: 0 };
@@ -115,6 +125,9 @@ impl World {
     /// One action of the scheduler.
     pub fn act(&mut self) {
         let weather = &self.plan.weather;
+        if self.plan.restart.is_some() && self.step.is_multiple_of(5) {
+            self.rig.flush();
+        }
         match self.desk.dice.weighted(&weather.weights) {
             0 => {
                 let core = self.desk.dice.below(self.plan.cores);
@@ -142,7 +155,7 @@ impl World {
             self.write_all(client, packets);
         }
         for _ in 0..ROUNDS_MAX {
-            let mut has_moved = false;
+            let mut has_moved = self.rig.flush();
             for core in 0..self.plan.cores {
                 has_moved |= self.turn(core, Appetite::All);
             }
@@ -257,6 +270,9 @@ impl World {
             }
             debug_assert!(stream.client <= self.clients.len());
         }
+        let [is_durable, is_fetched] = self.rig.mail_waiting(core);
+        chances.extend(is_durable.then_some(Chance::Durable));
+        chances.extend(is_fetched.then_some(Chance::Fetched));
         for other in (0..self.plan.cores).filter(|other| *other != core) {
             if self.rig.batches_waiting(other, core) > 0 {
                 chances.push(Chance::Batch(other));
@@ -304,7 +320,9 @@ impl World {
     fn is_harmless(&self, chance: Chance) -> bool {
         match chance {
             Chance::Bytes(socket) => matches!(self.rig.socket(socket).place, Place::Home(..)),
-            Chance::Accept(_) | Chance::Sent(_) | Chance::Batch(_) => true,
+            Chance::Accept(_) | Chance::Sent(_) | Chance::Batch(_) | Chance::Durable | Chance::Fetched => {
+                true
+            }
             Chance::Gone(_) | Chance::Arrival(_) => false,
         }
     }
@@ -329,6 +347,8 @@ impl World {
                 self.rig.hand_batch(now, from, core);
                 events.push((self.tick(), Event::Batch(from)));
             }
+            Chance::Durable => self.rig.hand_durable(now, core),
+            Chance::Fetched => self.rig.hand_fetched(now, core),
             Chance::Arrival(from) => {
                 if let Some(socket) = self.rig.hand_arrival(now, from, core) {
                     self.trace.say(now, || format!("core {core} takes c{socket} from core {from}"));

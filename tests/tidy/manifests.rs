@@ -32,6 +32,9 @@ use Crates::{Any, These};
 
 const PURE: &[&str] = &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard"];
 
+/// For tests that drive the record logic of the store, or read what a disk may hold.
+const PURE_AND_STORE: &[&str] = &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard", "store"];
+
 /// In reading order; a room may name only rooms below it.
 const ROOMS: &[Room] = &[
     Room { name: "stdx", folder: "src/stdx", rooms: &[], crates: These(&["xxhash-rust"]) },
@@ -88,7 +91,16 @@ const ROOMS: &[Room] = &[
         name: "store",
         folder: "src/store",
         rooms: &["broker", "device", "mqtt", "stdx"],
-        crates: These(&["bytes", "fjall", "flume", "thiserror"]),
+        crates: These(&[
+            "ahash",
+            "bytes",
+            "fjall",
+            "flume",
+            "rustix",
+            "serde_json",
+            "thiserror",
+            "xxhash-rust",
+        ]),
     },
     Room {
         name: "server",
@@ -137,7 +149,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "ringmq",
         folder: "",
-        rooms: &["server", "control", "dialect"],
+        rooms: &["server", "control", "dialect", "store"],
         crates: These(&["anyhow", "clap", "clap_complete", "mimalloc"]),
     },
     Room { name: "ringmq-bench", folder: "bench", rooms: &["mqtt", "stdx"], crates: Any },
@@ -150,8 +162,9 @@ const ROOMS: &[Room] = &[
     },
     Room { name: "warm", folder: "perf/warm", rooms: PURE, crates: Any },
     Room { name: "talk", folder: "tests/talk", rooms: PURE, crates: Any },
-    Room { name: "simulation", folder: "tests/simulation", rooms: PURE, crates: Any },
-    Room { name: "fuzz", folder: "tests/fuzz", rooms: PURE, crates: Any },
+    Room { name: "simulation", folder: "tests/simulation", rooms: PURE_AND_STORE, crates: Any },
+    Room { name: "crash", folder: "tests/crash", rooms: &["stdx"], crates: Any },
+    Room { name: "fuzz", folder: "tests/fuzz", rooms: PURE_AND_STORE, crates: Any },
 ];
 
 /// Crates with one job, and the only members that may name them.
@@ -159,11 +172,11 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("glommio", &["server", "control", "store", "ringmq-bench"]),
     ("tokio", &["server", "control", "store", "ringmq-bench"]),
     ("flume", &["server", "control", "store", "ringmq-bench"]),
-    ("serde_json", &["access", "dialect", "device", "control", "ringmq-bench"]),
+    ("serde_json", &["access", "dialect", "device", "store", "control", "ringmq-bench", "crash"]),
     ("prost", &["dialect", "device", "control"]),
     ("rustls", &["wire", "server"]),
     ("hdrhistogram", &["server", "ringmq-bench"]),
-    ("mimalloc", &["ringmq"]),
+    ("mimalloc", &["ringmq", "warm"]),
 ];
 
 /// All findings in the manifests of a tree.

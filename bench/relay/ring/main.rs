@@ -34,7 +34,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         depth: Depth::default(),
         spin_rounds,
         shutdown_grace: Span::from_s(1),
+        stores: false,
     };
-    server::launch(plan, |_, _| Relay::default())?.join()?;
+    let running = server::launch(plan, |_nothing_was_kept| Ok(()), |_, _| Relay::default())?;
+    running.open();
+    running.join()?;
     Ok(())
 }

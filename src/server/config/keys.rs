@@ -87,6 +87,18 @@ keys! {
         /// nothing else, and costs processor time.
         spin_rounds: 0..=1_000_000,
     }
+    store {
+        /// The directory of everything that outlives the process; made if it is missing. One broker at a time uses it.
+        dir,
+        /// What an acknowledgement of something that must be kept means: "fsync", it is on the disk; "interval", it will be
+        /// there within interval_ms; "memory", nothing. Where all listeners say "memory", there is no directory.
+        durability,
+        /// How long a change that no acknowledgement waits for may stay unwritten.
+        interval_ms: 1..=60_000,
+        /// Free space on the disk below which nothing new is kept (0x97) until there is more; as much again is set aside in
+        /// the directory, so that sessions can still be read out and ended on a full disk. 0 is neither.
+        reserve_bytes: 0..=1 << 40,
+    }
     log {
         /// The least urgent lines to show: "error", "warn", "info" or "debug".
         level,
@@ -114,6 +126,8 @@ listener! {
     /// Whether clients may connect without credentials. Without this key they may on loopback addresses only; as there
     /// is no authentication yet, any other address needs it to be true.
     allow_anonymous,
+    /// What an acknowledgement means there, if not what [store] says: "fsync", "interval" or "memory".
+    durability,
 }
 
 limits! {
@@ -137,11 +151,23 @@ limits! {
     inflight_max: 1..=u16::MAX,
     /// Unacknowledged QoS 1 and 2 messages towards a 3.x client, which cannot announce a number.
     inflight_3x_max: 1..=u16::MAX,
-    /// QoS 1 and 2 messages that wait for one client.
+    /// QoS 1 and 2 messages that wait for one client, on disk included; a message too many is dropped and counted,
+    /// although its publisher got an acknowledgement.
     queue_messages_max,
-    /// Bytes of messages that wait for one client, inflight included; a message too many is dropped and counted, although
-    /// its publisher got an acknowledgement.
+    /// Bytes of messages that wait for one client, on disk and inflight included.
     queue_bytes_max,
+    /// Bytes of messages that wait for all clients, on disk included, an equal share on each core.
+    queue_bytes_total_max,
+    /// QoS 1 and 2 messages of one lasting session's queue that stand in memory when there is a store; the rest waits on
+    /// disk.
+    queue_memory_messages: 1..=u32::MAX,
+    /// Bytes of those.
+    queue_memory_bytes,
+    /// Bytes of messages that wait for all clients in memory, an equal share on each core; above it, queues of lasting
+    /// sessions grow on disk only, and others not at all.
+    queue_memory_bytes_total_max,
+    /// Bytes of one core that were handed to the store and are not on the disk; above it, clients are not read.
+    unwritten_bytes_max: 1024..=u32::MAX,
     /// QoS 0 messages that wait for a connected client that reads too slowly; the oldest goes first.
     queue_qos0_messages_max,
     /// Unsent bytes towards one connection above which further messages wait in its queues.
@@ -192,4 +218,4 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key<Config
 }
 
 /// The names of all sections.
-pub(super) const SECTIONS: [&str; 6] = ["server", "listener", "limits", "log", "sys", "control"];
+pub(super) const SECTIONS: [&str; 7] = ["server", "listener", "store", "limits", "log", "sys", "control"];

@@ -23,4 +23,5 @@ mod tests;
 pub use complaint::{Complaint, Place};
 pub use overrides::{Sources, load};
 pub use render::default_file;
-pub use sections::{Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Protocol, Server, Sys};
+pub use sections::{Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Protocol, Server, Store, Sys};
+pub(crate) use setting::name_of;

@@ -14,7 +14,7 @@ use super::file::read_text;
 use super::keys::{KEYS, LIMITS, LISTENER, SECTIONS};
 use super::rules::check;
 use super::sections::{Config, Listener};
-use super::setting::Raw;
+use super::setting::{Raw, read};
 use crate::cores::Cores;
 
 /// Where the configuration comes from.
@@ -28,6 +28,12 @@ pub struct Sources {
     pub listen: Vec<SocketAddr>,
     /// `--cores`.
     pub cores: Option<Cores>,
+    /// `--data`.
+    pub data: Option<PathBuf>,
+    /// `--durability`: replaces what the listeners of the file say.
+    pub durability: Option<String>,
+    /// `--quarantine`.
+    pub quarantine: bool,
     /// The names of the dialects that this program speaks.
     pub dialects: Vec<&'static str>,
 }
@@ -52,25 +58,37 @@ pub fn load(sources: &Sources) -> Result<Config, Vec<Complaint>> {
             complaints.push(Place::Variable(name.clone()).complain(text));
         }
     }
-    set_flags(&mut config, sources);
+    if let Err(complaint) = set_flags(&mut config, sources) {
+        complaints.push(complaint);
+    }
     if complaints.is_empty() {
         check(&config, &sources.dialects, &mut complaints);
     }
     if complaints.is_empty() { Ok(config) } else { Err(complaints) }
 }
 
-fn set_flags(config: &mut Config, sources: &Sources) {
+fn set_flags(config: &mut Config, sources: &Sources) -> Result<(), Complaint> {
     if let Some(cores) = &sources.cores {
         config.server.cores = cores.clone();
     }
+    if let Some(dir) = &sources.data {
+        config.store.dir.clone_from(dir);
+    }
+    config.store.quarantine = sources.quarantine;
+    if let Some(mode) = &sources.durability {
+        let refused = |text: String| Place::Flag("--durability").complain(text);
+        config.store.durability = read(&Raw::variable(mode)).map_err(refused)?;
+        config.listener.iter_mut().for_each(|listener| listener.durability = None);
+    }
     if sources.listen.is_empty() {
-        return;
+        return Ok(());
     }
     // What the first listener says otherwise (its dialect, whether anonymous clients may come) still holds.
     let pattern = config.listener.first().cloned().unwrap_or_default();
     let listener =
         |bind: &SocketAddr| Listener { bind: *bind, place: Place::Flag("--listen"), ..pattern.clone() };
     config.listener = sources.listen.iter().map(listener).collect();
+    Ok(())
 }
 
 const PREFIX: &str = "RINGMQ_";

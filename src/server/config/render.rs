@@ -26,6 +26,7 @@ pub fn default_file() -> String {
     for listener in &config.listener {
         write_listener(&mut text, listener);
     }
+    write_section(&mut text, "[store]", keys_of("store"), &config);
     write_section(&mut text, "[limits]", keys_of("limits"), &config);
     write_section(&mut text, "[log]", keys_of("log"), &config);
     write_section(&mut text, "[sys]", keys_of("sys"), &config);

@@ -1,11 +1,13 @@
 //! The configuration as the program uses it.
 //!
 //! Invariants:
-//! - Field names are the keys of the file; section names are the names of these fields.
+//! - Field names are the keys of the file; section names are the names of these fields. The exceptions say so.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use broker::Limits;
+use shard::Durability;
 
 use super::complaint::Place;
 use crate::cores::Cores;
@@ -17,6 +19,8 @@ pub struct Config {
     pub server: Server,
     /// `[[listener]]`
     pub listener: Vec<Listener>,
+    /// `[store]`
+    pub store: Store,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`
@@ -49,6 +53,8 @@ pub struct Listener {
     pub dialect: String,
     /// Whether clients need no credentials; unset means only on loopback.
     pub allow_anonymous: Option<bool>,
+    /// What an acknowledgement there means; unset is as in `[store]`.
+    pub durability: Option<Durability>,
     /// Where it was configured, for complaints.
     pub place: Place,
 }
@@ -58,6 +64,21 @@ pub struct Listener {
 pub enum Protocol {
     /// MQTT over plain TCP.
     Mqtt,
+}
+
+/// What is kept over restarts, and where.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The directory.
+    pub dir: PathBuf,
+    /// What an acknowledgement means, for listeners that do not say it themselves.
+    pub durability: Durability,
+    /// How long a change that nobody waits for may stay unwritten.
+    pub interval_ms: u32,
+    /// Free space below which nothing new is kept.
+    pub reserve_bytes: u64,
+    /// Whether to move a damaged store aside and start with nothing. No key: in a file it would outlive the decision.
+    pub quarantine: bool,
 }
 
 /// The log on standard error.
@@ -110,11 +131,38 @@ impl Default for Config {
         Self {
             server: Server { cores: Cores::All, shutdown_grace_s: 5, spin_rounds: 50 },
             listener: vec![Listener::default()],
+            store: Store::default(),
             limits: Limits::default(),
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
             sys: Sys { interval_s: 10 },
             control: ControlPlane { listen: None },
         }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("ringmq-data"),
+            durability: Durability::Fsync,
+            interval_ms: 100,
+            reserve_bytes: 64 << 20,
+            quarantine: false,
+        }
+    }
+}
+
+impl Config {
+    /// What an acknowledgement on a listener means.
+    #[must_use]
+    pub fn durability_of(&self, listener: &Listener) -> Durability {
+        listener.durability.unwrap_or(self.store.durability)
+    }
+
+    /// Whether any listener asks for a store.
+    #[must_use]
+    pub fn stores(&self) -> bool {
+        self.listener.iter().any(|listener| self.durability_of(listener) != Durability::Memory)
     }
 }
 
@@ -125,6 +173,7 @@ impl Default for Listener {
             protocol: Protocol::Mqtt,
             dialect: "plain".to_owned(),
             allow_anonymous: None,
+            durability: None,
             place: Place::Default,
         }
     }

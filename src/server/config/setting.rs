@@ -6,7 +6,9 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
+use shard::Durability;
 use toml::de::DeValue;
 
 use super::complaint::guess;
@@ -181,6 +183,19 @@ impl Setting for String {
     }
 }
 
+impl Setting for PathBuf {
+    const FORMS: &'static [Form] = &[Form::Text];
+    const WANTED: &'static str = "a path";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("wants a path, and this is none".to_owned()) } else { Ok(text.into()) }
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(format!("{:?}", self.display().to_string()))
+    }
+}
+
 impl Setting for SocketAddr {
     const FORMS: &'static [Form] = &[Form::Text];
     const WANTED: &'static str = "a string such as \"127.0.0.1:1883\"";
@@ -217,6 +232,7 @@ macro_rules! words {
     ($($kind:ty { $($word:literal = $value:path),+ $(,)? })*) => {$(
         impl Setting for $kind {
             const FORMS: &'static [Form] = &[Form::Text];
+            const EXAMPLE: &'static str = words!(@first $($word),+);
             const WANTED: &'static str = concat!("one of" $(, " \"", $word, "\"")+);
 
             fn read(text: &str) -> Result<Self, String> {
@@ -233,6 +249,16 @@ macro_rules! words {
             }
         }
     )*};
+    (@first $first:literal $(, $word:literal)*) => { concat!("\"", $first, "\"") };
+}
+
+/// The name of a durability in the configuration, in the log and in metrics.
+pub(crate) fn name_of(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Fsync => "fsync",
+        Durability::Interval => "interval",
+        Durability::Memory => "memory",
+    }
 }
 
 words! {
@@ -240,5 +266,6 @@ words! {
     LogLevel {
         "error" = LogLevel::Error, "warn" = LogLevel::Warn, "info" = LogLevel::Info, "debug" = LogLevel::Debug,
     }
+    Durability { "fsync" = Durability::Fsync, "interval" = Durability::Interval, "memory" = Durability::Memory }
     LogFormat { "text" = LogFormat::Text, "json" = LogFormat::Json }
 }

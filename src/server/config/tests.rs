@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use shard::Durability;
+
 use super::file::read_text;
 use super::rules::check;
 use super::{Complaint, Config, LogFormat, Sources, default_file, load};
@@ -65,11 +67,16 @@ fn every_key_of_the_default_file_can_be_changed() {
         .replace("packet_bytes_max = 1_048_576", "packet_bytes_max = 0x10000")
         .replace("retain_available = true", "retain_available = false")
         .replace("format = \"text\"", "format = \"json\"")
+        .replace("dir = \"ringmq-data\"", "dir = \"/srv/a\\\"b\"")
+        .replace("reserve_bytes = 67_108_864", "reserve_bytes = 0")
+        .replace("# durability = \"fsync\"", "durability = \"memory\"")
         .replace("bind = \"127.0.0.1:1883\"", "bind = \"[::1]:1884\"");
     let (config, complaints) = read(&changed);
     assert_eq!(complaints, [""; 0]);
     assert_eq!(config.server.cores, Cores::List(vec![0, 2, 3]));
     assert_eq!(config.limits.packet_bytes_max, 65_536);
+    assert_eq!((config.store.dir.as_path(), config.store.reserve_bytes), (Path::new("/srv/a\"b"), 0));
+    assert_eq!(config.durability_of(&config.listener[0]), Durability::Memory);
     assert!(!config.limits.retain_available);
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.listener[0].bind, "[::1]:1884".parse().unwrap());
@@ -113,6 +120,11 @@ fn bad_values_are_refused_with_what_was_wanted() {
             "# ä\n[log]\nlevel = \"wran\"",
             "x.toml:3:9: `level` wants one of \"error\" \"warn\" \"info\" \"debug\", not `wran`; did you mean `warn`?",
         ),
+        (
+            "[store]\ndurability = \"disk\"",
+            "x.toml:2:14: `durability` wants one of \"fsync\" \"interval\" \"memory\", not `disk`",
+        ),
+        ("[store]\ndir = \"\"", "x.toml:2:7: `dir` wants a path, and this is none"),
         (
             "[[listener]]\nbind = \"localhost\"",
             "x.toml:2:8: `bind` wants an IP address and a port such as 127.0.0.1:1883 or [::1]:1883, not `localhost`",
@@ -195,6 +207,15 @@ fn variables_win_over_the_file_and_flags_over_variables() {
         ("127.0.0.1:7".parse().unwrap(), Some(true))
     );
 
+    let stored = [("RINGMQ_STORE_DIR", "elsewhere"), ("RINGMQ_LISTENER_DURABILITY", "interval")];
+    let config = load(&sources(&stored)).unwrap();
+    assert_eq!(config.store.dir, Path::new("elsewhere"));
+    assert_eq!(config.durability_of(&config.listener[0]), Durability::Interval);
+    let flags = (Some("here".into()), Some("memory".to_owned()));
+    let config = load(&Sources { data: flags.0, durability: flags.1, ..sources(&stored) }).unwrap();
+    assert_eq!(config.store.dir, Path::new("here"));
+    assert_eq!(config.durability_of(&config.listener[0]), Durability::Memory);
+
     let listen = vec!["0.0.0.0:8".parse().unwrap(), "127.0.0.1:9".parse().unwrap()];
     let config = load(&Sources { listen, cores: Some(Cores::Count(1)), ..sources(&variables) }).unwrap();
     assert_eq!(config.server.cores, Cores::Count(1));
@@ -225,6 +246,12 @@ fn wrong_variables_are_refused_and_those_of_other_programs_are_not() {
 fn strangers_are_kept_out_on_the_command_line_too() {
     let told = refused(&Sources { listen: vec!["0.0.0.0:1883".parse().unwrap()], ..sources(&[]) });
     assert!(told[0].starts_with("--listen: 0.0.0.0:1883 can be reached by others"), "{told:?}");
+}
+
+#[test]
+fn a_durability_that_is_none_is_refused_on_the_command_line() {
+    let told = refused(&Sources { durability: Some("disk".to_owned()), ..sources(&[]) });
+    assert_eq!(told, ["--durability: wants one of \"fsync\" \"interval\" \"memory\", not `disk`"]);
 }
 
 #[test]

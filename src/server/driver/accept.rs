@@ -43,6 +43,9 @@ impl Doors {
 
 impl<M: Mind> Driver<M> {
     pub(super) fn open_doors(&mut self) {
+        if self.doors.closed {
+            return;
+        }
         for (door, listener) in (0u32..).zip(&self.doors.listeners) {
             self.ring.accept(door, listener.as_fd());
         }

@@ -1,7 +1,8 @@
 //! Carrying out what the mind has decided.
 //!
-//! Why in this order: a connection that leaves takes nothing of this core with it; sends come before closes, so that
-//! what was taken out goes first; batches come last, when all of this core's own work stands.
+//! Why in this order: what must be written down goes to the store before anybody can act on it; a connection that leaves
+//! takes nothing of this core with it; sends come before closes, so that what was taken out goes first; batches come last,
+//! when all of this core's own work stands.
 //!
 //! Invariants:
 //! - All effects of a turn are carried out in it, or kept by somebody who will be asked again.
@@ -12,6 +13,7 @@ use stdx::Instant;
 
 use super::sockets::Stage;
 use super::turn::Driver;
+use crate::journal::Errand;
 use crate::mind::Mind;
 use crate::ring::Slot;
 
@@ -19,6 +21,10 @@ impl<M: Mind> Driver<M> {
     pub(super) fn carry_out(&mut self, now: Instant) {
         let mut effects = std::mem::take(&mut self.desk.effects);
         std::mem::swap(&mut effects, self.mind.effects());
+        if let Some(journal) = &self.journal {
+            effects.written.take().into_iter().for_each(|written| journal.send(Errand::Write(written)));
+            effects.fetches.drain(..).for_each(|fetch| journal.send(Errand::Fetch(fetch)));
+        }
         effects.adopted.drain(..).for_each(|conn| self.settle(conn));
         effects.moved.drain(..).for_each(|moved| self.ship(moved));
         self.send_unsent();

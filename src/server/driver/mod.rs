@@ -10,6 +10,7 @@
 mod accept;
 mod effects;
 mod inbound;
+mod opening;
 mod outbound;
 mod parting;
 mod rest;

@@ -22,6 +22,7 @@ use glommio::timer::Timer;
 use stdx::{Instant, Span};
 
 use super::turn::{Driver, Found};
+use crate::journal::JournalEnd;
 use crate::mind::Mind;
 use crate::ring::alarm_file;
 
@@ -84,7 +85,12 @@ async fn rest<M: Mind>(driver: &mut Driver<M>, bed: &mut Bed) -> io::Result<()> 
 impl<M: Mind> Driver<M> {
     /// Whether something must be done that nobody will announce any more.
     fn is_restless(&mut self) -> bool {
-        self.ring.is_stirring() || self.mesh.bell().has_mail() || self.must_heed_stop() || self.is_finished()
+        self.ring.is_stirring()
+            || self.mesh.bell().has_mail()
+            || self.journal.as_ref().is_some_and(JournalEnd::has_mail)
+            || self.must_heed_stop()
+            || self.must_go_on_opening()
+            || self.is_finished()
     }
 
     /// How long the core may sleep; `None` is until somebody rings.

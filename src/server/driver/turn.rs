@@ -12,15 +12,18 @@ use std::io;
 use std::sync::Arc;
 
 use broker::CoreId;
+use flume::Sender;
 use shard::{Arrival, Effects};
 use stdx::{Instant, Span};
 
 use super::accept::Doors;
+use super::opening::Opening;
 use super::parting::Partings;
 use super::sockets::Sockets;
 use super::spares::Spares;
 use crate::clock::Clock;
 use crate::control::Control;
+use crate::journal::{JournalEnd, Mail};
 use crate::mesh::{Freight, MeshEnd};
 use crate::mind::Mind;
 use crate::notices::Notices;
@@ -46,6 +49,10 @@ pub(crate) struct Equipment {
     pub(crate) mesh: MeshEnd,
     pub(crate) doors: Doors,
     pub(crate) control: Arc<Control>,
+    /// The way to the store, if there is one.
+    pub(crate) journal: Option<JournalEnd>,
+    /// Told when this core may open its doors.
+    pub(crate) informed: Sender<()>,
     pub(crate) clock: Clock,
     pub(crate) habits: Habits,
 }
@@ -61,6 +68,8 @@ pub(crate) struct Driver<M: Mind> {
     pub(super) partings: Partings,
     pub(super) spares: Spares,
     pub(super) notices: Notices,
+    pub(super) journal: Option<JournalEnd>,
+    pub(super) opening: Opening,
     pub(super) ending: Ending,
     pub(super) clock: Clock,
     pub(super) habits: Habits,
@@ -107,10 +116,10 @@ pub(super) enum Found {
 }
 
 impl<M: Mind> Driver<M> {
-    /// Starts to accept on all doors.
+    /// A driver whose doors open when all cores are ready.
     pub(crate) fn new(mind: M, equipment: Equipment) -> Self {
-        let Equipment { ring, mesh, doors, control, clock, habits } = equipment;
-        let mut driver = Self {
+        let Equipment { ring, mesh, doors, control, journal, informed, clock, habits } = equipment;
+        Self {
             mind,
             ring,
             sockets: Sockets::default(),
@@ -120,28 +129,34 @@ impl<M: Mind> Driver<M> {
             partings: Partings::default(),
             spares: Spares::default(),
             notices: Notices::default(),
+            journal,
+            opening: Opening::new(informed),
             ending: Ending { control, deadline: None, drained: false },
             clock,
             habits,
-        };
-        driver.open_doors();
-        driver
+        }
+    }
+
+    pub(super) fn control(&self) -> &Control {
+        &self.ending.control
     }
 
     /// One turn. An error means that the kernel refuses the ring, and the core cannot go on.
     pub(super) fn turn(&mut self) -> io::Result<Found> {
         // Freight is fetched before the kernel is entered and told after what that brought: a client that says its last
         // words on one connection and comes back on another, through another core, is then heard in that order.
+        let opening = self.must_go_on_opening();
         self.fetch_freight();
         self.ring.enter(Urge::IfNeeded, EVENTS_MAX)?;
         let now = self.clock.now();
         let told = self.take_in(now);
         let waiting = self.mesh.send_all_waiting();
-        if told == Found::Something || self.desk.owing {
+        if told == Found::Something || self.desk.owing || opening {
             self.mind.end_turn(now);
             self.carry_out(now);
         }
         self.mesh.take_sleepers().for_each(|ring| self.ring.wake(ring));
+        self.go_on_opening(opening, waiting || self.desk.owing);
         self.note_drained(waiting);
         Ok(if self.has_leftovers() { Found::Something } else { told })
     }
@@ -168,6 +183,7 @@ impl<M: Mind> Driver<M> {
         let mut told = self.heed_stop(now);
         told |= self.tell_ended(now);
         told |= self.read_held(now);
+        told |= self.read_mail(now);
         told |= self.read_events(now);
         told |= self.read_freight(now);
         told |= self.fire_timers(now);
@@ -225,6 +241,22 @@ impl<M: Mind> Driver<M> {
         }
         self.desk.freight = freight;
         any
+    }
+
+    /// Tells the mind what the store has to say. Before new bytes: what they cause is not durable yet.
+    fn read_mail(&mut self, now: Instant) -> bool {
+        let Some(journal) = self.journal.as_mut().filter(|journal| journal.has_mail()) else { return false };
+        let Mail { durable, health, fetched } = journal.take_mail();
+        if let Some(health) = health {
+            self.mind.handle_store_health(now, health);
+        }
+        if let Some(turn) = durable {
+            self.mind.handle_durable(now, turn);
+        }
+        for messages in fetched {
+            self.mind.handle_fetched(now, messages);
+        }
+        true
     }
 
     fn fire_timers(&mut self, now: Instant) -> bool {

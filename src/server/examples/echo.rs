@@ -145,7 +145,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         depth: Depth::default(),
         spin_rounds,
         shutdown_grace: Span::from_s(5),
+        stores: false,
     };
-    server::launch(plan, |_, _| Echo::default())?.join()?;
+    let running = server::launch(plan, |_nothing_was_kept| Ok(()), |_, _| Echo::default())?;
+    running.open();
+    running.join()?;
     Ok(())
 }

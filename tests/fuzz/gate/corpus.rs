@@ -61,6 +61,11 @@ fn no_filters_part_the_matchers() {
 }
 
 #[test]
+fn no_bytes_on_a_disk_break_the_reader_of_records() {
+    hold("store");
+}
+
+#[test]
 fn no_script_harms_a_bystander() {
     hold("script");
 }

@@ -1,6 +1,6 @@
 //! All targets by name.
 
-use super::{connect, filters, packet_v3, packet_v5, properties, stream_splitter};
+use super::{connect, filters, packet_v3, packet_v5, properties, store, stream_splitter};
 use crate::script::script;
 
 /// A target.
@@ -22,6 +22,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "properties", run: properties, mutants: 200_000 },
     Target { name: "stream_splitter", run: stream_splitter, mutants: 200_000 },
     Target { name: "filters", run: filters, mutants: 40_000 },
+    Target { name: "store", run: store, mutants: 300_000 },
     Target { name: "script", run: script, mutants: 10_000 },
 ];
 

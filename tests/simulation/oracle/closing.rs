@@ -75,6 +75,7 @@ impl Oracle {
     }
 
     fn resume_or_begin(&mut self, client: usize, is_resumed: bool, foresight: &Foresight) -> usize {
+        self.wills_left_by(client, foresight);
         let known = self.current.get(&client).copied();
         if let (Some(session), true) = (known, is_resumed) {
             self.cancel_will(session);
@@ -186,7 +187,9 @@ impl Oracle {
         if self.current.get(&session.client) == Some(&index) {
             self.current.remove(&session.client);
         }
-        self.will_of_ended_session(index, foresight);
+        if !self.is_broker_gone {
+            self.will_of_ended_session(index, foresight);
+        }
     }
 
     /// The shard closed a connection: whether it had a reason, after all its output was read.

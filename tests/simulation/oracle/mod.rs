@@ -179,6 +179,8 @@ pub struct Oracle {
     /// subscriptions. Both are wrong: the standard lets a server put wills off until it has started again, not drop them.
     /// Source: MQTT 3.1.1 section 3.1.2.5.
     is_broker_gone: bool,
+    /// Messages may come from a store.
+    has_store: bool,
     violation: Option<Violation>,
 }
 
@@ -218,6 +220,7 @@ impl Oracle {
             wills_void: BTreeSet::new(),
             is_shut: false,
             is_broker_gone: false,
+            has_store: false,
             violation: None,
         }
     }
@@ -242,6 +245,11 @@ impl Oracle {
     /// The broker has ended, and whatever connection was open ends with it.
     pub fn broker_gone(&mut self) {
         self.is_broker_gone = true;
+    }
+
+    /// Messages may come from a store, which keeps times in milliseconds.
+    pub fn expect_store(&mut self) {
+        self.has_store = true;
     }
 
     /// Another broker with so many cores has taken over, at rest: what was routed has been routed everywhere.

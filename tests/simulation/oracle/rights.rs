@@ -147,7 +147,10 @@ impl Oracle {
         if !is_5 {
             return Ok(());
         }
-        let left_s = fate.expires_at().since(self.now).s().saturating_add(1).min(u64::from(expiry_s));
+        // A store and the wall clock count milliseconds, so the end may be two later.
+        let store_ms = if self.has_store { 2 } else { 0 };
+        let ends_at = fate.expires_at() + Span::from_ms(store_ms);
+        let left_s = ends_at.since(self.now).s().saturating_add(1).min(u64::from(expiry_s) + store_ms.min(1));
         let least_s = fate.expires_at_first().since(self.now).s().saturating_sub(1).max(1);
         match new.expiry_s.map(u64::from) {
             Some(told_s) if (least_s..=left_s.max(1)).contains(&told_s) => Ok(()),

@@ -28,10 +28,14 @@ impl Oracle {
     /// A connection with a will has ended badly.
     pub(super) fn note_will(&mut self, session: usize, will: &Will, foresight: &Foresight) {
         let state = &self.sessions[session];
-        let delay_s = will.delay_s.min(state.expiry_s);
+        let mut delay_s = will.delay_s.min(state.expiry_s);
         let client = state.client;
+        if self.is_broker_gone {
+            // Another one comes, which knows of the will and publishes it when it knows its readers.
+            delay_s = delay_s.max(1);
+        }
         if delay_s == 0 {
-            return self.publish_will(&will.publish, client, !self.is_broker_gone, foresight);
+            return self.publish_will(&will.publish, client, true, foresight);
         }
         self.pending_wills.push(PendingWill {
             publish: will.publish.clone(),
@@ -70,6 +74,17 @@ impl Oracle {
         self.pending_wills = others;
         self.wills_void
             .extend(cancelled.iter().filter(|will| !will.is_doubtful).map(|will| will.publish.message));
+    }
+
+    /// A client came back whose session ended when the broker did: its will waits no longer.
+    pub(super) fn wills_left_by(&mut self, client: usize, foresight: &Foresight) {
+        let (due, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending_wills)
+            .into_iter()
+            .partition(|will| will.client == client && self.sessions[will.session].ended.is_some());
+        self.pending_wills = others;
+        for will in due {
+            self.publish_will(&will.publish, will.client, true, foresight);
+        }
     }
 
     /// The session ended before the delay did.

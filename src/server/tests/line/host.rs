@@ -31,8 +31,10 @@ impl Host {
             depth,
             spin_rounds: 10,
             shutdown_grace: Span::from_s(60),
+            stores: false,
         };
-        let running = server::launch(plan, |core, _| Line::new(core)).unwrap();
+        let running = server::launch(plan, |_nothing_was_kept| Ok(()), |core, _| Line::new(core)).unwrap();
+        running.open();
         Self { address: listening.address, running: Some(running) }
     }
 

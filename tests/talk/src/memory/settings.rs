@@ -12,7 +12,7 @@ use crate::script::Header;
 /// # Errors
 /// An override that has no field, or a value that does not fit.
 pub fn settings(header: &Header) -> Result<Settings, String> {
-    let mut settings = Settings::default();
+    let mut settings = Settings { journal_is_on: true, ..Settings::default() };
     for (section, key, value) in &header.settings {
         match (section.as_str(), key.as_str()) {
             ("limits", key) => set_limit(&mut settings.limits, key, value)?,
@@ -40,6 +40,7 @@ fn set_limit(limits: &mut Limits, key: &str, value: &str) -> Result<(), String> 
     set_field!(limits, key, value:
         connections_max connect_timeout_s pre_auth_bytes_max packet_bytes_max topic_levels_max client_id_bytes_max
         subscriptions_per_client_max receive_maximum inflight_max inflight_3x_max queue_messages_max queue_bytes_max
+        queue_bytes_total_max queue_memory_messages queue_memory_bytes queue_memory_bytes_total_max unwritten_bytes_max
         queue_qos0_messages_max out_bytes_high out_bytes_max topic_alias_max topic_alias_out_max session_expiry_max_s
         keep_alive_max_s sessions_max retained_messages_max retained_bytes_max held_bytes_max qos_max retain_available
         wildcard_available subscription_id_available shared_available queue_qos0_offline queue_drops_oldest

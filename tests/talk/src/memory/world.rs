@@ -4,15 +4,17 @@
 //! - After `settle`, nothing is on the way: no batch, no moving connection, no timer that is due.
 //! - Batches between two cores arrive in the order in which they left.
 //! - Everything happens in an order that depends on the script alone.
+//! - The store keeps what it has synced, whatever becomes of the process; it syncs when nothing else is left to do.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Batch, CoreId};
+use broker::{Batch, CoreId, Fetched};
 use shard::{Accepted, Arrival, ConnId, ListenerId, Settings, Setup, Shard};
 use stdx::{Instant, Span, WallMs};
+use store::{Anchor, Heads, Keeper, MemoryEngine};
 
 use super::policy::Rules;
 use crate::script::Script;
@@ -40,6 +42,10 @@ pub struct MemoryWorld {
     notices: VecDeque<String>,
     now: Instant,
     lives: u64,
+    /// What is on disk, while no process runs.
+    disk: MemoryEngine,
+    store: Option<Keeper<MemoryEngine>>,
+    fetched: VecDeque<(usize, Fetched)>,
 }
 
 /// A simulated connection.
@@ -88,6 +94,9 @@ impl MemoryWorld {
             notices: VecDeque::new(),
             now: Instant::START + Span::from_s(1),
             lives: 0,
+            disk: MemoryEngine::default(),
+            store: None,
+            fetched: VecDeque::new(),
         };
         world.start();
         Ok(world)
@@ -105,13 +114,51 @@ impl MemoryWorld {
             };
             self.cores.push(Shard::new(setup, self.now));
         }
+        self.recover();
         self.settle();
+    }
+
+    /// The shards take over what is on disk.
+    fn recover(&mut self) {
+        let wall = WallMs(WALL.0 + self.now.ns() / 1_000_000);
+        let mut store = Keeper::new(std::mem::take(&mut self.disk), Anchor { at: self.now, wall });
+        let limits = &self.settings.limits;
+        let heads = Heads {
+            messages_max: limits.queue_memory_messages.into(),
+            bytes_max: limits.queue_memory_bytes.into(),
+        };
+        let cores = &mut self.cores;
+        let mut visit = |change| cores.iter_mut().for_each(|core| core.restore([&change]));
+        store.recover(heads, &mut visit, &mut |_| {}).expect("a model is never damaged");
+        for core in 0..self.cores.len() {
+            self.cores[core].finish_restore(self.now);
+        }
+        self.store = Some(store);
+    }
+
+    /// Syncs what the shards want written, and tells them so.
+    fn sync(&mut self) -> bool {
+        let Some(store) = self.store.as_mut().filter(|store| !store.is_idle()) else { return false };
+        let flushed = store.flush().expect("a model without limits does not fail");
+        for (core, turn) in flushed.turns {
+            self.cores[core.index()].handle_durable(self.now, turn);
+            self.end_turn(core.index());
+        }
+        true
     }
 
     /// Ends the turn of a core and does what it asks for.
     fn end_turn(&mut self, core: usize) {
         self.cores[core].end_turn(self.now);
         let effects = std::mem::take(self.cores[core].effects());
+        if let Some(store) = &mut self.store {
+            let id = CoreId::new(u16::try_from(core).expect("few cores"));
+            effects.written.into_iter().for_each(|written| store.accept(id, written));
+            for fetch in effects.fetches {
+                let fetched = store.fetch(&fetch).expect("a model is never damaged");
+                self.fetched.push_back((core, fetched));
+            }
+        }
         for moved in effects.moved {
             let Some(line) = self.names.remove(&(core, moved.conn)) else { continue };
             self.lines[line.0].place = Place::Moving(Vec::new());
@@ -193,6 +240,11 @@ impl MemoryWorld {
             } else if let Some(core) = self.due_core() {
                 self.cores[core].handle_timers(self.now);
                 self.end_turn(core);
+            } else if let Some((core, fetched)) = self.fetched.pop_front() {
+                self.cores[core].handle_fetched(self.now, fetched);
+                self.end_turn(core);
+            } else if self.sync() {
+                continue;
             } else {
                 return;
             }
@@ -223,6 +275,9 @@ impl MemoryWorld {
     /// Every connection ends, because the process does.
     fn end_process(&mut self) {
         self.cores.clear();
+        self.fetched.clear();
+        self.disk = self.store.take().map(Keeper::into_engine).unwrap_or_default();
+        self.disk.restart(0);
         self.mail.clear();
         self.moving.clear();
         self.names.clear();

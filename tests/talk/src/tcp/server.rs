@@ -31,8 +31,14 @@ pub enum Launch {
 pub(super) struct Server {
     launch: Launch,
     address: SocketAddr,
-    config: Option<PathBuf>,
+    files: Option<Files>,
     process: Option<Process>,
+}
+
+/// What a server of ours is started with; gone when it is dropped.
+struct Files {
+    config: PathBuf,
+    data: PathBuf,
 }
 
 struct Process {
@@ -49,14 +55,14 @@ impl Server {
     /// Starts the server if it is ours.
     pub(super) fn launch(launch: Launch) -> Result<Self, String> {
         let mut server = match &launch {
-            Launch::Running(address) => Self { address: *address, launch, config: None, process: None },
+            Launch::Running(address) => Self { address: *address, launch, files: None, process: None },
             Launch::Binary { settings, .. } => {
                 let address = free_address()?;
-                let config = write_config(address, settings)?;
-                Self { launch, address, config: Some(config), process: None }
+                let files = Files::write(address, settings)?;
+                Self { launch, address, files: Some(files), process: None }
             }
         };
-        if server.config.is_some() {
+        if server.files.is_some() {
             server.start()?;
         }
         Ok(server)
@@ -75,12 +81,12 @@ impl Server {
     }
 
     pub(super) fn start(&mut self) -> Result<(), String> {
-        let (Launch::Binary { path, cores, .. }, Some(config)) = (&self.launch, &self.config) else {
+        let (Launch::Binary { path, cores, .. }, Some(files)) = (&self.launch, &self.files) else {
             return Err("this server is not ours to start".to_owned());
         };
         let mut child = Command::new(path)
             .args(["serve", "--cores", &cores.to_string(), "--listen", &self.address.to_string(), "-c"])
-            .arg(config)
+            .arg(&files.config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -167,9 +173,13 @@ impl Drop for Server {
             let _gone = process.child.kill();
             let _status = process.child.wait();
         }
-        if let Some(config) = &self.config {
-            let _gone = std::fs::remove_file(config);
-        }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_file(&self.config);
+        let _gone = std::fs::remove_dir_all(&self.data);
     }
 }
 
@@ -198,9 +208,22 @@ fn free_address() -> Result<SocketAddr, String> {
     listener.local_addr().map_err(|error| error.to_string())
 }
 
-fn write_config(address: SocketAddr, settings: &[(String, String, String)]) -> Result<PathBuf, String> {
-    let name = address.to_string().replace([':', '.'], "-");
-    let path = std::env::temp_dir().join(format!("talk-{name}.toml"));
+impl Files {
+    /// A configuration with these settings and with a data directory that does not exist yet.
+    fn write(address: SocketAddr, settings: &[(String, String, String)]) -> Result<Self, String> {
+        let name = address.to_string().replace([':', '.'], "-");
+        let config = std::env::temp_dir().join(format!("talk-{name}.toml"));
+        let data = std::env::temp_dir().join(format!("talk-{name}-data"));
+        // An earlier run may have been killed.
+        let _gone = std::fs::remove_dir_all(&data);
+        let dir = ("store".to_owned(), "dir".to_owned(), format!("{:?}", data.display().to_string()));
+        let settings: Vec<_> = settings.iter().cloned().chain([dir]).collect();
+        write(&config, &toml(&settings)).map_err(|error| format!("{}: {error}", config.display()))?;
+        Ok(Self { config, data })
+    }
+}
+
+fn toml(settings: &[(String, String, String)]) -> String {
     let mut sections: Vec<&str> = settings.iter().map(|(section, ..)| section.as_str()).collect();
     sections.sort_unstable();
     sections.dedup();
@@ -211,8 +234,7 @@ fn write_config(address: SocketAddr, settings: &[(String, String, String)]) -> R
             text.push_str(&format!("{key} = {value}\n"));
         }
     }
-    write(&path, &text).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(path)
+    text
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
