@@ -69,7 +69,7 @@ impl Exchange {
     /// PUBREL: the client's QoS 2 message is finished, its id free.
     pub fn pubrel(&mut self, key: SessionKey, ack: Ack) {
         let session = &mut self.sessions[key.index()];
-        let was_open = session.received.remove(&ack.packet_id.get());
+        let was_open = session.release(ack.packet_id.get());
         let mut reason = ReasonCode::Success;
         if let Some(link) = &mut session.link {
             if was_open {
@@ -80,7 +80,6 @@ impl Exchange {
             }
         }
         if was_open {
-            session.take_partial(ack.packet_id.get());
             let stamp = self.stamp();
             self.note(key, |client_id| Change::Completed { client_id, packet_id: ack.packet_id });
             self.mark_since(key, stamp);

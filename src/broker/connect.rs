@@ -13,7 +13,6 @@ use stdx::{Instant, Span};
 
 use crate::depart::Departure;
 use crate::exchange::Exchange;
-use crate::gate::Marks;
 use crate::link::{AliasesOut, Link, LinkId};
 use crate::message::{Message, StoredMessage};
 use crate::notice::{Level, NoticeKind};
@@ -86,8 +85,7 @@ impl Exchange {
         let link = self.sessions[key.index()].link.as_deref_mut().expect("attached by the caller");
         link.is_gated = is_gated && self.journal.is_on;
         if is_behind && link.is_gated {
-            link.greeted = self.journal.gate.turn();
-            self.journal.gate.mark_from(key, link, 0);
+            self.journal.gate.mark_connack(key, link);
         }
     }
 
@@ -227,14 +225,13 @@ impl Exchange {
             subscriptions: Vec::new(),
             window: None,
             waiting: None,
-            received: std::collections::BTreeSet::new(),
+            received: None,
             will: None,
             expiry_s: 0,
             ends_at: Instant::NEVER,
             seq: 0,
             is_lasting: false,
             is_written: false,
-            partial: std::collections::BTreeMap::new(),
         }));
         self.by_client.insert(client_id, key);
         self.counters.sessions += 1;
@@ -260,8 +257,7 @@ impl Exchange {
             out,
             taken: 0,
             is_dirty: true,
-            greeted: 0,
-            marks: Marks::default(),
+            marks: None,
             is_gated: false,
             version: connect.version,
             is_held: false,

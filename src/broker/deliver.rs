@@ -48,7 +48,7 @@ pub(crate) struct Delivery<'a> {
 
 impl Delivery<'_> {
     /// Delivers `message` to a session: writes, queues or drops.
-    #[inline]
+    #[inline(always)]
     pub fn deliver(
         &mut self,
         key: SessionKey,
@@ -63,7 +63,7 @@ impl Delivery<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver_qos0(
         &mut self,
         key: SessionKey,
@@ -335,7 +335,7 @@ impl Delivery<'_> {
     }
 
     /// Writes one PUBLISH into the link's out buffer.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, key: SessionKey, link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) {
         if link.out.capacity() == 0 {
             link.out = self.spares.take();

@@ -90,9 +90,8 @@ impl Exchange {
         let Some(session) = self.sessions.get_mut(key.index()) else { return };
         let Some(mut link) = session.link.take() else { return };
         // What is not safe yet is never promised.
-        link.cut_closed(self.journal.gate.safe());
+        let is_greeted = link.cut_closed(self.journal.gate.safe());
         // CONNACK may be among what was cut off, and nothing comes before it.
-        let is_greeted = link.greeted <= self.journal.gate.safe();
         if let Some(reason) = departure.farewell
             && link.version == Version::V5
             && is_greeted

@@ -140,9 +140,16 @@ impl Gate {
         self.mark_from(key, link, offset);
     }
 
-    /// The same for what stands in the link from `offset` on.
-    pub fn mark_from(&mut self, key: SessionKey, link: &mut Link, offset: usize) {
-        if link.is_gated && link.marks.push(offset, self.turn) {
+    /// All that stands in the link so far, CONNACK, leaves only then.
+    pub fn mark_connack(&mut self, key: SessionKey, link: &mut Link) {
+        self.mark_from(key, link, 0);
+        if let Some(marks) = &mut link.marks {
+            marks.greeted = self.turn;
+        }
+    }
+
+    fn mark_from(&mut self, key: SessionKey, link: &mut Link, offset: usize) {
+        if link.is_gated && link.marks.get_or_insert_default().push(offset, self.turn) {
             self.marked.push_back((self.turn, key, link.id));
             self.is_urgent = true;
         }
@@ -276,6 +283,8 @@ fn cost_bytes(change: &Change) -> usize {
 pub(crate) struct Marks {
     /// Offset and turn, both rising.
     marks: VecDeque<(usize, u64)>,
+    /// The turn that CONNACK, which stands at offset 0 of the first bytes, waits for; 0 if it waits for none.
+    greeted: u64,
 }
 
 impl Marks {
@@ -289,10 +298,9 @@ impl Marks {
         true
     }
 
-    /// Whether there is none.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.marks.is_empty()
+    /// The turn that CONNACK waits for.
+    pub fn greeted(&self) -> u64 {
+        self.greeted
     }
 
     /// How many bytes in front may leave; `None` for all. Forgets the marks that are open.
@@ -375,6 +383,6 @@ mod tests {
         marks.shift(3);
         assert_eq!(marks.open(5), Some(9));
         assert_eq!(marks.open(6), None);
-        assert!(marks.is_empty());
+        assert_eq!(marks.open(0), None);
     }
 }

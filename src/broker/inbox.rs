@@ -28,16 +28,22 @@ impl Exchange {
         let Batch { mut parcels, bytes } = batch;
         let mut arena = bytes.as_slice();
         let mut only = None;
-        self.journal.gate.take_shipped();
+        if self.journal.is_on {
+            self.journal.gate.take_shipped();
+        }
         let mut hand = Hand { before: self.journal.changes.len(), ..Hand::default() };
         for parcel in parcels.drain(..) {
             match parcel {
                 Parcel::Publish(publish) => {
-                    self.journal.only = only.take();
-                    hand.is_once |= publish.is_once();
+                    if self.journal.is_on {
+                        self.journal.only = only.take();
+                        hand.is_once |= publish.is_once();
+                    }
                     self.message_from_core(now, &publish, &mut arena);
-                    self.journal.only = None;
-                    hand.handed_on.merge(self.journal.gate.take_shipped().all());
+                    if self.journal.is_on {
+                        self.journal.only = None;
+                        hand.handed_on.merge(self.journal.gate.take_shipped().all());
+                    }
                 }
                 Parcel::Ask(turn) => self.asked_by(from, turn, &hand),
                 Parcel::Kept(turn) => self.journal.gate.kept_by(from, turn),

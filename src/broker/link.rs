@@ -24,11 +24,9 @@ pub(crate) struct Link {
     pub out: Vec<u8>,
     pub taken: usize,
     pub is_dirty: bool,
-    /// The turn that CONNACK waits for; 0 if for none.
-    pub greeted: u64,
     pub version: Version,
     /// Bytes of `out` that wait for the store.
-    pub marks: Marks,
+    pub marks: Option<Box<Marks>>,
     /// Whether acknowledgements to this client wait for the store at all.
     pub is_gated: bool,
     /// A SUBSCRIBE waits for the other cores; packets behind it wait with it.
@@ -78,31 +76,40 @@ impl Link {
     /// Whether there are bytes that may leave while everything up to the turn `safe` is safe.
     #[inline]
     pub fn has_open(&mut self, safe: u64) -> bool {
-        self.marks.is_empty() || self.marks.open(safe) != Some(0)
+        self.marks.is_none() || self.open_bytes(safe) > 0
+    }
+
+    /// How many bytes of `out` may leave.
+    fn open_bytes(&mut self, safe: u64) -> usize {
+        let closed = self.marks.as_mut().and_then(|marks| marks.open(safe));
+        closed.unwrap_or(self.out.len())
     }
 
     /// Takes the bytes that may leave. Only if others must stay, `spare`, an empty buffer, is used for those that go.
     #[inline]
     pub fn take_open(&mut self, safe: u64, spare: &mut Vec<u8>) -> Vec<u8> {
-        if self.marks.is_empty() {
-            return std::mem::take(&mut self.out);
+        if self.marks.is_some() {
+            return self.take_marked(safe, spare);
         }
-        match self.marks.open(safe) {
-            None => std::mem::take(&mut self.out),
-            Some(count) => {
-                spare.extend_from_slice(&self.out[..count]);
-                self.out.drain(..count);
-                self.marks.shift(count);
-                std::mem::take(spare)
-            }
-        }
+        std::mem::take(&mut self.out)
     }
 
-    /// Forgets the bytes that may not leave yet.
-    pub fn cut_closed(&mut self, safe: u64) {
-        if let Some(count) = self.marks.open(safe) {
-            self.out.truncate(count);
+    fn take_marked(&mut self, safe: u64, spare: &mut Vec<u8>) -> Vec<u8> {
+        let count = self.open_bytes(safe);
+        if count == self.out.len() {
+            return std::mem::take(&mut self.out);
         }
+        spare.extend_from_slice(&self.out[..count]);
+        self.out.drain(..count);
+        self.marks.iter_mut().for_each(|marks| marks.shift(count));
+        std::mem::take(spare)
+    }
+
+    /// Forgets the bytes that may not leave yet. Returns whether CONNACK may leave, or has left.
+    pub fn cut_closed(&mut self, safe: u64) -> bool {
+        let count = self.open_bytes(safe);
+        self.out.truncate(count);
+        self.marks.as_ref().is_none_or(|marks| marks.greeted() <= safe)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::change::{Change, Shipped, StoreHealth};
 use crate::core_id::CoreId;
 use crate::deliver::Grant;
 use crate::exchange::Exchange;
-use crate::gate::Gate;
+use crate::journal::Journal;
 use crate::message::{Message, Verbatim};
 use crate::notice::{Level, NoticeKind};
 use crate::parcel::{Outgoing, Parcel, Shipping};
@@ -102,8 +102,12 @@ impl Exchange {
             self.counters.dropped_refused += 1;
             return self.turn_down(key, publish, reason);
         }
-        if self.store_health == StoreHealth::Full && self.needs_disk(key, publish, route) {
-            return self.turn_down_for_want_of_space(key, publish);
+        let mut is_awaited = false;
+        if self.journal.is_on {
+            if self.wants_space(key, publish, route) {
+                return self.turn_down_for_want_of_space(key, publish);
+            }
+            is_awaited = self.is_awaited(key, publish);
         }
         let mut forward = Vec::new();
         if !publish.raw_is_forwardable {
@@ -117,7 +121,7 @@ impl Exchange {
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
-            is_awaited: self.journal.is_on && self.is_awaited(key, publish),
+            is_awaited,
             expiry_s: publish.expiry_s,
             at: now,
             publisher: Some(key),
@@ -154,8 +158,8 @@ impl Exchange {
         let id = publish.packet_id.expect("QoS 1 and 2 have a packet id");
         let receive_maximum = self.limits.receive_maximum;
         let session = &mut self.sessions[key.index()];
+        let is_open = session.has_received(id.get());
         let link = session.link.as_mut().expect("a connected client publishes");
-        let is_open = !session.received.is_empty() && session.received.contains(&id.get());
         match (publish.qos, is_open) {
             (QoS::ExactlyOnce, true) => {
                 if let Some(rest) = session.take_partial(id.get()) {
@@ -247,7 +251,7 @@ impl Exchange {
         let session = &mut self.sessions[key.index()];
         let is_v5 = session.link.as_ref().is_some_and(|link| link.version == Version::V5);
         if !(reason.is_failure() && is_v5) {
-            session.received.insert(id.get());
+            session.receive(id.get());
             if let Some(link) = &mut session.link {
                 link.inbound_open += 1;
             }
@@ -264,8 +268,8 @@ impl Exchange {
     }
 
     /// Brings a message to everyone who must have it: receivers here, other cores, the retained store. Returns whether
-    /// anyone had asked for it.
-    #[inline]
+    /// anyone had asked for it. A function of its own, so that what is spilled in it is not spilled for every PUBLISH.
+    #[inline(never)]
     pub(crate) fn route_message(&mut self, now: Instant, route: usize, message: &Message<'_>) -> bool {
         self.fan_out(now, route, message);
         let route = self.table.route_at(route);
@@ -294,19 +298,17 @@ impl Exchange {
     }
 
     /// Sends a message to another core.
+    #[inline]
     pub(crate) fn ship(&mut self, core: CoreId, message: &Message<'_>, shipping: Shipping<'_>) {
-        ship(
-            &mut self.outgoing,
-            &mut self.journal.gate,
-            self.journal.only.as_deref(),
-            core,
-            message,
-            shipping,
-        );
+        if self.journal.is_on {
+            ship_awaited(&mut self.outgoing, &mut self.journal, core, message, shipping);
+        } else {
+            self.outgoing.to(core).publish(message, shipping);
+        }
     }
 
     /// Delivers to the receivers of this core.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fan_out(&mut self, now: Instant, route: usize, message: &Message<'_>) {
         let policy = self.policy.clone();
         let (sessions, table, mut delivery) = self.delivery(now);
@@ -365,14 +367,7 @@ impl Exchange {
             group: Some(self.table.group_name(group)),
             hops: hops + 1,
         };
-        ship(
-            &mut self.outgoing,
-            &mut self.journal.gate,
-            self.journal.only.as_deref(),
-            core,
-            message,
-            shipping,
-        );
+        ship_awaited(&mut self.outgoing, &mut self.journal, core, message, shipping);
     }
 
     /// Notes that a QoS 2 message was received, and to which cores it went: each of those writes down that it has it, so
@@ -396,9 +391,8 @@ impl Exchange {
     }
 
     /// Whether a message cannot be taken without more space on disk. Other cores are not asked whether they would keep it.
-    #[cold]
-    fn needs_disk(&self, key: SessionKey, publish: &Publish<'_>, route: usize) -> bool {
-        if publish.qos == QoS::AtMostOnce {
+    fn wants_space(&self, key: SessionKey, publish: &Publish<'_>, route: usize) -> bool {
+        if publish.qos == QoS::AtMostOnce || self.store_health == StoreHealth::Good {
             return false;
         }
         let is_lasting = |key: SessionKey| self.sessions[key.index()].is_lasting;
@@ -438,22 +432,21 @@ impl Exchange {
     }
 }
 
-fn ship(
+fn ship_awaited(
     outgoing: &mut Outgoing,
-    gate: &mut Gate,
-    only: Option<&[Shipped]>,
+    journal: &mut Journal,
     core: CoreId,
     message: &Message<'_>,
     shipping: Shipping<'_>,
 ) {
     let batch = outgoing.to(core);
-    if let Some(only) = only {
-        batch.parcels.push(Parcel::Only(only.into()));
+    if let Some(only) = &journal.only {
+        batch.parcels.push(Parcel::Only(only.clone()));
     }
     let is_for_group = shipping.group.is_some();
     batch.publish(message, shipping);
     if message.is_awaited {
-        gate.ask(core, is_for_group);
+        journal.gate.ask(core, is_for_group);
     }
 }
 

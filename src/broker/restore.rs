@@ -58,16 +58,15 @@ impl Exchange {
             }
             Change::Received { packet_id, shipped, .. } => {
                 let session = self.restored_session(client_id);
-                session.received.insert(packet_id.get());
+                session.receive(packet_id.get());
                 session.take_partial(packet_id.get());
-                if !shipped.is_empty() {
-                    session.partial.insert(packet_id.get(), shipped.clone());
+                if let Some(received) = session.received.as_mut().filter(|_| !shipped.is_empty()) {
+                    received.partial.insert(packet_id.get(), shipped.clone());
                 }
             }
             Change::Completed { packet_id, .. } => {
                 let session = self.restored_session(client_id);
-                session.received.remove(&packet_id.get());
-                session.take_partial(packet_id.get());
+                session.release(packet_id.get());
             }
             Change::Queued { .. }
             | Change::Dropped { .. }
@@ -153,8 +152,9 @@ impl Exchange {
     fn resolve_partial(&mut self, key: SessionKey) {
         let handled = &self.handled;
         let session = &mut self.sessions[key.index()];
+        let Some(received) = &mut session.received else { return };
         let mut left = BTreeMap::new();
-        for (id, mut shipped) in std::mem::take(&mut session.partial) {
+        for (id, mut shipped) in std::mem::take(&mut received.partial) {
             for step in shipped.iter_mut().filter(|step| step.turn != Shipped::NOBODY && !step.is_for_group())
             {
                 for core in step.to.iter() {
@@ -174,7 +174,7 @@ impl Exchange {
             let client_id = Arc::clone(&session.client_id);
             self.journal.record(|| Change::Received { client_id, packet_id, shipped: shipped.clone() });
         }
-        session.partial = left;
+        received.partial = left;
     }
 
     fn announce_interest_of(&mut self, key: SessionKey) {

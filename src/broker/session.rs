@@ -36,8 +36,8 @@ pub(crate) struct Session {
     pub subscriptions: Vec<Subscription>,
     pub window: Option<Box<Window>>,
     pub waiting: Option<Box<Waiting>>,
-    /// Ids of QoS 2 messages received and not yet released. Source: [MQTT-4.3.3-10].
-    pub received: BTreeSet<u16>,
+    /// Of clients that publish with QoS 2.
+    pub received: Option<Box<Received>>,
     pub will: Option<Box<Will>>,
     /// Session Expiry Interval in force; `u32::MAX` never expires.
     pub expiry_s: u32,
@@ -48,7 +48,14 @@ pub(crate) struct Session {
     pub is_lasting: bool,
     /// Whether the store knows of it.
     pub is_written: bool,
-    /// Received QoS 2 ids whose messages a crash kept from some sessions of other cores.
+}
+
+/// QoS 2 messages that a client has published.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// Ids that are not released yet. Source: [MQTT-4.3.3-10].
+    pub ids: BTreeSet<u16>,
+    /// Those whose messages a crash kept from some sessions of other cores.
     pub partial: BTreeMap<u16, Vec<Shipped>>,
 }
 
@@ -120,9 +127,27 @@ impl Session {
             .take_while(|f| f.starts_with("$share/"))
     }
 
+    /// Whether a QoS 2 message was received under this id and not released.
+    pub fn has_received(&self, id: u16) -> bool {
+        self.received.as_ref().is_some_and(|received| received.ids.contains(&id))
+    }
+
+    /// Notes that a QoS 2 message was received.
+    pub fn receive(&mut self, id: u16) {
+        self.received.get_or_insert_default().ids.insert(id);
+    }
+
+    /// Notes that a QoS 2 message was released; false if there was none.
+    pub fn release(&mut self, id: u16) -> bool {
+        self.received.as_mut().is_some_and(|received| {
+            received.partial.remove(&id);
+            received.ids.remove(&id)
+        })
+    }
+
     /// Whom the message received under this id has not reached, if a crash came in between; asked once.
     pub fn take_partial(&mut self, id: u16) -> Option<Vec<Shipped>> {
-        self.partial.remove(&id)
+        self.received.as_mut()?.partial.remove(&id)
     }
 
     /// A place behind all others, if anyone writes it down.
