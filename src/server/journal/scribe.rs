@@ -105,8 +105,9 @@ impl<E: Engine> Scribe<E> {
             }
             self.settle();
             if self.time_left() == Some(Duration::ZERO) {
-                // Before it, so that cores hear at once that nothing new can be kept.
+                // What is known now is told before the flush, which may take its time.
                 self.judge_space();
+                self.deliver()?;
                 self.flush()?;
             }
             self.judge_space();

@@ -378,18 +378,26 @@ fn what_arrives_during_a_flush_shares_the_next_one() {
 #[test]
 fn what_has_come_and_gone_is_answered_without_the_disk() {
     let bureau = Bureau::start(1);
-    let (mut first, mut second) = (bureau.connect(), bureau.connect());
+    let (mut first, mut second, mut third) = (bureau.connect(), bureau.connect(), bureau.connect());
     first.say("first");
     bureau.wait_sync();
     for line in ["brief", "GONE brief", "WHO"] {
         second.say(line);
     }
     assert_eq!(second.line(), "");
+    for line in ["third", "WHO"] {
+        third.say(line);
+    }
+    assert_eq!(third.line(), "");
     bureau.end_sync(Ok(()));
     assert_eq!(first.line(), "first");
+    // The disk is busy with the third.
+    bureau.wait_sync();
     assert_eq!([second.line(), second.line()], ["brief", "GONE brief"]);
+    bureau.end_sync(Ok(()));
+    assert_eq!(third.line(), "third");
     assert!(bureau.asked.is_empty());
-    assert_eq!(bureau.stop(), (Ok(()), names(&["first"])));
+    assert_eq!(bureau.stop(), (Ok(()), names(&["first", "third"])));
 }
 
 #[test]
