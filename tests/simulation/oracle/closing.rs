@@ -111,6 +111,8 @@ impl Oracle {
         conn.client = session.client;
         conn.session = Some(index);
         conn.released_at = self.now;
+        // Silence begins anew when a connection that was long on its way is at home.
+        conn.last_packet_at = self.now;
         conn.receive_maximum = window;
         conn.keep_alive_s = connack.and_then(|connack| connack.keep_alive_s).unwrap_or(connect.keep_alive_s);
         conn.packet_bytes_max =
