@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use broker::{CoreId, Limits};
+use broker::{Change, CoreId, Fetched, Limits, StoreHealth};
 use stdx::{Instant, Span, WallMs};
 
 use crate::{Accepted, Arrival, ConnId, ListenerId, Settings, Setup, Shard};
@@ -107,4 +107,136 @@ fn a_subscribe_whose_answer_the_client_could_not_take_ends_the_connection_withou
         (&closing.last[..1], closing.last[2], shard.counters().subscriptions),
         (&b"\xe0"[..], 0x95, 0)
     );
+}
+
+const CONNECT_LASTING: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x00\x00\x00\x00\x01a";
+const SUBSCRIBE_T_QOS1: &[u8] = b"\x82\x06\x00\x01\x00\x01t\x01";
+const CONNECT_B_V5: &[u8] = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01b";
+const PUBLISH_T_QOS1: &[u8] = b"\x32\x06\x00\x01t\x00\x07x";
+const PUBLISH_T_QOS1_V5: &[u8] = b"\x32\x07\x00\x01t\x00\x07\x00x";
+const PUBACK: &[u8] = b"\x40\x02\x00\x07";
+
+fn keeping_shard() -> Shard {
+    let settings = Arc::new(Settings { journal_is_on: true, sys_interval_s: 0, ..Settings::default() });
+    let setup = Setup { core: CoreId::new(0), cores: 1, seed: 1, settings, wall: WallMs(0) };
+    Shard::new(setup, Instant::START)
+}
+
+/// Says that everything written until now is synced.
+fn sync(shard: &mut Shard) {
+    let turn = shard.effects().written.take().expect("something was written").turn;
+    shard.handle_durable(Instant::START, turn);
+}
+
+/// A lasting session of `a` that is subscribed and away.
+fn keep_session(shard: &mut Shard) {
+    let a = accept(shard);
+    shard.handle_bytes(Instant::START, a, &[CONNECT_LASTING, SUBSCRIBE_T_QOS1].concat());
+    assert!(out(shard, a).is_empty(), "CONNACK and SUBACK wait for the disk");
+    sync(shard);
+    assert_eq!(out(shard, a), [CONNACK, b"\x90\x03\x00\x01\x01"].concat());
+    shard.handle_gone(Instant::START, a);
+    shard.end_turn(Instant::START);
+    sync(shard);
+}
+
+#[test]
+fn an_acknowledgement_and_all_behind_it_wait_until_the_message_is_on_disk() {
+    let mut shard = keeping_shard();
+    keep_session(&mut shard);
+    let b = accept(&mut shard);
+    shard.handle_bytes(Instant::START, b, CONNECT_B);
+    assert_eq!(out(&mut shard, b), CONNACK, "nothing is kept of a clean session");
+    shard.handle_bytes(Instant::START, b, &[b"\xc0\x00", PUBLISH_T_QOS1, b"\xc0\x00"].concat());
+    assert_eq!(out(&mut shard, b), b"\xd0\x00", "the first PINGRESP depends on nothing");
+    assert!(shard.effects().written.as_ref().is_some_and(|written| written.is_urgent));
+    sync(&mut shard);
+    assert_eq!(out(&mut shard, b), [PUBACK, b"\xd0\x00"].concat());
+    shard.handle_bytes(Instant::START, b, b"\x32\x06\x00\x01u\x00\x08x");
+    assert_eq!(out(&mut shard, b), b"\x40\x02\x00\x08", "nobody keeps it");
+}
+
+#[test]
+fn an_acknowledgement_that_must_not_leave_yet_does_not_leave_with_a_closing_connection() {
+    let mut shard = keeping_shard();
+    keep_session(&mut shard);
+    let b = accept(&mut shard);
+    shard.handle_bytes(Instant::START, b, CONNECT_B);
+    out(&mut shard, b);
+    shard.handle_bytes(Instant::START, b, &[PUBLISH_T_QOS1, b"\xe0\x00"].concat());
+    shard.end_turn(Instant::START);
+    let closing = shard.effects().closing.pop().expect("it has left");
+    assert!(closing.last.is_empty());
+}
+
+#[test]
+fn a_full_disk_refuses_what_must_be_kept_and_nothing_else() {
+    let mut shard = keeping_shard();
+    keep_session(&mut shard);
+    let (b, v5) = (accept(&mut shard), accept(&mut shard));
+    shard.handle_bytes(Instant::START, b, CONNECT_B);
+    out(&mut shard, b);
+    shard.handle_bytes(
+        Instant::START,
+        v5,
+        &CONNECT_B_V5.iter().map(|byte| if *byte == b'b' { b'c' } else { *byte }).collect::<Vec<u8>>(),
+    );
+    out(&mut shard, v5);
+    shard.handle_store_health(Instant::START, StoreHealth::Full);
+    shard.handle_bytes(
+        Instant::START,
+        b,
+        &[PUBLISH_T_QOS1, PUBLISH_T, b"\x32\x06\x00\x01u\x00\x08x"].concat(),
+    );
+    assert_eq!(out(&mut shard, b), b"\x40\x02\x00\x08", "only what nobody keeps is acknowledged");
+    shard.handle_bytes(Instant::START, v5, PUBLISH_T_QOS1_V5);
+    assert_eq!(out(&mut shard, v5), b"\x40\x03\x00\x07\x97");
+    assert_eq!((shard.counters().dropped_store_full, shard.counters().queued_messages), (2, 0));
+    shard.handle_store_health(Instant::START, StoreHealth::Good);
+    shard.handle_bytes(Instant::START, b, PUBLISH_T_QOS1);
+    assert!(out(&mut shard, b).is_empty());
+    sync(&mut shard);
+    assert_eq!(out(&mut shard, b), PUBACK);
+}
+
+#[test]
+fn a_queue_in_the_store_is_read_back_in_order_when_its_client_comes() {
+    let limits = Limits { queue_memory_messages: 1, ..Limits::default() };
+    let settings = Settings { journal_is_on: true, sys_interval_s: 0, limits, ..Settings::default() };
+    let setup =
+        Setup { core: CoreId::new(0), cores: 1, seed: 1, settings: Arc::new(settings), wall: WallMs(0) };
+    let mut shard = Shard::new(setup, Instant::START);
+    keep_session(&mut shard);
+    let b = accept(&mut shard);
+    shard.handle_bytes(
+        Instant::START,
+        b,
+        &[CONNECT_B, PUBLISH_T_QOS1, PUBLISH_T_QOS1, PUBLISH_T_QOS1].concat(),
+    );
+    shard.end_turn(Instant::START);
+    assert_eq!((shard.counters().queued_messages, shard.counters().spilled_messages), (3, 2));
+    let written = shard.effects().written.take().unwrap();
+    let kept: Vec<_> = written
+        .changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Queued { seq, copy, .. } => Some((*seq, copy.clone())),
+            _other_changes => None,
+        })
+        .collect();
+    shard.handle_durable(Instant::START, written.turn);
+    let a = accept(&mut shard);
+    shard.handle_bytes(Instant::START, a, CONNECT_LASTING);
+    shard.end_turn(Instant::START);
+    let fetch = shard.effects().fetches.pop().expect("more is wanted");
+    assert!(kept[0].0 < fetch.from_seq && fetch.from_seq <= kept[1].0 && fetch.messages_max == 1);
+    sync(&mut shard);
+    let messages = kept[1..2].to_vec();
+    shard.handle_fetched(
+        Instant::START,
+        Fetched { client_id: fetch.client_id, serial: fetch.serial, messages },
+    );
+    shard.end_turn(Instant::START);
+    assert_eq!((shard.counters().inflight_messages, shard.counters().spilled_messages), (2, 1));
+    assert_eq!(shard.effects().fetches.len(), 1, "and the rest");
 }
