@@ -87,12 +87,15 @@ class Broker:
         self.config = tempfile.NamedTemporaryFile("w", suffix=".toml")
         self.config.write(f'[server]\ncores = "{cpus}"\n[[listener]]\nbind = "127.0.0.1:{self.port}"\n')
         self.config.flush()
-        self.process = subprocess.Popen([ringmq, "serve", "-c", self.config.name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.data = tempfile.TemporaryDirectory(prefix="crossing-")
+        command = [ringmq, "serve", "-c", self.config.name, "--data", self.data.name + "/data"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.process.stdout.readline()
 
     def stop(self):
         self.process.terminate()
         self.process.wait()
+        self.data.cleanup()
 
 
 def measure(chosen, pairs, arguments):

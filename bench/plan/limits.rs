@@ -24,8 +24,10 @@ const MEMORY_SHARE: f64 = 0.8;
 const NETWORK_SHARE: f64 = 0.7;
 const DISK_SHARE: f64 = 0.6;
 const STORM_SHARE: f64 = 0.8;
-/// Bytes around each message in a log.
+/// Bytes around each message in a store: its key, its head and their checksums.
 const RECORD_BYTES: f64 = 64.0;
+/// How often a stored message is written: to the journal, and to a table when that is full.
+const TIMES_WRITTEN: f64 = 2.0;
 /// A figure beyond this multiple of what was measured is an extrapolation.
 const REACH: f64 = 2.0;
 /// A connection that is silent pings once in this share of its keep alive.
@@ -356,10 +358,12 @@ fn network(question: &Question, supply: &Supply) -> [Demand; 2] {
 }
 
 fn disk(question: &Question, disk: &Disk) -> Demand {
-    let bytes = wire::publish_bytes(question.payload, question.qos) + RECORD_BYTES;
+    // What is settled between two flushes is never written; planned is for receivers that are away just then.
+    let record = wire::publish_bytes(question.payload, question.qos) + RECORD_BYTES;
+    let bytes = record * TIMES_WRITTEN * question.fan_out;
     let together = question.rate() * disk.sync_us.value / 1e6;
     let because = format!(
-        "{bytes:.0} B per message; one fdatasync takes {:.0} us, so at full rate each one carries {together:.1} messages",
+        "{bytes:.0} B per message if its receivers are away; one fdatasync takes {:.0} us, so at full rate each one carries {together:.1} messages",
         disk.sync_us.value
     );
     let room = disk.bytes_per_s.times(DISK_SHARE / 1e6);

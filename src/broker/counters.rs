@@ -119,6 +119,8 @@ counters! {
     parcels_sent: Counter,
     /// Batches sent to other cores.
     batches_sent: Counter,
+    /// Times that the core entered the kernel to hand over work or fetch it; filled in by whoever drives the core.
+    kernel_entries: Counter,
 }
 
 impl Counters {

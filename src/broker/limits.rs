@@ -66,6 +66,8 @@ pub struct Limits {
     pub retained_messages_max: u32,
     /// Bytes of all retained messages.
     pub retained_bytes_max: u64,
+    /// Bytes of the retained messages that one client has set; one more is refused with 0x97.
+    pub retained_bytes_per_client_max: u64,
     /// Bytes received from a connection while its SUBSCRIBE waits for the other cores.
     pub held_bytes_max: u32,
     /// Highest QoS granted and accepted: 0, 1 or 2.
@@ -120,6 +122,7 @@ impl Default for Limits {
             sessions_max: 2_000_000,
             retained_messages_max: 1_000_000,
             retained_bytes_max: 1_073_741_824,
+            retained_bytes_per_client_max: 268_435_456,
             held_bytes_max: 4_194_304,
             qos_max: 2,
             retain_available: true,

@@ -237,6 +237,10 @@ impl crate::retained::Retainable for Arc<StoredMessage> {
     fn cost_bytes(&self) -> usize {
         StoredMessage::cost_bytes(self)
     }
+
+    fn owner(&self) -> u64 {
+        self.origin
+    }
 }
 
 #[cfg(test)]

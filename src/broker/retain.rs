@@ -31,10 +31,11 @@ pub(crate) struct Expiry {
 }
 
 impl Exchange {
-    /// Whether one more retained message of this size would exceed the limits.
-    pub(crate) fn retained_is_full(&self, topic: &[u8], payload_bytes: usize) -> bool {
+    /// Whether one more retained message of this size would exceed the limits, of all clients or of this one.
+    pub(crate) fn retained_is_full(&self, key: SessionKey, topic: &[u8], payload_bytes: usize) -> bool {
         let Ok(topic) = std::str::from_utf8(topic) else { return true };
-        !self.retained.has_room(topic, size_of::<StoredMessage>() + topic.len() + payload_bytes)
+        let owner = self.sessions[key.index()].origin;
+        !self.retained.has_room(topic, size_of::<StoredMessage>() + topic.len() + payload_bytes, owner)
     }
 
     /// Keeps (or clears) a retained message here and on all other cores; cores in `remote` also deliver it.

@@ -194,6 +194,36 @@ def test_health_and_metrics_are_served_over_http(serve):
     assert broker.stop() == 0
 
 
+def fetch_counter(control, name):
+    """The sum of a counter over all cores."""
+    with urllib.request.urlopen(f"http://{control}/metrics", timeout=TIMEOUT_S) as answer:
+        lines = answer.read().decode().splitlines()
+    values = [line.rsplit(" ", 1)[1] for line in lines if line.startswith(f"ringmq_{name}_total{{")]
+    assert values
+    return sum(map(int, values))
+
+
+def test_what_came_together_costs_few_entries_into_the_kernel(serve):
+    """A thousand messages that wait in the socket when the broker looks: a gate on system calls per message."""
+    messages, entries_max = 1_000, 40
+    control = free_address()
+    broker = serve(env={"RINGMQ_CONTROL_LISTEN": str(control)})
+    connection = talk(broker.address, CONNECT_V311)
+    connection.sendall(bytes.fromhex("82 06 0001 0001 74 00"))
+    assert connection.recv(5, socket.MSG_WAITALL) == bytes.fromhex("90 03 0001 00")
+    publish = bytes.fromhex("30 13 0001 74") + b"sixteen bytes ok"
+    before = fetch_counter(control, "kernel_entries")
+    broker.process.signal(signal.SIGSTOP)
+    connection.sendall(publish * messages)
+    broker.process.signal(signal.SIGCONT)
+    received = connection.recv(len(publish) * messages, socket.MSG_WAITALL)
+    assert received == publish * messages
+    # Asking for the figure and going to sleep cost some entries, too; they are part of the bound.
+    assert fetch_counter(control, "kernel_entries") - before <= entries_max
+    connection.close()
+    assert broker.stop() == 0
+
+
 def forbid_io_uring():
     """In the child: io_uring_setup fails with EPERM from now on, as under the seccomp profiles of containers."""
     io_uring_setup, errno_eperm, allow = 425, 0x0005_0001, 0x7FFF_0000

@@ -6,12 +6,16 @@
 //!
 //! Invariants:
 //! - A topic has one entry: a message or a tombstone. `order` holds exactly the ids of messages.
-//! - `bytes` is the sum of the messages' costs, `tombstone_bytes` that of the tombstones' costs.
+//! - `bytes` is the sum of the messages' costs, `tombstone_bytes` that of the tombstones' costs; `owned` has the same sum
+//!   for each owner that has a message, and nobody else.
 //! - Tombstones never exceed their limits; messages exceed theirs only by what other cores accepted concurrently.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::mem;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry as Account;
 
 use crate::arena::Id;
 use crate::directory::{Directory, Named, hasher_of};
@@ -26,6 +30,9 @@ pub trait Retainable {
 
     /// What it costs in memory, in bytes; always the same for one value.
     fn cost_bytes(&self) -> usize;
+
+    /// Who wrote it; always the same for one value. 0 is the broker itself, which has no share to exceed.
+    fn owner(&self) -> u64;
 }
 
 /// The age of a write: the higher counter is newer, and among equals the higher core.
@@ -46,6 +53,8 @@ pub struct RetainedLimits {
     pub messages_max: usize,
     /// Bytes of all messages, as [`Retainable::cost_bytes`] counts them.
     pub bytes_max: usize,
+    /// Bytes of the messages of one owner.
+    pub owner_bytes_max: usize,
     /// Tombstones; the one with the lowest version goes first.
     pub tombstones_max: usize,
     /// Bytes of all tombstones.
@@ -57,6 +66,7 @@ impl Default for RetainedLimits {
         Self {
             messages_max: 1_000_000,
             bytes_max: 1_073_741_824,
+            owner_bytes_max: 268_435_456,
             tombstones_max: 65_536,
             tombstone_bytes_max: 16_777_216,
         }
@@ -85,6 +95,7 @@ pub struct Retained<M> {
     entries: Directory<Entry<M>>,
     order: Order,
     tombstones: BTreeSet<(RetainedVersion, Id)>,
+    owned: HashMap<u64, usize, ahash::RandomState>,
     limits: RetainedLimits,
     messages: usize,
     bytes: usize,
@@ -99,6 +110,7 @@ impl<M: Retainable> Retained<M> {
             entries: Directory::new(hasher_of(seed)),
             order: Order::new(),
             tombstones: BTreeSet::new(),
+            owned: HashMap::with_hasher(hasher_of(seed)),
             limits,
             messages: 0,
             bytes: 0,
@@ -150,12 +162,12 @@ impl<M: Retainable> Retained<M> {
         self.order.iter().map(|id| (self.message(id), self.entries[id].version))
     }
 
-    /// Whether a message of that cost may be written for that topic.
+    /// Whether `owner` may write a message of that cost for that topic.
     ///
-    /// In place of another message it needs room only for what it is larger. Cost: one look-up.
+    /// In place of another message it needs room only for what it is larger. Cost: two look-ups.
     #[must_use]
-    pub fn has_room(&self, topic: &str, cost_bytes: usize) -> bool {
-        self.is_within_limits(self.entries.find(topic.as_bytes()), cost_bytes)
+    pub fn has_room(&self, topic: &str, cost_bytes: usize, owner: u64) -> bool {
+        self.is_within_limits(self.entries.find(topic.as_bytes()), cost_bytes, owner)
     }
 
     /// Retains what was written on this core, within the limits as [`Retained::has_room`] says.
@@ -167,7 +179,7 @@ impl<M: Retainable> Retained<M> {
         if self.is_stale(known, version) {
             return SetOutcome::Older;
         }
-        if !self.is_within_limits(known, message.cost_bytes()) {
+        if !self.is_within_limits(known, message.cost_bytes(), message.owner()) {
             return SetOutcome::Full;
         }
         self.put(known, message, version)
@@ -270,14 +282,17 @@ impl<M: Retainable> Retained<M> {
         known.is_some_and(|id| self.entries[id].version >= version)
     }
 
-    fn is_within_limits(&self, known: Option<Id>, cost_bytes: usize) -> bool {
-        let replaced_bytes = known.and_then(|id| self.entries[id].message()).map(M::cost_bytes);
-        if replaced_bytes.is_some_and(|replaced| cost_bytes <= replaced) {
-            return true;
-        }
-        let messages = self.messages + usize::from(replaced_bytes.is_none());
-        let bytes = self.bytes - replaced_bytes.unwrap_or(0) + cost_bytes;
-        messages <= self.limits.messages_max && bytes <= self.limits.bytes_max
+    fn is_within_limits(&self, known: Option<Id>, cost_bytes: usize, owner: u64) -> bool {
+        let replaced = known.and_then(|id| self.entries[id].message());
+        let replaced_bytes = replaced.map_or(0, M::cost_bytes);
+        let is_smaller = replaced.is_some() && cost_bytes <= replaced_bytes;
+        let messages = self.messages + usize::from(replaced.is_none());
+        let bytes = self.bytes - replaced_bytes + cost_bytes;
+        let has_total = messages <= self.limits.messages_max && bytes <= self.limits.bytes_max;
+        let own_replaced = replaced.filter(|message| message.owner() == owner).map_or(0, M::cost_bytes);
+        let owned = self.owned.get(&owner).copied().unwrap_or(0) - own_replaced + cost_bytes;
+        let has_share = owner == 0 || owned <= self.limits.owner_bytes_max || cost_bytes <= own_replaced;
+        (is_smaller || has_total) && has_share
     }
 
     fn put(&mut self, known: Option<Id>, message: M, version: RetainedVersion) -> SetOutcome {
@@ -321,6 +336,7 @@ impl<M: Retainable> Retained<M> {
             Held::Message(message) => {
                 self.messages += 1;
                 self.bytes += message.cost_bytes();
+                *self.owned.entry(message.owner()).or_default() += message.cost_bytes();
             }
             Held::Tombstone(topic) => {
                 self.tombstone_bytes += tombstone_cost_bytes(topic);
@@ -334,6 +350,12 @@ impl<M: Retainable> Retained<M> {
             Held::Message(message) => {
                 self.messages -= 1;
                 self.bytes -= message.cost_bytes();
+                if let Account::Occupied(mut owned) = self.owned.entry(message.owner()) {
+                    *owned.get_mut() -= message.cost_bytes();
+                    if *owned.get() == 0 {
+                        owned.remove();
+                    }
+                }
             }
             Held::Tombstone(topic) => {
                 self.tombstone_bytes -= tombstone_cost_bytes(topic);

@@ -18,6 +18,7 @@ const SEED: u64 = 20_240_229;
 struct Note {
     topic: String,
     text: String,
+    owner: u64,
     looks: Rc<Cell<usize>>,
 }
 
@@ -30,10 +31,18 @@ impl Retainable for Note {
     fn cost_bytes(&self) -> usize {
         self.topic.len() + self.text.len()
     }
+
+    fn owner(&self) -> u64 {
+        self.owner
+    }
 }
 
 fn note(topic: &str, text: &str) -> Note {
-    Note { topic: topic.to_owned(), text: text.to_owned(), looks: Rc::default() }
+    note_of(1, topic, text)
+}
+
+fn note_of(owner: u64, topic: &str, text: &str) -> Note {
+    Note { topic: topic.to_owned(), text: text.to_owned(), owner, looks: Rc::default() }
 }
 
 fn at(counter: u64, core: u16) -> RetainedVersion {
@@ -365,6 +374,27 @@ fn a_full_store_takes_replacements_that_fit_and_nothing_new() {
     assert!(retained.clear("a", at(6, 0)));
     assert_eq!(retained.set(note("c", "123456789012345"), at(7, 0)), SetOutcome::Full);
     assert_eq!(retained.set(note("c", "1"), at(7, 0)), SetOutcome::Stored { was_new: true });
+}
+
+#[test]
+fn one_owner_cannot_take_the_room_of_all_and_topics_change_their_owner() {
+    let limits = RetainedLimits { owner_bytes_max: 10, ..RetainedLimits::default() };
+    let mut retained: Retained<Note> = Retained::new(SEED, limits);
+    assert_eq!(retained.set(note_of(7, "a", "12345"), at(1, 0)), SetOutcome::Stored { was_new: true });
+    assert!(!retained.has_room("b", 5, 7));
+    assert_eq!(retained.set(note_of(7, "b", "1234"), at(2, 0)), SetOutcome::Full);
+    assert_eq!(retained.set(note_of(7, "b", "123"), at(3, 0)), SetOutcome::Stored { was_new: true });
+    assert_eq!(retained.set(note_of(7, "a", "123456"), at(4, 0)), SetOutcome::Full);
+    // Another one takes over a topic: its cost moves along, and the first has room again.
+    assert_eq!(retained.set(note_of(8, "a", "123456"), at(5, 0)), SetOutcome::Stored { was_new: false });
+    assert_eq!(retained.set(note_of(7, "c", "12345"), at(6, 0)), SetOutcome::Stored { was_new: true });
+    assert_eq!(retained.set(note_of(7, "d", ""), at(7, 0)), SetOutcome::Full);
+    // What is cleared or expires costs its owner nothing any more.
+    assert!(retained.clear("c", at(8, 0)));
+    assert!(retained.expire("b"));
+    assert_eq!(retained.set(note_of(7, "d", "123456789"), at(9, 0)), SetOutcome::Stored { was_new: true });
+    // The broker's own messages have no share to exceed.
+    assert_eq!(retained.set(note_of(0, "$SYS/x", "1234567890"), at(10, 0)), SetOutcome::Stored { was_new: true });
 }
 
 #[test]

@@ -188,6 +188,8 @@ limits! {
     retained_messages_max,
     /// Bytes of all retained messages.
     retained_bytes_max,
+    /// Bytes of the retained messages that one client has set; one more is refused with 0x97.
+    retained_bytes_per_client_max,
     /// Bytes received from a connection while its SUBSCRIBE waits for the other cores.
     held_bytes_max,
     /// Highest QoS granted and accepted: 0, 1 or 2.

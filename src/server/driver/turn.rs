@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use broker::CoreId;
 use flume::Sender;
-use shard::Effects;
+use shard::{Effects, Reply};
 use stdx::{Instant, Span};
 
 use super::accept::Doors;
@@ -232,8 +232,10 @@ impl<M: Mind> Driver<M> {
                 Freight::Batch(batch) => self.mind.handle_batch(now, from, batch),
                 Freight::Arrival { fd, arrival } => self.on_arrival(now, fd, *arrival),
                 Freight::Call { call, reply } => {
+                    let Reply::Counters(mut counters) = self.mind.handle_call(call);
+                    counters.kernel_entries = self.ring.entries();
                     // Whoever asked may have given up waiting.
-                    let _ = reply.send(self.mind.handle_call(call));
+                    let _ = reply.send(Reply::Counters(counters));
                 }
             }
         }

@@ -98,6 +98,7 @@ pub(crate) struct Ring {
     sends: ManuallyDrop<Vec<Send>>,
     backlog: Vec<squeue::Entry>,
     flights: u32,
+    entries: u64,
     one_thread: PhantomData<*mut ()>,
 }
 
@@ -127,6 +128,7 @@ impl Ring {
             sends: ManuallyDrop::new(Vec::new()),
             backlog: Vec::new(),
             flights: 0,
+            entries: 0,
             one_thread: PhantomData,
         };
         ring.buffers.register(&ring.uring.submitter())?;
@@ -267,8 +269,14 @@ impl Ring {
         self.buffers.publish();
         self.flush_backlog();
         let span = Timespec::from(span);
+        self.entries += 1;
         let waited = self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&span));
         tolerate(waited)
+    }
+
+    /// How often the kernel was entered through this ring.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries
     }
 
     /// Before going to sleep on a watched ring: lets the kernel finish everything that it may not announce any more.
@@ -359,6 +367,7 @@ impl Ring {
     }
 
     fn enter_kernel(&mut self, queued: usize, flags: EnterFlags) -> io::Result<()> {
+        self.entries += 1;
         let queued = u32::try_from(queued).expect("the queue has at most 32,768 entries");
         // SAFETY: no argument structure is passed, and `queued` is the number of entries that were pushed.
         let entered =

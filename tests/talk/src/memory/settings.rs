@@ -42,7 +42,8 @@ fn set_limit(limits: &mut Limits, key: &str, value: &str) -> Result<(), String> 
         subscriptions_per_client_max receive_maximum inflight_max inflight_3x_max queue_messages_max queue_bytes_max
         queue_bytes_total_max queue_memory_messages queue_memory_bytes queue_memory_bytes_total_max unwritten_bytes_max
         queue_qos0_messages_max out_bytes_high out_bytes_max topic_alias_max topic_alias_out_max session_expiry_max_s
-        keep_alive_max_s sessions_max retained_messages_max retained_bytes_max held_bytes_max qos_max retain_available
+        keep_alive_max_s sessions_max retained_messages_max retained_bytes_max retained_bytes_per_client_max
+        held_bytes_max qos_max retain_available
         wildcard_available subscription_id_available shared_available queue_qos0_offline queue_drops_oldest
         payload_format_checked strict_strings strict_client_id_v31
     );
