@@ -110,13 +110,15 @@ class Broker:
 
 
 def flush_ms(before, after):
-    """Mean of the flushes between two looks in ms, the bound under which 99 % of them were, and their number."""
+    """Mean and p99 of the flushes between two looks in ms (within a bucket of the histogram, evenly), and their number."""
     count = after[2] - before[2]
     if count == 0:
         return None
     rises = [(bound, now - then) for (bound, now), (_, then) in zip(after[0], before[0])]
-    p99 = next(bound for bound, rise in rises if rise >= 0.99 * count)
-    return {"mean": 1000 * (after[1] - before[1]) / count, "p99_below": 1000 * p99, "count": count}
+    place = next(place for place, (_, rise) in enumerate(rises) if rise >= 0.99 * count)
+    (low, below), (high, upto) = rises[place - 1] if place > 0 else (0.0, 0), rises[place]
+    p99 = low + (high - low) * (0.99 * count - below) / (upto - below)
+    return {"mean": 1000 * (after[1] - before[1]) / count, "p99": 1000 * p99, "count": count}
 
 
 def run(chosen, target, load):
@@ -159,12 +161,12 @@ def table(chosen, runs):
               f"Broker on processor {chosen.broker_cpu}, store thread included where it runs there, generator on "
               f"{chosen.load_cpu}. Machine: {machine(chosen)}. mosquitto writes its database every 30 minutes and at its "
               "end, so a power cut takes what it has acknowledged since; its figures stand here for its speed only.", ""]
-    lines += ["| load | target | messages/s | CPU us per message | acknowledged: p50 / p99 ms | flush: mean ms, 99 % below | flushes | lost, duplicated |", "|---|---|---|---|---|---|---|---|"]
+    lines += ["| load | target | messages/s | CPU us per message | acknowledged: p50 / p99 ms | flush: mean / p99 ms | flushes | lost, duplicated |", "|---|---|---|---|---|---|---|---|"]
     for load in LOADS:
         for target in TARGETS:
             chosen_runs = of(load, target)
             flushes = [run["flush_ms"] for run in chosen_runs if run["flush_ms"]]
-            flush = f"{spread([one['mean'] for one in flushes], 2)}, {max(one['p99_below'] for one in flushes):.1f}" if flushes else "-"
+            flush = f"{spread([one['mean'] for one in flushes], 2)} / {spread([one['p99'] for one in flushes], 2)}" if flushes else "-"
             count = spread([one["count"] for one in flushes], 0) if flushes else "-"
             cpu = [run["cpu_us"] for run in chosen_runs if run["cpu_us"]]
             p50, p99 = (statistics.median(us(run, key) for run in chosen_runs) / 1000 for key in ("p50_us", "p99_us"))
@@ -173,12 +175,13 @@ def table(chosen, runs):
                          f"{spread(cpu, 2) if cpu else '-'} | {p50:.2f} / {p99:.2f} | {flush} | {count} | {wrong} |")
     pairs = list(zip(of("online", "fsync"), of("online", "memory")))
     online = [a["messages_per_s"] / b["messages_per_s"] for a, b in pairs]
-    acks = [us(run, "p99_us") / 1000 / run["flush_ms"]["mean"] for run in of("ack", "fsync")]
+    acks = {name: [us(run, "p99_us") / 1000 / run["flush_ms"][name] for run in of("ack", "fsync")] for name in ("mean", "p99")}
     offline = [run["messages_per_s"] for run in of("offline", "fsync")]
     lines += ["", "| what | floor | target | measured |", "|---|---|---|---|",
               f"| online: messages/s of fsync against memory | at least 0.5 | at least 0.8 | {spread(online, 2)} |",
               f"| offline: messages/s of fsync | at least 100,000 | | {spread(offline, 0)} |",
-              f"| ack: p99 in mean flush times | at most 3 | | {spread(acks, 2)} |", "",
+              f"| ack: p99 in p99s of a flush | at most 3 | | {spread(acks['p99'], 2)} |",
+              f"| ack: p99 in mean flush times | | | {spread(acks['mean'], 2)} |", "",
               "Loads: " + "; ".join(f"{load}: `ringmq-bench {command}`" for load, command in LOADS.items()) + ".", ""]
     return "\n".join(lines)
 

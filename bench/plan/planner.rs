@@ -120,9 +120,10 @@ impl Setting {
             Disk::measure(&options.effort.data_dir, if self.is_quick { DISK_S / 10.0 } else { DISK_S })?;
         let memory =
             memory::measure(&self.source, &self.generator, &self.effort, options.question.payload, progress)?;
-        let profiles = self.profiles(progress)?;
-        let across = self.across(options.question.payload, progress)?;
         let finding = self.search(options, progress)?;
+        let events_per_s = self.events_per_s(&finding, options);
+        let profiles = self.profiles(events_per_s, progress)?;
+        let across = self.across(options.question.payload, progress)?;
         let profile = profiles.iter().find(|profile| profile.qos == self.question.qos);
         let profile = profile.expect("the QoS that is asked about is always among those measured");
         let measured =
@@ -130,7 +131,7 @@ impl Setting {
         let answer = limits::answer(&self.question, &self.supply, &measured);
         let notes = self.notes(&measured, &profiles, options);
         let checks = if options.effort.verify {
-            let aim = verify::Aim { effort: self.effort, utilisation: self.supply.utilisation };
+            let aim = verify::Aim { effort: self.effort, events_per_s };
             verify::measure(&self.source, &self.generator, profile, &memory, &aim, progress)?
         } else {
             vec![]
@@ -154,12 +155,14 @@ impl Setting {
         })
     }
 
-    fn profiles(&self, progress: &Progress) -> Result<Vec<Profile>, Failure> {
-        let aim = profile::Aim {
-            publishers: self.effort.clients,
-            utilisation: self.supply.utilisation,
-            rounds: self.effort.rounds,
-        };
+    /// Publishes and deliveries per second on a core that is as busy as planned, if the service level allows it.
+    fn events_per_s(&self, finding: &Finding, options: &PlanOptions) -> f64 {
+        let rate = finding.rate_at(self.supply.utilisation).unwrap_or(START_RATE);
+        rate * (1.0 + self.pattern(options).deliveries())
+    }
+
+    fn profiles(&self, events_per_s: f64, progress: &Progress) -> Result<Vec<Profile>, Failure> {
+        let aim = profile::Aim { publishers: self.effort.clients, events_per_s, rounds: self.effort.rounds };
         let wanted = (0..=2).filter(|qos| !self.is_quick || *qos == self.question.qos);
         let measure = |qos| profile::measure(&self.source.start(1)?, &self.generator, qos, &aim, progress);
         wanted.map(measure).collect()

@@ -2,12 +2,14 @@
 //!
 //! Why experiments and not one run: publishing and delivering, small and large messages, receivers that hear everything
 //! and receivers that hear one device all have costs of their own, and a single load only shows their sum. Payload and
-//! fan-out change independently here, so least squares can take the sum apart. Why all at one utilisation: a broker
-//! that is half busy handles several messages per turn and an idle one wakes up for each, so a cost belongs to how
-//! busy the core is, and the one that matters is the one that machines are planned with.
+//! fan-out change independently here, so least squares can take the sum apart. Why all at one rate of events, publishes
+//! and deliveries together: a broker that is half busy handles several messages per turn and an idle one wakes up for each,
+//! so a cost belongs to a rate, and the one that matters is the one that machines are planned with. Why not all at one
+//! utilisation: it grows so slowly with the rate that the rate at which it is reached is mostly noise.
 //!
 //! Invariants:
-//! - Rates are steered to the planned utilisation by a pilot run; what was reached stands beside each observation.
+//! - All experiments have the same rate of events, unless the generator cannot make it; what was reached stands beside each
+//!   observation.
 //! - A run that lost messages is repeated at half its rate, and the fit counts deliveries that arrived.
 //! - Each QoS has a fit of its own: acknowledgements change every term.
 
@@ -25,6 +27,12 @@ use crate::report::RunReport;
 const PILOT_RATE: f64 = 4_000.0;
 /// A generator thread above this share of its core would soon measure itself.
 const GENERATOR_MAX: f64 = 0.85;
+/// Runs in search of the rate, at most.
+const PILOTS_MAX: u32 = 7;
+/// Rates whose logarithms differ by less count as the same.
+const NEAR: f64 = 0.12;
+/// The power of the rate with which utilisation grows, until two runs tell.
+const FIRST_POWER: f64 = 0.6;
 /// Deliveries that must arrive, as a share, for an experiment to count.
 const ARRIVED: f64 = 0.98;
 /// How often a rate is halved to get there.
@@ -136,12 +144,10 @@ pub(crate) fn measure(
 ) -> Result<Profile, Failure> {
     let mut experiments = vec![];
     for pattern in design(qos, aim.publishers) {
-        let mut rate = pilot(broker, generator, &pattern, aim.utilisation)?;
+        let rate = possible(broker, generator, &pattern, aim.events_per_s)?;
         for round in 0..aim.rounds {
             progress.show(|| format!("cost of {}: run {} of {}", pattern.words(), round + 1, aim.rounds));
-            let one = run(broker, generator, &pattern, rate)?;
-            rate = steer(&one, aim.utilisation);
-            experiments.push(one);
+            experiments.push(run(broker, generator, &pattern, rate)?);
         }
     }
     Ok(Profile::of(qos, experiments))
@@ -152,10 +158,22 @@ pub(crate) fn measure(
 pub(crate) struct Aim {
     /// Publishers.
     pub(crate) publishers: u32,
-    /// Processor time of the broker over elapsed time.
-    pub(crate) utilisation: f64,
+    /// Publishes and deliveries per second.
+    pub(crate) events_per_s: f64,
     /// Runs of each experiment.
     pub(crate) rounds: u32,
+}
+
+/// The rate at which `pattern` makes so many events, or as many of them as the generator can.
+pub(crate) fn possible(
+    broker: &Broker,
+    generator: &Generator,
+    pattern: &Pattern,
+    events_per_s: f64,
+) -> Result<f64, Failure> {
+    let short = Generator { duration_s: (generator.duration_s / 3.0).max(0.2), ..generator.clone() };
+    let one = run(broker, &short, pattern, events_per_s / (1.0 + pattern.deliveries()))?;
+    Ok(one.rate * (GENERATOR_MAX / one.generator_cores.max(0.01)).min(1.0))
 }
 
 /// The rate at which `pattern` should keep the broker as busy as planned.
@@ -167,9 +185,14 @@ pub(crate) fn pilot(
 ) -> Result<f64, Failure> {
     let short = Generator { duration_s: (generator.duration_s / 3.0).max(0.2), ..generator.clone() };
     let mut rate = PILOT_RATE;
-    // Costs fall as the core gets busier, so the second pilot comes much nearer than the first.
-    for _ in 0..2 {
-        rate = steer(&run(broker, &short, pattern, rate)?, utilisation);
+    let mut earlier = None;
+    for _ in 0..PILOTS_MAX {
+        let one = run(broker, &short, pattern, rate)?;
+        rate = steer(earlier.as_ref(), &one, utilisation);
+        if (rate / one.rate).ln().abs() < NEAR {
+            break;
+        }
+        earlier = Some(one);
     }
     Ok(rate)
 }
@@ -223,8 +246,16 @@ pub(crate) fn cost_ns(report: &RunReport) -> Option<f64> {
 }
 
 /// The next rate: the planned utilisation, but never more than the generator can make.
-fn steer(one: &Experiment, utilisation: f64) -> f64 {
-    let wanted = utilisation / one.cost_ns * 1e9;
+///
+/// A broker that is busier handles more at once, so its utilisation grows far slower than the rate: as a power of it, which
+/// two runs at different rates tell.
+fn steer(earlier: Option<&Experiment>, one: &Experiment, utilisation: f64) -> f64 {
+    let power = earlier.map_or(FIRST_POWER, |earlier| {
+        let step = (one.rate / earlier.rate).ln();
+        if step.abs() < NEAR { FIRST_POWER } else { (one.cores / earlier.cores).ln() / step }
+    });
+    let factor = (utilisation / one.cores.max(0.001)).powf(1.0 / power.clamp(0.25, 1.0));
+    let wanted = one.rate * factor.clamp(0.2, 5.0);
     let possible = one.rate * GENERATOR_MAX / one.generator_cores.max(0.01);
     wanted.min(possible).max(100.0)
 }
@@ -294,10 +325,21 @@ mod tests {
 
     #[test]
     fn rates_are_steered_to_the_planned_utilisation_within_the_generators_reach() {
-        let one = experiment(design(0, 100)[0], 1.0);
-        assert!((steer(&one, 0.5) - 0.5 / one.cost_ns * 1e9).abs() > 1.0, "the generator is the limit here");
-        let easy = Experiment { generator_cores: 0.01, ..one.clone() };
-        assert!((steer(&easy, 0.5) - 0.5 / one.cost_ns * 1e9).abs() < 1e-6);
-        assert!((steer(&one, 0.5) - 1e4 * GENERATOR_MAX / 0.3).abs() < 1e-6);
+        // Twice as busy at thirty times the rate, as brokers that batch are.
+        let at = |rate: f64| Experiment {
+            rate,
+            cores: 0.25 * (rate / 4_000.0).powf(0.3),
+            generator_cores: rate / 1e6,
+            ..experiment(design(0, 100)[0], 1.0)
+        };
+        let mut runs = vec![at(PILOT_RATE)];
+        while runs.len() < 5 {
+            let earlier = runs.len().checked_sub(2).map(|place| &runs[place]);
+            runs.push(at(steer(earlier, &runs[runs.len() - 1], 0.5)));
+        }
+        let reached = runs[4].cores;
+        assert!((reached / 0.5 - 1.0).abs() < 0.05, "{reached}");
+        let tired = Experiment { generator_cores: 0.85, ..at(20_000.0) };
+        assert!((steer(None, &tired, 0.5) - 20_000.0).abs() < 1e-6, "the generator is the limit here");
     }
 }

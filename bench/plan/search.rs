@@ -49,6 +49,25 @@ pub(crate) struct Finding {
     pub(crate) trials: Vec<Trial>,
 }
 
+impl Finding {
+    /// The rate at which the broker uses so many cores, between the steps that met the level; the highest of them if none
+    /// used more. `None` if no step met it.
+    pub(crate) fn rate_at(&self, cores: f64) -> Option<f64> {
+        let mut met: Vec<&Trial> = self.trials.iter().filter(|trial| trial.verdict == Verdict::Met).collect();
+        met.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+        let above = met.iter().position(|trial| trial.cores > cores);
+        match above {
+            None => met.last().map(|trial| trial.rate),
+            Some(0) => met.first().map(|trial| trial.rate * cores / trial.cores),
+            Some(place) => {
+                let (low, high) = (met[place - 1], met[place]);
+                let share = (cores - low.cores) / (high.cores - low.cores);
+                Some((low.rate.ln() + share * (high.rate / low.rate).ln()).exp())
+            }
+        }
+    }
+}
+
 /// Searches from `start` in at most about `steps` steps; `probe` runs one.
 pub(crate) fn search<E>(
     start: f64,
@@ -115,6 +134,20 @@ mod tests {
     fn found(start: f64, capacity: f64) -> Finding {
         let probe = |rate| Ok::<_, ()>(queue(capacity, 1_000.0, rate));
         search(start, 40, probe).expect("nothing fails")
+    }
+
+    #[test]
+    fn the_rate_of_a_planned_utilisation_lies_between_the_steps_that_met_the_level() {
+        let trial = |rate, cores| Trial { cores, ..queue(1e6, 1_000.0, rate) };
+        let missed = Trial { verdict: Verdict::Missed("late".into()), ..trial(8_000.0, 0.45) };
+        let trials = vec![trial(1_000.0, 0.2), missed, trial(4_000.0, 0.6), trial(2_000.0, 0.3)];
+        let finding = Finding { trials, ..found(100.0, 100_000.0) };
+        let near = |rate: Option<f64>, wanted: f64| (rate.expect("some met it") / wanted - 1.0).abs() < 1e-6;
+        assert!(near(finding.rate_at(0.3), 2_000.0));
+        assert!(near(finding.rate_at(0.45), 2_000.0 * 2_f64.sqrt()));
+        assert!(near(finding.rate_at(0.1), 500.0), "below the first step in proportion");
+        assert!(near(finding.rate_at(0.9), 4_000.0), "never above what met the level");
+        assert_eq!(Finding { trials: vec![], ..finding }.rate_at(0.5), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Points that no cost was fitted to: predicted first, then measured.
 //!
-//! Why other payloads, other fan-outs and another utilisation at once: a model that was shown a point can always repeat
+//! Why other payloads and other fan-outs at once: a model that was shown a point can always repeat
 //! it, and a plan asks for points that nobody was shown.
 //!
 //! Invariants:
@@ -71,7 +71,7 @@ pub(crate) fn measure(
         let predicted = profile.cost_ns(pattern.deliveries(), pattern.receivers, f64::from(pattern.payload));
         let Some(predicted) = predicted else { continue };
         let mut costs = vec![];
-        let rate = profile::pilot(&broker, generator, &pattern, aim.utilisation)?;
+        let rate = profile::possible(&broker, generator, &pattern, aim.events_per_s)?;
         for round in 0..aim.effort.rounds {
             progress.show(|| format!("verify {}: run {}", pattern.words(), round + 1));
             costs.push(profile::run(&broker, generator, &pattern, rate)?.cost_ns / 1e3);
@@ -93,8 +93,8 @@ pub(crate) fn measure(
 pub(crate) struct Aim {
     /// How long and how often.
     pub(crate) effort: Effort,
-    /// Processor time of the broker over elapsed time.
-    pub(crate) utilisation: f64,
+    /// Publishes and deliveries per second.
+    pub(crate) events_per_s: f64,
 }
 
 /// The memory of a number of connections that the line was not drawn through.

@@ -216,7 +216,7 @@ impl Exchange {
         let topic = will.message.topic();
         let is_full = message.retain
             && !message.payload.is_empty()
-            && self.retained_is_full(topic.as_bytes(), message.payload.len());
+            && self.retained_is_full(will.message.origin(), topic.as_bytes(), message.payload.len());
         if is_full || self.policy.as_ref().is_some_and(|policy| !policy.may_publish(client_id, topic)) {
             self.counters.dropped_refused += 1;
             return;

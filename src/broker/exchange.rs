@@ -137,7 +137,8 @@ impl Exchange {
         let retained_limits = RetainedLimits {
             messages_max: stdx::widen(setup.limits.retained_messages_max),
             bytes_max: usize::try_from(setup.limits.retained_bytes_max).unwrap_or(usize::MAX),
-            owner_bytes_max: usize::try_from(setup.limits.retained_bytes_per_client_max).unwrap_or(usize::MAX),
+            owner_bytes_max: usize::try_from(setup.limits.retained_bytes_per_client_max)
+                .unwrap_or(usize::MAX),
             ..RetainedLimits::default()
         };
         Self {

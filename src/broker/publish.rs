@@ -206,7 +206,7 @@ impl Exchange {
         }
         if publish.retain
             && !publish.payload.is_empty()
-            && self.retained_is_full(key, topic, publish.payload.len())
+            && self.retained_is_full(self.sessions[key.index()].origin, topic, publish.payload.len())
         {
             return Some(ReasonCode::QuotaExceeded);
         }

@@ -32,9 +32,8 @@ pub(crate) struct Expiry {
 
 impl Exchange {
     /// Whether one more retained message of this size would exceed the limits, of all clients or of this one.
-    pub(crate) fn retained_is_full(&self, key: SessionKey, topic: &[u8], payload_bytes: usize) -> bool {
+    pub(crate) fn retained_is_full(&self, owner: u64, topic: &[u8], payload_bytes: usize) -> bool {
         let Ok(topic) = std::str::from_utf8(topic) else { return true };
-        let owner = self.sessions[key.index()].origin;
         !self.retained.has_room(topic, size_of::<StoredMessage>() + topic.len() + payload_bytes, owner)
     }
 

@@ -7,7 +7,7 @@
 
 use crate::change::MessageCopy;
 use crate::link::Link;
-use crate::message::StoredMessage;
+use crate::message::{Message, StoredMessage};
 use crate::route::{Subscriber, Target};
 use crate::session::{Session, Subscription};
 use crate::timers::Timer;
@@ -25,6 +25,7 @@ fn what_there_is_much_of_is_small() {
         ("target of a route", size_of::<Target>(), 40),
         ("copy of a message", size_of::<MessageCopy>(), 32),
         ("stored message", size_of::<StoredMessage>(), 48),
+        ("message under way", size_of::<Message<'_>>(), 152),
     ];
     for (what, bytes, bytes_max) in sizes {
         assert!(bytes <= bytes_max, "a {what} has {bytes} bytes, more than {bytes_max}");

@@ -19,6 +19,8 @@ mod settings;
 mod shard;
 
 #[cfg(test)]
+mod sizes;
+#[cfg(test)]
 mod tests;
 
 pub use effects::{Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Refused, Reply};

@@ -394,7 +394,10 @@ fn one_owner_cannot_take_the_room_of_all_and_topics_change_their_owner() {
     assert!(retained.expire("b"));
     assert_eq!(retained.set(note_of(7, "d", "123456789"), at(9, 0)), SetOutcome::Stored { was_new: true });
     // The broker's own messages have no share to exceed.
-    assert_eq!(retained.set(note_of(0, "$SYS/x", "1234567890"), at(10, 0)), SetOutcome::Stored { was_new: true });
+    assert_eq!(
+        retained.set(note_of(0, "$SYS/x", "1234567890"), at(10, 0)),
+        SetOutcome::Stored { was_new: true }
+    );
 }
 
 #[test]

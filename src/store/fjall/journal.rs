@@ -27,6 +27,9 @@ const SEAL_LEN: usize = 32;
 /// A sequence number is given to a commit when it is written; others may be given in between to housekeeping.
 const SEQNO_SLACK: u64 = 1_000_000;
 
+/// Bytes of a journal that are read at once.
+const PIECE_BYTES: usize = 262_144;
+
 const TAG_START: u8 = 1;
 const TAG_ITEM: u8 = 2;
 const TAG_END: u8 = 3;
@@ -77,20 +80,24 @@ pub(super) struct Journals {
 pub(super) struct TornEnd {
     path: PathBuf,
     at: u64,
+    /// Without the zeros at its end.
     bytes: Vec<u8>,
+    /// How long the file was, with them.
+    file_len: u64,
     what: String,
 }
 
 impl TornEnd {
     /// How long it is, without the zeros at its end.
     pub fn len(&self) -> u64 {
-        self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+        self.bytes.len() as u64
     }
 
     /// Puts it back where it was, because it turned out to be damage. Says so.
     pub fn put_back(&self) -> Fault {
         let written = OpenOptions::new().write(true).open(&self.path).and_then(|file| {
             file.write_all_at(&self.bytes, self.at)?;
+            file.set_len(self.file_len)?;
             file.sync_all()
         });
         let fault = Fault::damage(&self.path, self.what.clone()).at(self.at);
@@ -118,7 +125,7 @@ pub(super) fn inspect(folder: &Path, synced: u64, torn: Torn) -> Result<Journals
     let mut reading = Reading { synced, last: None, first: None };
     let mut torn_end = None;
     for (index, path) in paths.iter().enumerate() {
-        let bytes = read_whole(path)?;
+        let (bytes, file_len) = read_up_to_zeros(path)?;
         match reading.journal(path, &bytes)? {
             End::Clean => {}
             End::Torn(at, what) => {
@@ -130,7 +137,8 @@ pub(super) fn inspect(folder: &Path, synced: u64, torn: Torn) -> Result<Journals
                     cut(path, at)?;
                 }
                 let start = usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
-                torn_end = Some(TornEnd { path: path.clone(), at, bytes: bytes[start..].to_vec(), what });
+                let bytes = bytes[start..].to_vec();
+                torn_end = Some(TornEnd { path: path.clone(), at, bytes, file_len, what });
             }
         }
     }
@@ -163,12 +171,24 @@ fn journal_paths(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-fn read_whole(path: &Path) -> Result<Vec<u8>, Fault> {
+/// A file without the zeros at its end, and its length with them. A new journal is 64 MiB of them, which would stay with
+/// the process for a while.
+fn read_up_to_zeros(path: &Path) -> Result<(Vec<u8>, u64), Fault> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .map_err(|error| Fault::io(path, &error))?;
-    Ok(bytes)
+    let mut len = 0;
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut file = File::open(path).map_err(|error| Fault::io(path, &error))?;
+    loop {
+        let count = file.read(&mut piece).map_err(|error| Fault::io(path, &error))?;
+        if count == 0 {
+            return Ok((bytes, len as u64));
+        }
+        if let Some(last) = piece[..count].iter().rposition(|byte| *byte != 0) {
+            bytes.resize(len, 0);
+            bytes.extend_from_slice(&piece[..=last]);
+        }
+        len += count;
+    }
 }
 
 fn cut(path: &Path, at: u64) -> Result<(), Fault> {
