@@ -205,7 +205,7 @@ def fetch_counter(control, name):
 
 def test_what_came_together_costs_few_entries_into_the_kernel(serve):
     """A thousand messages that wait in the socket when the broker looks: a gate on system calls per message."""
-    messages, entries_max = 1_000, 40
+    messages, entries_max = 1_000, 12
     control = free_address()
     broker = serve(env={"RINGMQ_CONTROL_LISTEN": str(control)})
     connection = talk(broker.address, CONNECT_V311)
