@@ -30,16 +30,39 @@ enum Crates {
 
 use Crates::{Any, These};
 
-const PURE: &[&str] = &["stdx", "mqtt", "wire", "broker", "device", "dialect", "shard"];
+const PURE: &[&str] = &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard"];
 
 /// For tests that drive the record logic of the store, or read what a disk may hold.
-const PURE_AND_STORE: &[&str] = &["stdx", "mqtt", "wire", "broker", "device", "dialect", "shard", "store"];
+const PURE_AND_STORE: &[&str] = &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard", "store"];
 
 /// In reading order; a room may name only rooms below it.
 const ROOMS: &[Room] = &[
     Room { name: "stdx", folder: "src/stdx", rooms: &[], crates: These(&["xxhash-rust"]) },
     Room { name: "mqtt", folder: "src/mqtt", rooms: &["stdx"], crates: These(&["bytes", "simdutf8"]) },
-    Room { name: "wire", folder: "src/wire", rooms: &["mqtt", "stdx"], crates: These(&["bytes", "rustls"]) },
+    Room {
+        name: "wire",
+        folder: "src/wire",
+        rooms: &["mqtt", "stdx"],
+        crates: These(&["bytes", "ipnet", "ppp", "rustls", "thiserror", "tungstenite"]),
+    },
+    Room {
+        name: "access",
+        folder: "src/access",
+        rooms: &["mqtt", "stdx"],
+        crates: These(&[
+            "ahash",
+            "argon2",
+            "base64",
+            "hashbrown",
+            "jsonwebtoken",
+            "pbkdf2",
+            "serde",
+            "serde_json",
+            "sha2",
+            "subtle",
+            "thiserror",
+        ]),
+    },
     Room {
         name: "broker",
         folder: "src/broker",
@@ -149,7 +172,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("glommio", &["server", "control", "store", "ringmq-bench"]),
     ("tokio", &["server", "control", "store", "ringmq-bench"]),
     ("flume", &["server", "control", "store", "ringmq-bench"]),
-    ("serde_json", &["dialect", "device", "store", "control", "ringmq-bench", "crash"]),
+    ("serde_json", &["access", "dialect", "device", "store", "control", "ringmq-bench", "crash"]),
     ("prost", &["dialect", "device", "control"]),
     ("rustls", &["wire", "server"]),
     ("hdrhistogram", &["server", "ringmq-bench"]),
