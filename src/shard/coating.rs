@@ -157,6 +157,7 @@ impl Shard {
     /// The stream is broken or over below MQTT: the client is gone without a DISCONNECT.
     fn end_coated(&mut self, now: Instant, conn: ConnId, fault: &CoatFault) {
         let Some(mut connection) = self.connections.remove(conn) else { return };
+        self.dirty_coats -= usize::from(connection.is_dirty_by_coats());
         let counters = self.exchange.counters_mut();
         counters.connections_open -= 1;
         if *fault != CoatFault::Closed {
@@ -179,6 +180,8 @@ impl Shard {
         if std::mem::take(&mut coating.is_dirty) {
             self.dirty_coats -= 1;
         }
+        // What an idle connection has said last must not leave it a buffer.
+        coating.coats.lend(spare);
         if let State::Home { key, .. } = connection.state {
             let mut plain = self.exchange.take_out(key, std::mem::take(&mut self.plain_out));
             if !plain.is_empty() {
@@ -188,7 +191,7 @@ impl Shard {
             plain.clear();
             self.plain_out = plain;
         }
-        let raw = coating.coats.take_raw(spare);
+        let raw = coating.coats.take_raw(Vec::new());
         coating.raw_left += raw.len();
         raw
     }

@@ -196,6 +196,7 @@ impl Shard {
         let Some(connection) = self.connections.remove(conn) else { return };
         let State::Lobby { accepted_at } = connection.state else { return };
         self.exchange.counters_mut().connections_open -= 1;
+        self.dirty_coats -= usize::from(connection.is_dirty_by_coats());
         let arrival = Box::new(Arrival {
             listener: connection.listener,
             peer: connection.peer,

@@ -99,6 +99,7 @@ impl Shard {
     pub fn handle_gone(&mut self, now: Instant, conn: ConnId) {
         let Some(connection) = self.connections.remove(conn) else { return };
         self.exchange.counters_mut().connections_open -= 1;
+        self.dirty_coats -= usize::from(connection.is_dirty_by_coats());
         if let State::Home { key, .. } = connection.state {
             self.exchange.gone(now, key);
         }
@@ -130,6 +131,11 @@ impl Shard {
                 Reply::Counters(Box::new(Counters { unsynced_bytes, ..self.counters().clone() }))
             }
         }
+    }
+
+    /// What new connections wear from now on, by [`crate::ListenerId`]. Those that are here keep what they have on.
+    pub fn handle_wardrobes(&mut self, _now: Instant, wardrobes: Arc<[Wardrobe]>) {
+        self.wardrobes = wardrobes;
     }
 
     /// Begins the graceful end: no new connections, DISCONNECT 0x8B to 5.0 clients, everything closed behind what was

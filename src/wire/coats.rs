@@ -40,6 +40,7 @@ impl Wardrobe {
     /// Whether a connection from this address may come in at all: where a PROXY header is believed, only proxies may.
     #[must_use]
     pub fn admits(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
         self.proxy.as_ref().is_none_or(|proxy| proxy.trusted.iter().any(|network| network.contains(&peer)))
     }
 
@@ -146,6 +147,13 @@ impl Coats {
     #[must_use]
     pub fn has_raw(&self) -> bool {
         !self.raw.is_empty()
+    }
+
+    /// Gives what leaves for the socket the room of `spare`, an empty buffer, until it is taken.
+    pub fn lend(&mut self, spare: Vec<u8>) {
+        debug_assert!(spare.is_empty());
+        let waiting = std::mem::replace(&mut self.raw, spare);
+        self.raw.extend_from_slice(&waiting);
     }
 
     /// Swaps what waits for the socket for `spare`, which is empty.
@@ -280,11 +288,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_leaves_no_buffer_to_an_idle_connection() {
+        let (config, mut client) = tls();
+        let wardrobe = Wardrobe { tls: Some(config), ..Wardrobe::default() };
+        let mut coats = wardrobe.dress().unwrap().unwrap();
+        converse(&mut client, &mut coats, &mut Vec::new(), 100_000);
+        coats.lend(Vec::with_capacity(1 << 16));
+        coats.put_on(b"\xd0\x00");
+        let raw = coats.take_raw(Vec::new());
+        assert!(raw.len() > 2 && raw.capacity() >= 1 << 16);
+        assert_eq!(coats.raw.capacity(), 0);
+    }
+
+    #[test]
     fn only_trusted_proxies_are_let_in_where_their_headers_are_believed() {
         let trusted = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
         let wardrobe = Wardrobe { proxy: Some(ProxyTerms { trusted }), ..Wardrobe::default() };
         let admits = |peer: &str| wardrobe.admits(peer.parse().unwrap());
         assert!(admits("10.1.2.3") && admits("::1"));
+        assert!(admits("::ffff:10.1.2.3"), "a socket for both families sees it so");
         assert!(!admits("11.1.2.3") && !admits("::2"));
         assert!(Wardrobe::default().admits("11.1.2.3".parse().unwrap()));
     }

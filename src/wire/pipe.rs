@@ -22,6 +22,12 @@ impl Pipe {
         }
         self.input.extend_from_slice(bytes);
     }
+
+    /// Appends what was written.
+    pub fn fetch(&mut self, into: &mut Vec<u8>) {
+        // Not `append`, which would leave an idle connection its buffer.
+        into.extend_from_slice(&std::mem::take(&mut self.output));
+    }
 }
 
 impl Read for Pipe {

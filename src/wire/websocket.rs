@@ -16,9 +16,10 @@ use tungstenite::handshake::server::{
     Callback, ErrorResponse, Request, Response, ServerHandshake, write_response,
 };
 use tungstenite::http::{HeaderValue, Response as HttpResponse, StatusCode};
-use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tungstenite::{Bytes, Error, Message, Utf8Bytes, WebSocket};
+use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
 use crate::fault::CoatFault;
 use crate::pipe::Pipe;
@@ -118,17 +119,22 @@ impl WebSocketCoat {
         }
         let Self::Open(socket) = self else { return Ok(()) };
         let outcome = read(socket, plain);
-        reply.append(&mut socket.get_mut().output);
+        socket.get_mut().fetch(reply);
         outcome
     }
 
     /// Appends `plain` to `raw` as one binary frame.
     pub fn put_on(&mut self, plain: &[u8], raw: &mut Vec<u8>) {
         let Self::Open(socket) = self else { return };
-        // A write into memory fails only after a close, behind which nothing may follow anyway.
-        let _ = socket.write(Message::Binary(Bytes::copy_from_slice(plain)));
-        let _ = socket.flush();
-        raw.append(&mut socket.get_mut().output);
+        // Behind a close nothing may follow.
+        if !socket.can_write() {
+            return;
+        }
+        // Not through the socket, which would copy twice and keep buffers as large as the largest frame.
+        let header = FrameHeader { opcode: OpCode::Data(Data::Binary), ..FrameHeader::default() };
+        let _writing_into_memory_cannot_fail =
+            header.format(u64::try_from(plain.len()).unwrap_or(u64::MAX), raw);
+        raw.extend_from_slice(plain);
     }
 
     /// Appends a close frame.
@@ -137,7 +143,7 @@ impl WebSocketCoat {
         let frame = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
         let _ = socket.close(Some(frame));
         let _ = socket.flush();
-        raw.append(&mut socket.get_mut().output);
+        socket.get_mut().fetch(raw);
     }
 }
 
@@ -239,6 +245,8 @@ pub(crate) fn client() -> WebSocket<Pipe> {
 
 #[cfg(test)]
 mod tests {
+    use tungstenite::Bytes;
+
     use super::*;
 
     fn request(path: &str, protocol: &str) -> Vec<u8> {
