@@ -53,6 +53,8 @@ counters! {
     takeovers: Counter,
     /// Connections closed by a violation.
     violations: Counter,
+    /// Connections closed by a fault below MQTT: TLS, WebSocket, PROXY header.
+    coat_faults: Counter,
     /// Connections closed by their keep alive.
     keep_alive_timeouts: Counter,
     /// Packets received.

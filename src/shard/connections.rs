@@ -12,6 +12,7 @@ use mqtt::Version;
 use stdx::Instant;
 use wire::Inlet;
 
+use crate::coating::Coating;
 use crate::effects::{ConnId, ListenerId};
 
 /// One connection.
@@ -20,7 +21,16 @@ pub(crate) struct Connection {
     pub listener: ListenerId,
     pub peer: SocketAddr,
     pub inlet: Inlet,
+    /// None for plain TCP.
+    pub coating: Option<Box<Coating>>,
     pub state: State,
+}
+
+impl Connection {
+    /// Whether its coats have put it into the effects of this turn.
+    pub fn is_dirty_by_coats(&self) -> bool {
+        self.coating.as_ref().is_some_and(|coating| coating.is_dirty)
+    }
 }
 
 /// Where a connection stands.
@@ -105,6 +115,7 @@ mod tests {
             listener: ListenerId(0),
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             inlet: Inlet::default(),
+            coating: None,
             state: State::Lobby { accepted_at: Instant::START },
         }
     }

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use broker::{Batch, CoreId, Counters, Fetch, Notice, Written};
 use stdx::Instant;
 
+use crate::coating::Coating;
+
 /// Names one connection of one core. Packs into 64 bits for a completion's user data.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ConnId {
@@ -31,7 +33,7 @@ pub struct Accepted {
 }
 
 /// A connection on its way from the core that accepted it to its home core. The socket travels beside it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Arrival {
     /// The listener.
     pub listener: ListenerId,
@@ -41,7 +43,13 @@ pub struct Arrival {
     pub accepted_at: Instant,
     /// Everything read so far: a whole CONNECT and perhaps bytes behind it.
     pub bytes: Vec<u8>,
+    /// What it wears; none for plain TCP.
+    pub coating: Option<Packed>,
 }
+
+/// The coats of a connection on its way.
+#[derive(Debug)]
+pub struct Packed(pub(crate) Box<Coating>);
 
 /// A connection whose home is another core: stop reading, take the socket, and ship both.
 #[derive(Debug)]

@@ -11,6 +11,7 @@
 //! - Between one `take_out` of a connection and the `handle_sent` that accounts for its last byte, the shard counts
 //!   those bytes as unsent; slow consumers are judged by that sum.
 
+mod coating;
 mod connections;
 mod effects;
 mod lobby;
@@ -23,6 +24,8 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-pub use effects::{Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Refused, Reply};
+pub use effects::{
+    Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Packed, Refused, Reply,
+};
 pub use settings::{Durability, Settings, Setup};
 pub use shard::Shard;

@@ -8,15 +8,14 @@
 //! - A connection leaves the lobby within `connect_timeout_s`, one way or another.
 //! - Nothing is sent before CONNACK. Source: [MQTT-3.1.0-1], [MQTT-3.14.0-1].
 
-use std::net::SocketAddr;
-
 use broker::{Admission, CoreId, Level, NoticeKind};
 use mqtt::{ConnAck, Connect, ConnectViolation, Framing, Violation, decode_connect, encode, frame};
 use stdx::{Instant, Span};
 use wire::Inlet;
 
+use crate::coating::Coating;
 use crate::connections::{Connection, State, link_of};
-use crate::effects::{Accepted, Arrival, Closing, ConnId, ListenerId, Moved, Refused};
+use crate::effects::{Accepted, Arrival, Closing, ConnId, Moved, Packed, Refused};
 use crate::settings::Durability;
 use crate::shard::Shard;
 
@@ -38,7 +37,31 @@ impl Shard {
     /// # Errors
     /// A limit is reached or the broker is closing: close the socket at once.
     pub fn handle_accepted(&mut self, now: Instant, accepted: Accepted) -> Result<ConnId, Refused> {
-        self.enter(now, accepted.listener, accepted.peer, now, Inlet::default())
+        let coating = match self.wardrobes.get(usize::from(accepted.listener.0)) {
+            None => None,
+            Some(wardrobe) if !wardrobe.admits(accepted.peer.ip()) => {
+                let text = format!("connection from {} refused: not a trusted proxy", accepted.peer);
+                return Err(self.refuse(text));
+            }
+            Some(wardrobe) => match wardrobe.dress() {
+                Ok(coats) => coats.map(|coats| Box::new(Coating::new(coats))),
+                Err(fault) => {
+                    return Err(self.refuse(format!("connection from {} refused: it {fault}", accepted.peer)));
+                }
+            },
+        };
+        let Accepted { listener, peer } = accepted;
+        self.enter(
+            now,
+            now,
+            Connection {
+                listener,
+                peer,
+                inlet: Inlet::default(),
+                coating,
+                state: State::Lobby { accepted_at: now },
+            },
+        )
     }
 
     /// A connection arrived from the core that accepted it. It stands in `adopted` or `closing` after this turn.
@@ -46,8 +69,19 @@ impl Shard {
     /// # Errors
     /// As [`Shard::handle_accepted`].
     pub fn handle_arrival(&mut self, now: Instant, arrival: Arrival) -> Result<ConnId, Refused> {
-        let Arrival { listener, peer, accepted_at, bytes } = arrival;
-        let conn = self.enter(now, listener, peer, accepted_at, Inlet::with(bytes))?;
+        let Arrival { listener, peer, accepted_at, bytes, coating } = arrival;
+        let conn = self.enter(
+            now,
+            accepted_at,
+            Connection {
+                listener,
+                peer,
+                inlet: Inlet::with(bytes),
+                coating: coating.map(|packed| packed.0),
+                state: State::Lobby { accepted_at },
+            },
+        )?;
+        self.unpack(conn);
         if self.exchange.is_ready() {
             self.knock(now, conn);
             self.settle_ends(now);
@@ -67,30 +101,28 @@ impl Shard {
     fn enter(
         &mut self,
         now: Instant,
-        listener: ListenerId,
-        peer: SocketAddr,
         accepted_at: Instant,
-        inlet: Inlet,
+        connection: Connection,
     ) -> Result<ConnId, Refused> {
         let share = self.settings.limits.connections_max.div_ceil(u32::from(self.cores));
         if self.is_closing || stdx::narrow(self.connections.len()) >= share {
-            self.exchange.counters_mut().connections_refused += 1;
+            let peer = connection.peer;
             let text = format!("connection from {peer} refused: too many connections or shutting down");
-            self.exchange.notice(Level::Warn, NoticeKind::Limit, text);
-            return Err(Refused);
+            return Err(self.refuse(text));
         }
-        let conn = self.connections.insert(Connection {
-            listener,
-            peer,
-            inlet,
-            state: State::Lobby { accepted_at },
-        });
+        let conn = self.connections.insert(connection);
         let timeout = Span::from_s(u64::from(self.settings.limits.connect_timeout_s));
         self.lobby_timers.insert((accepted_at + timeout).max(now), conn);
         let counters = self.exchange.counters_mut();
         counters.connections_accepted += u64::from(accepted_at == now);
         counters.connections_open += 1;
         Ok(conn)
+    }
+
+    fn refuse(&mut self, text: String) -> Refused {
+        self.exchange.counters_mut().connections_refused += 1;
+        self.exchange.notice(Level::Warn, NoticeKind::Limit, text);
+        Refused
     }
 
     /// Bytes for a connection in the lobby.
@@ -164,11 +196,13 @@ impl Shard {
         let Some(connection) = self.connections.remove(conn) else { return };
         let State::Lobby { accepted_at } = connection.state else { return };
         self.exchange.counters_mut().connections_open -= 1;
+        self.dirty_coats -= usize::from(connection.is_dirty_by_coats());
         let arrival = Box::new(Arrival {
             listener: connection.listener,
             peer: connection.peer,
             accepted_at,
             bytes: connection.inlet.into_kept(),
+            coating: connection.coating.map(|coating| Packed(coating.pack())),
         });
         self.effects.moved.push(Moved { conn, to, arrival });
     }
@@ -197,10 +231,16 @@ impl Shard {
 
     /// Forgets a connection and asks for its socket to be closed behind `last`.
     pub(crate) fn close(&mut self, conn: ConnId, last: Vec<u8>) {
-        if self.connections.remove(conn).is_some() {
-            self.exchange.counters_mut().connections_open -= 1;
-            self.effects.closing.push(Closing { conn, last });
-        }
+        let Some(connection) = self.connections.remove(conn) else { return };
+        self.exchange.counters_mut().connections_open -= 1;
+        let last = match connection.coating {
+            None => last,
+            Some(coating) => {
+                self.dirty_coats -= usize::from(coating.is_dirty);
+                coating.finish(&last)
+            }
+        };
+        self.effects.closing.push(Closing { conn, last });
     }
 }
 

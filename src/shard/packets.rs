@@ -20,6 +20,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         self.exchange.counters_mut().bytes_received += stdx::count(bytes.len());
         match connection.state {
+            _ if connection.coating.is_some() => self.coated_bytes(now, conn, bytes),
             State::Lobby { .. } => self.lobby_bytes(now, conn, bytes),
             State::Home { key, version } => self.home_bytes(now, conn, key, version, bytes),
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use broker::{CoreId, Level, Limits, Policy};
 use device::Dialect;
 use stdx::WallMs;
+use wire::Wardrobe;
 
 /// When acknowledgements to clients of a listener leave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,6 +29,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The dialect of each listener, by [`crate::ListenerId`].
     pub dialects: Vec<&'static dyn Dialect>,
+    /// What connections of each listener wear, by [`crate::ListenerId`]; nothing for those beyond the end.
+    pub wardrobes: Arc<[Wardrobe]>,
     /// The durability of each listener, by [`crate::ListenerId`]; the default for those beyond the end. Without a journal
     /// nothing waits.
     pub durabilities: Vec<Durability>,
@@ -65,6 +68,7 @@ impl Default for Settings {
         Self {
             limits: Limits::default(),
             dialects: Vec::new(),
+            wardrobes: Arc::new([]),
             durabilities: Vec::new(),
             durability_shown: "memory".into(),
             sys_interval_s: 10,

@@ -3,12 +3,14 @@
 //! Invariants:
 //! - The exchange and the connection table agree: a session's link names a connection that lives here.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use broker::{
     Batch, Change, CoreId, Counters, Exchange, ExchangeSetup, Fetched, LinkEnd, LinkId, StoreHealth,
 };
 use stdx::{Instant, Wheel};
+use wire::Wardrobe;
 
 use crate::connections::{Connections, State, conn_of};
 use crate::effects::{Call, ConnId, Effects, Reply};
@@ -25,6 +27,15 @@ pub struct Shard {
     pub(crate) lobby_timers: Wheel<ConnId>,
     pub(crate) effects: Effects,
     pub(crate) is_closing: bool,
+    /// MQTT of the bytes in hand, of a connection with coats.
+    pub(crate) plain: Vec<u8>,
+    /// A spare out buffer for the exchange, whose bytes are dressed before they leave.
+    pub(crate) plain_out: Vec<u8>,
+    pub(crate) wardrobes: Arc<[Wardrobe]>,
+    pub(crate) handshake_steps: u32,
+    pub(crate) postponed: VecDeque<ConnId>,
+    /// Connections that stand in the effects because of their coats.
+    pub(crate) dirty_coats: usize,
     /// Connections that came from other cores before this one could let anybody in.
     pub(crate) early: Vec<ConnId>,
     ended: Vec<LinkEnd>,
@@ -59,6 +70,12 @@ impl Shard {
             lobby_timers: Wheel::new(now),
             effects: Effects::default(),
             is_closing: false,
+            plain: Vec::new(),
+            plain_out: Vec::new(),
+            wardrobes: Arc::clone(&settings.wardrobes),
+            handshake_steps: 0,
+            postponed: VecDeque::new(),
+            dirty_coats: 0,
             early: Vec::new(),
             ended: Vec::new(),
             released: Vec::new(),
@@ -70,6 +87,9 @@ impl Shard {
     #[inline]
     pub fn handle_sent(&mut self, now: Instant, conn: ConnId, count: usize) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
+        if connection.coating.is_some() {
+            return self.sent_coated(now, conn, count);
+        }
         if let State::Home { key, .. } = connection.state {
             self.exchange.sent(now, key, count);
         }
@@ -79,6 +99,7 @@ impl Shard {
     pub fn handle_gone(&mut self, now: Instant, conn: ConnId) {
         let Some(connection) = self.connections.remove(conn) else { return };
         self.exchange.counters_mut().connections_open -= 1;
+        self.dirty_coats -= usize::from(connection.is_dirty_by_coats());
         if let State::Home { key, .. } = connection.state {
             self.exchange.gone(now, key);
         }
@@ -112,6 +133,11 @@ impl Shard {
         }
     }
 
+    /// What new connections wear from now on, by [`crate::ListenerId`]. Those that are here keep what they have on.
+    pub fn handle_wardrobes(&mut self, _now: Instant, wardrobes: Arc<[Wardrobe]>) {
+        self.wardrobes = wardrobes;
+    }
+
     /// Begins the graceful end: no new connections, DISCONNECT 0x8B to 5.0 clients, everything closed behind what was
     /// written already.
     pub fn handle_shutdown(&mut self, now: Instant) {
@@ -131,13 +157,21 @@ impl Shard {
 
     /// Closes the turn: completes [`Shard::effects`].
     pub fn end_turn(&mut self, now: Instant) {
+        self.shake_hands(now);
         self.exchange.work(now);
         self.settle_ends(now);
         let (effects, exchange) = (&mut self.effects, &mut self.exchange);
         exchange.take_notices(&mut effects.notices);
         effects.written = exchange.end_turn(&mut effects.batches);
         exchange.take_fetches(&mut effects.fetches);
-        exchange.drain_dirty(|link| effects.dirty.push(conn_of(link)));
+        let (connections, any_coats) = (&mut self.connections, self.dirty_coats > 0);
+        exchange.drain_dirty(|link| {
+            let conn = conn_of(link);
+            let stands_there = any_coats && connections.get_mut(conn).is_some_and(|c| c.is_dirty_by_coats());
+            if !stands_there {
+                effects.dirty.push(conn);
+            }
+        });
     }
 
     /// Closes what ended and goes on with what was held, until nothing more follows from it. Called before the next
@@ -168,16 +202,18 @@ impl Shard {
     #[inline]
     pub fn take_out(&mut self, conn: ConnId, spare: Vec<u8>) -> Vec<u8> {
         debug_assert!(spare.is_empty());
-        match self.connections.get_mut(conn).map(|connection| connection.state) {
-            Some(State::Home { key, .. }) => self.exchange.take_out(key, spare),
-            Some(State::Lobby { .. }) | None => spare,
+        let Some(connection) = self.connections.get_mut(conn) else { return spare };
+        match connection.state {
+            _ if connection.coating.is_some() => self.take_out_coated(conn, spare),
+            State::Home { key, .. } => self.exchange.take_out(key, spare),
+            State::Lobby { .. } => spare,
         }
     }
 
     /// When [`Shard::handle_timers`] should be called at the latest; in the past if there is work left for another turn.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.exchange.has_work() {
+        if self.exchange.has_work() || !self.postponed.is_empty() {
             return Some(Instant::START);
         }
         let deadlines = [self.lobby_timers.next_deadline(), self.exchange.next_deadline()];

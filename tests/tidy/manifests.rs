@@ -30,16 +30,44 @@ enum Crates {
 
 use Crates::{Any, These};
 
-const PURE: &[&str] = &["stdx", "mqtt", "wire", "broker", "device", "dialect", "shard"];
+const PURE: &[&str] = &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard"];
 
 /// For tests that drive the record logic of the store, or read what a disk may hold.
-const PURE_AND_STORE: &[&str] = &["stdx", "mqtt", "wire", "broker", "device", "dialect", "shard", "store"];
+const PURE_AND_STORE: &[&str] =
+    &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard", "store"];
+
+/// For the fuzzer, which throws files at whoever reads them.
+const PURE_AND_WINDOWS: &[&str] =
+    &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard", "store", "server"];
 
 /// In reading order; a room may name only rooms below it.
 const ROOMS: &[Room] = &[
     Room { name: "stdx", folder: "src/stdx", rooms: &[], crates: These(&["xxhash-rust"]) },
     Room { name: "mqtt", folder: "src/mqtt", rooms: &["stdx"], crates: These(&["bytes", "simdutf8"]) },
-    Room { name: "wire", folder: "src/wire", rooms: &["mqtt", "stdx"], crates: These(&["bytes", "rustls"]) },
+    Room {
+        name: "wire",
+        folder: "src/wire",
+        rooms: &["mqtt", "stdx"],
+        crates: These(&["bytes", "ipnet", "ppp", "rustls", "thiserror", "tungstenite"]),
+    },
+    Room {
+        name: "access",
+        folder: "src/access",
+        rooms: &["mqtt", "stdx"],
+        crates: These(&[
+            "ahash",
+            "argon2",
+            "base64",
+            "hashbrown",
+            "jsonwebtoken",
+            "pbkdf2",
+            "serde",
+            "serde_json",
+            "sha2",
+            "subtle",
+            "thiserror",
+        ]),
+    },
     Room {
         name: "broker",
         folder: "src/broker",
@@ -90,7 +118,9 @@ const ROOMS: &[Room] = &[
             "glommio",
             "hdrhistogram",
             "io-uring",
+            "ipnet",
             "libc",
+            "rcgen",
             "rustix",
             "rustls",
             "sd-notify",
@@ -100,10 +130,12 @@ const ROOMS: &[Room] = &[
             "socket2",
             "strsim",
             "thiserror",
+            "time",
             "toml",
             "tracing",
             "tracing-appender",
             "tracing-subscriber",
+            "x509-parser",
         ]),
     },
     Room {
@@ -141,7 +173,7 @@ const ROOMS: &[Room] = &[
     Room { name: "talk", folder: "tests/talk", rooms: PURE_AND_STORE, crates: Any },
     Room { name: "simulation", folder: "tests/simulation", rooms: PURE_AND_STORE, crates: Any },
     Room { name: "crash", folder: "tests/crash", rooms: &["stdx"], crates: Any },
-    Room { name: "fuzz", folder: "tests/fuzz", rooms: PURE_AND_STORE, crates: Any },
+    Room { name: "fuzz", folder: "tests/fuzz", rooms: PURE_AND_WINDOWS, crates: Any },
 ];
 
 /// Crates with one job, and the only members that may name them.
@@ -149,9 +181,9 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("glommio", &["server", "control", "store", "ringmq-bench"]),
     ("tokio", &["server", "control", "store", "ringmq-bench"]),
     ("flume", &["server", "control", "store", "ringmq-bench"]),
-    ("serde_json", &["dialect", "device", "store", "control", "ringmq-bench", "crash"]),
+    ("serde_json", &["access", "dialect", "device", "store", "control", "ringmq-bench", "crash"]),
     ("prost", &["dialect", "device", "control"]),
-    ("rustls", &["wire", "server"]),
+    ("rustls", &["wire", "server", "ringmq-bench", "fuzz"]),
     ("hdrhistogram", &["server", "ringmq-bench"]),
     ("mimalloc", &["ringmq", "warm"]),
 ];

@@ -8,13 +8,14 @@
 //! - All effects of a turn are carried out in it, or kept by somebody who will be asked again.
 
 use broker::{Batch, CoreId};
-use shard::{Closing, ConnId, Moved};
+use shard::{Arrival, Closing, ConnId, Moved};
 use stdx::Instant;
 
 use super::sockets::Stage;
 use super::turn::Driver;
 use crate::journal::Errand;
 use crate::mind::Mind;
+use crate::ring::Slot;
 
 impl<M: Mind> Driver<M> {
     pub(super) fn carry_out(&mut self, now: Instant) {
@@ -47,9 +48,26 @@ impl<M: Mind> Driver<M> {
     fn ship(&mut self, moved: Moved) {
         let Moved { conn, to, arrival } = moved;
         let Some(slot) = self.sockets.slot_of(conn) else { return };
-        let socket = self.sockets.remove(slot);
+        let Some(socket) = self.sockets.find(slot) else { return };
         assert!(socket.stage == Stage::Lobby);
+        if socket.sending {
+            // The last words of a handshake: no other core could tell when they have left.
+            socket.stage = Stage::Moving;
+            return self.desk.moving.push((slot, to, arrival));
+        }
+        self.hand_on(slot, to, arrival);
+    }
+
+    fn hand_on(&mut self, slot: Slot, to: CoreId, arrival: Box<Arrival>) {
+        let socket = self.sockets.remove(slot);
         self.mesh.send_arrival(to, socket.fd, arrival);
+    }
+
+    /// A connection that waited for its last send leaves now.
+    pub(super) fn go_on_moving(&mut self, slot: Slot) {
+        let Some(index) = self.desk.moving.iter().position(|(moving, _, _)| *moving == slot) else { return };
+        let (slot, to, arrival) = self.desk.moving.swap_remove(index);
+        self.hand_on(slot, to, arrival);
     }
 
     fn say_goodbye(&mut self, now: Instant, closing: Closing) {

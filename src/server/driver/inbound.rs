@@ -84,7 +84,7 @@ impl<M: Mind> Driver<M> {
             match socket.stage {
                 Stage::Lobby => self.ring.receive_once(slot, socket.fd.as_fd()),
                 Stage::Home | Stage::Parting => self.ring.receive(slot, socket.fd.as_fd()),
-                Stage::Doomed => continue,
+                Stage::Moving | Stage::Doomed => continue,
             }
             socket.receiving = true;
         }
@@ -113,7 +113,8 @@ impl<M: Mind> Driver<M> {
                 let count = bytes.len();
                 self.drain(slot, count);
             }
-            Some((Stage::Doomed, _)) | None => {}
+            // Nothing is received while a connection moves.
+            Some((Stage::Moving | Stage::Doomed, _)) | None => {}
         }
         self.ring.recycle(chunk);
     }

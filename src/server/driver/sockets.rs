@@ -20,6 +20,8 @@ use crate::ring::Slot;
 pub(crate) enum Stage {
     /// Its home is not known yet: one receive at a time.
     Lobby,
+    /// On its way home, as soon as the send in flight has ended.
+    Moving,
     /// At home: receives continuously.
     Home,
     /// The mind has said goodbye: send the rest, then listen a moment longer.

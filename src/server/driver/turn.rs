@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use broker::CoreId;
 use flume::Sender;
-use shard::{Effects, Reply};
+use shard::{Arrival, Effects, Reply};
 use stdx::{Instant, Span};
 
 use super::accept::Doors;
@@ -86,6 +86,8 @@ pub(super) struct Desk {
     pub(super) effects: Effects,
     /// Bytes that wait until the mind is no longer congested.
     pub(super) held: VecDeque<(Slot, Chunk)>,
+    /// Connections that leave for another core when their last send has ended.
+    pub(super) moving: Vec<(Slot, CoreId, Box<Arrival>)>,
     /// Sockets whose peers have ended, to be told next turn.
     pub(super) ended: Vec<Slot>,
     /// Sockets that need a new receive.
