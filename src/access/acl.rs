@@ -34,6 +34,15 @@ pub struct Acl {
     patterns: Vec<Rule>,
 }
 
+/// What decided, for people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ground {
+    /// What was decided.
+    pub is_allowed: bool,
+    /// The line that decided, counted from one; none if no line allows it, which forbids it.
+    pub line: Option<u32>,
+}
+
 /// Why a file gives no rules.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum AclFault {
@@ -81,13 +90,13 @@ impl Acl {
                     acl.users.entry(rest.into()).or_default();
                 }
                 "topic" => {
-                    let rule = rule(rest, false).map_err(fault)?;
+                    let rule = rule(rest, false).map_err(fault)?.at(number);
                     match &user {
                         None => acl.anonymous.push(rule),
                         Some(user) => acl.users.entry(user.clone()).or_default().push(rule),
                     }
                 }
-                "pattern" => acl.patterns.push(rule(rest, true).map_err(fault)?),
+                "pattern" => acl.patterns.push(rule(rest, true).map_err(fault)?.at(number)),
                 _ => return Err(fault(format!("\"{word}\" is none of user, topic, pattern"))),
             }
         }
@@ -132,6 +141,41 @@ impl Acl {
             }
         }
         is_allowed
+    }
+
+    /// What decides whether a client may read or write a topic, and how.
+    #[must_use]
+    pub fn explain(&self, who: Identity<'_>, access: Access, topic: &str) -> Ground {
+        let mut ground = Ground { is_allowed: false, line: None };
+        for rule in self.rules_for(who).filter(|rule| rule.matches(who, topic)) {
+            if rule.verdict == Verdict::Deny {
+                return Ground { is_allowed: false, line: Some(rule.line) };
+            }
+            if !ground.is_allowed && rule.verdict.allows(access) {
+                ground = Ground { is_allowed: true, line: Some(rule.line) };
+            }
+        }
+        ground
+    }
+
+    /// As [`Acl::explain`], for a subscription.
+    #[must_use]
+    pub fn explain_subscription(&self, who: Identity<'_>, filter: &str) -> Ground {
+        let mut ground = Ground { is_allowed: false, line: None };
+        for rule in self.rules_for(who) {
+            match rule.verdict {
+                Verdict::Deny if rule.covers(who, filter) => {
+                    return Ground { is_allowed: false, line: Some(rule.line) };
+                }
+                Verdict::Deny => {}
+                verdict => {
+                    if !ground.is_allowed && verdict.allows(Access::Read) && rule.overlaps(who, filter) {
+                        ground = Ground { is_allowed: true, line: Some(rule.line) };
+                    }
+                }
+            }
+        }
+        ground
     }
 
     fn rules_for(&self, who: Identity<'_>) -> impl Iterator<Item = &Rule> {
@@ -205,6 +249,27 @@ topic write two words/x
             assert_eq!(acl.allows(asker, access, topic), allowed, "{asker:?} {access:?} {topic}");
         }
         assert_eq!(acl.rules(), 7);
+    }
+
+    #[test]
+    fn a_decision_names_its_line() {
+        let acl = Acl::parse(FILE).unwrap();
+        let ann = who("c", Some("ann"));
+        let ground = |is_allowed, line| Ground { is_allowed, line };
+        assert_eq!(acl.explain(ann, Access::Read, "home/x"), ground(true, Some(5)));
+        assert_eq!(acl.explain(ann, Access::Read, "home/safe"), ground(false, Some(6)));
+        assert_eq!(acl.explain(ann, Access::Read, "public/a"), ground(false, None));
+        assert_eq!(acl.explain(ann, Access::Write, "devices/c/up"), ground(true, Some(8)));
+        assert_eq!(acl.explain(ann, Access::Read, "devices/c/up"), ground(false, None));
+        assert_eq!(acl.explain_subscription(ann, "devices/+/down"), ground(true, Some(9)));
+        assert_eq!(acl.explain_subscription(ann, "home/safe"), ground(false, Some(6)));
+        assert_eq!(acl.explain_subscription(ann, "elsewhere/#"), ground(false, None));
+        for (access, topic) in [Access::Read, Access::Write].iter().flat_map(|access| {
+            ["home/x", "home/safe", "public/a", "devices/c/up", "$SYS/broker/uptime"]
+                .map(|topic| (*access, topic))
+        }) {
+            assert_eq!(acl.explain(ann, access, topic).is_allowed, acl.allows(ann, access, topic), "{topic}");
+        }
     }
 
     #[test]

@@ -47,6 +47,8 @@ impl Verdict {
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub verdict: Verdict,
+    /// Where in its file it stands, counted from one; zero for rules that come from elsewhere.
+    pub line: u32,
     levels: Vec<Level>,
 }
 
@@ -78,7 +80,12 @@ impl Rule {
             _ if is_pattern && (level.contains("%c") || level.contains("%u")) => Level::Named(pieces(level)),
             _ => Level::Text(level.into()),
         };
-        Self { verdict, levels: topic::levels(filter).map(level).collect() }
+        Self { verdict, line: 0, levels: topic::levels(filter).map(level).collect() }
+    }
+
+    /// The rule with its place in a file.
+    pub fn at(self, line: usize) -> Self {
+        Self { line: u32::try_from(line).unwrap_or(u32::MAX), ..self }
     }
 
     /// Whether the rule speaks of a topic.

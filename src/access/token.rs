@@ -21,9 +21,9 @@ use crate::rule::{Access, Identity, Rule, Verdict};
 /// Bytes of a token.
 const TOKEN_BYTES_MAX: usize = 16_384;
 /// Filters in a token's claim.
-const FILTERS_MAX: usize = 256;
+pub(crate) const FILTERS_MAX: usize = 256;
 /// Levels of a filter in a token.
-const LEVELS_MAX: usize = 128;
+pub(crate) const LEVELS_MAX: usize = 128;
 
 /// What the operator demands of tokens.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -170,6 +170,17 @@ impl Tokens {
         if keys.is_empty() { Err(KeyFault::Empty) } else { Ok(Self { keys, terms }) }
     }
 
+    /// Whether a password could be a token at all: three parts that are not empty. What it says is not looked at.
+    #[must_use]
+    pub fn resembles(password: &[u8]) -> bool {
+        let parts = password.split(|byte| *byte == b'.');
+        let is_part = |part: &[u8]| {
+            let in_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=');
+            !part.is_empty() && part.iter().all(in_alphabet)
+        };
+        parts.clone().count() == 3 && parts.clone().all(is_part)
+    }
+
     /// Judges a token at a time, in seconds since 1970.
     ///
     /// # Errors
@@ -234,6 +245,10 @@ impl Tokens {
 }
 
 impl TokenRights {
+    pub(crate) fn new(rules: Vec<Rule>) -> Self {
+        Self(rules)
+    }
+
     /// Whether the token allows it.
     #[must_use]
     pub fn allows(&self, who: Identity<'_>, access: Access, topic: &str) -> bool {

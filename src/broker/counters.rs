@@ -41,6 +41,16 @@ counters! {
     connect_timeouts: Counter,
     /// CONNECTs refused.
     connects_refused: Counter,
+    /// CONNECTs whose client had to be asked about elsewhere.
+    authentications_asked: Counter,
+    /// CONNECTs refused because of who the client is, or claims to be.
+    authentications_refused: Counter,
+    /// CONNECTs refused because too many questions about clients were open.
+    authentications_busy: Counter,
+    /// Questions about clients that are open now.
+    authentications_open: Gauge,
+    /// Connections closed because what let the client in has run out.
+    rights_expired: Counter,
     /// Connections open now, in the lobby or at home.
     connections_open: Gauge,
     /// Clients connected now.
@@ -83,6 +93,8 @@ counters! {
     dropped_expired: Counter,
     /// Messages dropped because they exceed the receiver's Maximum Packet Size.
     dropped_too_large: Counter,
+    /// Messages that waited or were sent before, and that their receiver may not have any more.
+    dropped_barred: Counter,
     /// Messages refused: not authorised, reserved topic, quota or payload format.
     dropped_refused: Counter,
     /// Messages refused or not retained because the store has no space.

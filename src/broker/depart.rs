@@ -62,6 +62,18 @@ impl Exchange {
         self.depart(now, key, Departure { farewell: Some(reason), detail: Some(why), will_is_due: true });
     }
 
+    /// What let a client in, a token, has run out.
+    pub(crate) fn rights_ended(&mut self, now: Instant, key: SessionKey) {
+        self.counters.rights_expired += 1;
+        let why = "its authentication has expired";
+        if let Some(session) = self.sessions.get(key.index()) {
+            let text = format!("client {:?} is sent away: {why}", session.client_id);
+            self.notice(Level::Info, NoticeKind::Refused, text);
+        }
+        let farewell = Some(ReasonCode::NotAuthorized);
+        self.depart(now, key, Departure { farewell, detail: Some(why), will_is_due: true });
+    }
+
     /// DISCONNECT from the client.
     ///
     /// # Errors
@@ -140,6 +152,7 @@ impl Exchange {
                 ends_at: session.ends_at,
                 is_connected: session.link.is_some(),
                 will: session.will.as_deref().map(Will::state),
+                owner: self.holders.owner(key),
             });
         }
     }
@@ -197,32 +210,32 @@ impl Exchange {
             self.counters.dropped_session_ended += u64::from(window.open());
         }
         if let Some(will) = session.will {
-            self.send_will(now, &session.client_id, &will);
+            self.send_will(now, key, &will);
         }
+        self.holders.remove(key);
     }
 
     /// Publishes the will of a session that goes on without its client.
     pub(crate) fn publish_will(&mut self, now: Instant, key: SessionKey) {
-        let session = &mut self.sessions[key.index()];
-        let client_id = std::sync::Arc::clone(&session.client_id);
-        if let Some(will) = session.will.take() {
-            self.send_will(now, &client_id, &will);
+        if let Some(will) = self.sessions[key.index()].will.take() {
+            self.send_will(now, key, &will);
             self.note_session(key);
         }
     }
 
-    fn send_will(&mut self, now: Instant, client_id: &str, will: &Will) {
+    /// Sends a will as its session is allowed to now; the session may have ended, its rights not.
+    fn send_will(&mut self, now: Instant, key: SessionKey, will: &Will) {
         let mut message = will.message.message(now);
         let topic = will.message.topic();
         let is_full = message.retain
             && !message.payload.is_empty()
             && self.retained_is_full(will.message.origin(), topic.as_bytes(), message.payload.len());
-        if is_full || self.policy.as_ref().is_some_and(|policy| !policy.may_publish(client_id, topic)) {
+        if is_full || !self.holders.may_publish(key, topic) {
             self.counters.dropped_refused += 1;
             return;
         }
         let levels_max = stdx::widen(self.limits.topic_levels_max);
-        let Ok((route, _)) = self.table.route(topic.as_bytes(), levels_max) else { return };
+        let Ok((route, _)) = self.table.route(topic.as_bytes(), levels_max, &self.holders) else { return };
         if will.expiry_s.is_some() {
             // The expiry counts from now, so the stored form must be made anew. Source: section 3.1.3.2.4.
             message.expiry_s = will.expiry_s;

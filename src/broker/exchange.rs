@@ -16,19 +16,19 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 use mqtt::Version;
 use slab::Slab;
-use stdx::{Instant, Prng, WallMs, Wheel};
+use stdx::{Instant, Prng, Span, WallMs, Wheel};
 
 use crate::change::{Change, Fetch, StoreHealth, Written};
 use crate::core_id::{CoreId, CoreSet};
 use crate::counters::Counters;
 use crate::deliver::Delivery;
+use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::link::{Link, LinkId};
 use crate::message::StoredMessage;
 use crate::notice::{Level, Notice, NoticeKind};
 use crate::parcel::{Batch, Outgoing};
-use crate::policy::Policy;
 use crate::retained::{Retained, RetainedLimits};
 use crate::session::{Session, SessionKey};
 use crate::spares::Spares;
@@ -49,8 +49,8 @@ pub struct ExchangeSetup {
     pub seed: u64,
     /// The limits.
     pub limits: Limits,
-    /// Who may do what; none allows everything.
-    pub policy: Option<Arc<dyn Policy>>,
+    /// Whether sessions have rights, and those without may do nothing.
+    pub asks_rights: bool,
     /// What `$SYS/broker/version` says.
     pub version: String,
     /// What `$SYS/broker/store/durability` says.
@@ -82,7 +82,9 @@ pub struct Exchange {
     pub(crate) core: CoreId,
     pub(crate) cores: u16,
     pub(crate) limits: Limits,
-    pub(crate) policy: Option<Arc<dyn Policy>>,
+    pub(crate) holders: Holders,
+    /// The same moment on both clocks.
+    pub(crate) born: (Instant, WallMs),
     pub(crate) hasher: RandomState,
     pub(crate) prng: Prng,
     pub(crate) sessions: Slab<Session>,
@@ -144,7 +146,8 @@ impl Exchange {
         Self {
             core: setup.core,
             cores: setup.cores,
-            policy: setup.policy.clone(),
+            holders: Holders::new(setup.asks_rights),
+            born: (setup.now, setup.wall),
             sessions: Slab::new(),
             by_client: HashMap::with_hasher(hasher.clone()),
             serial_next: 1,
@@ -207,6 +210,26 @@ impl Exchange {
     /// The counters, for what the shard counts itself.
     pub fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
+    }
+
+    /// The rules have this version now; what was decided under another one is decided again.
+    pub fn heed_rules(&mut self, version: u64) {
+        if self.holders.renew(version) {
+            self.table.renew_routes();
+        }
+    }
+
+    /// The wall clock at `now`.
+    #[must_use]
+    pub fn wall_at(&self, now: Instant) -> WallMs {
+        let (at, wall) = self.born;
+        WallMs(wall.0 + now.since(at).ms())
+    }
+
+    /// When the wall clock will show `wall`; its beginning if it has shown that before.
+    pub(crate) fn instant_of(&self, wall: WallMs) -> Instant {
+        let (at, born) = self.born;
+        at + Span::from_ms(wall.0.saturating_sub(born.0))
     }
 
     /// Adds a line for a human.
@@ -286,6 +309,7 @@ impl Exchange {
             counters: &mut self.counters,
             dirty: &mut self.dirty,
             journal: &mut self.journal,
+            holders: &self.holders,
             spares: &mut self.spares,
             templates: &mut self.templates,
         };

@@ -22,6 +22,7 @@ mod durable;
 mod exchange;
 mod filter_tree;
 mod gate;
+mod holders;
 mod inbox;
 mod journal;
 mod limits;
@@ -29,12 +30,12 @@ mod link;
 mod message;
 mod notice;
 mod parcel;
-mod policy;
 mod publish;
 mod pump;
 mod restore;
 mod retain;
 mod retained;
+mod rights;
 mod route;
 mod seats;
 mod session;
@@ -50,9 +51,10 @@ mod waiting;
 mod window;
 
 pub use change::{
-    Change, Fetch, Fetched, MessageCopy, Shipped, StoreHealth, SubscriptionTerms, WillState, Written,
+    Change, Fetch, Fetched, MessageCopy, SessionOwner, Shipped, StoreHealth, SubscriptionTerms, WillState,
+    Written,
 };
-pub use connect::Admission;
+pub use connect::{Admission, Guest};
 pub use core_id::{CORES_MAX, CoreId, CoreSet};
 pub use counters::{CounterKind, Counters};
 pub use exchange::{Exchange, ExchangeSetup, LinkEnd};
@@ -62,6 +64,6 @@ pub use link::LinkId;
 pub use message::{StoredMessage, StoredParts};
 pub use notice::{Level, Notice, NoticeKind};
 pub use parcel::Batch;
-pub use policy::Policy;
 pub use retained::RetainedVersion;
+pub use rights::Rights;
 pub use session::SessionKey;

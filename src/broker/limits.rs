@@ -15,6 +15,9 @@ pub struct Limits {
     pub connect_timeout_s: u32,
     /// Bytes a connection may send before its CONNECT is accepted.
     pub pre_auth_bytes_max: u32,
+    /// CONNECTs per core whose clients are being asked about elsewhere (a password is hashed, a directory asked); one more is
+    /// refused as busy.
+    pub questions_open_max: u32,
     /// Largest packet from a client, in bytes with its header; announced in 5.0, refused with 0x95.
     pub packet_bytes_max: u32,
     /// Levels of a topic name or filter.
@@ -98,6 +101,7 @@ impl Default for Limits {
             connections_max: 1_000_000,
             connect_timeout_s: 10,
             pre_auth_bytes_max: 131_072,
+            questions_open_max: 10_000,
             packet_bytes_max: 1_048_576,
             topic_levels_max: 128,
             client_id_bytes_max: 65_535,

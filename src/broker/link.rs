@@ -41,6 +41,8 @@ pub(crate) struct Link {
     pub last_seen: Instant,
     /// The route of the last message, to be tried first.
     pub route_near: u32,
+    /// What the stamp of routes said when the client was allowed to publish to that topic; 0 if it was not.
+    pub admitted_at: u32,
     pub aliases_in: Vec<Option<Box<[u8]>>>,
     pub aliases_out: Option<Box<AliasesOut>>,
 }

@@ -6,14 +6,14 @@
 //! Invariants:
 //! - What was sent before goes first (resends), then queued messages and replays by turns, so that neither starves.
 
-use mqtt::{AckKind, PacketId, ReasonCode};
+use mqtt::{AckKind, PacketId, QoS, ReasonCode};
 use stdx::Instant;
 
 use crate::change::{Change, MessageCopy};
 use crate::deliver::{Grant, Outbound};
 use crate::exchange::Exchange;
 use crate::session::SessionKey;
-use crate::window::Resend;
+use crate::window::{Resend, Settled};
 
 /// Messages that one session may be sent in one go.
 const STEPS_MAX: u32 = 256;
@@ -116,23 +116,40 @@ impl Exchange {
         }
     }
 
-    /// A message that is too large for the new connection counts as delivered. Source: [MQTT-3.1.2-25].
+    /// A message that is too large for the new connection counts as delivered; source: [MQTT-3.1.2-25]. So does one that its
+    /// receiver may not have any more.
     fn resend_publish(&mut self, now: Instant, key: SessionKey, id: PacketId, sent: &MessageCopy) {
         let (sessions, _, mut delivery) = self.delivery(now);
         let session = &mut sessions[key.index()];
         let link = session.link.as_mut().expect("a session without a link resends nothing");
         let message = sent.message.message(now);
         let grant = Grant { qos: sent.qos, retain: sent.retain, ids: &sent.ids };
-        if delivery.fits(link, &message, grant) {
+        let is_barred = !delivery.holders.may_receive(key, sent.message.topic());
+        if !is_barred && delivery.fits(link, &message, grant) {
             delivery.templates.reset(false);
             delivery.write(key, link, &message, Outbound { grant, id: Some(id), dup: true });
             return;
         }
-        delivery.counters.dropped_too_large += 1;
+        delivery.counters.dropped_barred += u64::from(is_barred);
+        delivery.counters.dropped_too_large += u64::from(!is_barred);
+        if is_barred && sent.qos == QoS::ExactlyOnce {
+            return self.release_barred(key, id);
+        }
         delivery.counters.inflight_messages -= 1;
         let window = session.window.as_mut().expect("it gave the message");
         if let Some(seq) = window.forget(id) {
             self.note(key, |client_id| Change::Settled { client_id, seq, packet_id: id });
         }
+    }
+
+    /// A QoS 2 message that must not be sent again may have come the first time, and then its receiver waits for PUBREL; to
+    /// others a PUBREL does no harm. Source: [MQTT-4.3.3-11].
+    fn release_barred(&mut self, key: SessionKey, packet_id: PacketId) {
+        let window = self.sessions[key.index()].window.as_mut().expect("it gave the message");
+        let Settled::Release(seq) = window.pubrec(packet_id, false) else { return };
+        let stamp = self.stamp();
+        self.note(key, |client_id| Change::Released { client_id, seq, packet_id });
+        self.mark_since(key, stamp);
+        self.write_ack(key, AckKind::PubRel, packet_id, ReasonCode::Success);
     }
 }

@@ -158,7 +158,7 @@ impl Exchange {
         }
         let Some(stored) = self.found.pop() else { return true };
         let is_own = no_local && stored.origin() == session.origin;
-        if is_own || stored.is_expired(now) || !self.policy_lets_receive(key, stored.topic()) {
+        if is_own || stored.is_expired(now) || !self.holders.may_receive(key, stored.topic()) {
             return true;
         }
         let (sessions, _, mut delivery) = self.delivery(now);
@@ -166,11 +166,6 @@ impl Exchange {
         delivery.templates.reset(false);
         delivery.deliver_now(key, &mut sessions[key.index()], &stored.message(now), grant);
         true
-    }
-
-    fn policy_lets_receive(&self, key: SessionKey, topic: &str) -> bool {
-        let client_id = &self.sessions[key.index()].client_id;
-        self.policy.as_ref().is_none_or(|policy| policy.may_receive(client_id, topic))
     }
 }
 

@@ -125,7 +125,7 @@ impl Exchange {
         if inner.contains(['+', '#']) && !self.limits.wildcard_available {
             return ReasonCode::WildcardSubscriptionsNotSupported;
         }
-        if self.policy.as_ref().is_some_and(|policy| !policy.may_subscribe(&session.client_id, inner)) {
+        if !self.holders.may_subscribe(key, inner) {
             return ReasonCode::NotAuthorized;
         }
         if self.store_health == StoreHealth::Full && session.is_lasting {
@@ -276,6 +276,10 @@ impl Exchange {
         let subscriber = Subscriber { session: key, qos, keeps_retain, no_local, id };
         let slot = match (split_share(full), found) {
             (Some((name, filter)), _) => {
+                if self.holders.is_on {
+                    // Routes know which members of groups may not receive.
+                    self.table.doubt(filter);
+                }
                 let ids: SubscriptionIds = (id != 0).then(|| Arc::from([id].as_slice()));
                 self.table.group_add(name, filter, Member { session: key, qos, keeps_retain, ids });
                 self.counters.shared_subscriptions += u64::from(found.is_err());
@@ -389,7 +393,7 @@ impl Wish {
 }
 
 /// Whether a filter is shared, and the filter that topics are matched with.
-fn inner_filter(full: &str) -> (bool, &str) {
+pub(crate) fn inner_filter(full: &str) -> (bool, &str) {
     split_share(full).map_or((false, full), |(_, filter)| (true, filter))
 }
 

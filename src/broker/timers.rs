@@ -1,4 +1,4 @@
-//! Timers of one core: silence, session ends, delayed wills, expiring retained messages, `$SYS`.
+//! Timers of one core: silence, rights that end, session ends, delayed wills, expiring retained messages, `$SYS`.
 //!
 //! Why lazily: a timer only says when to look. Whoever it was set for may have moved on; then it is set again or
 //! forgotten.
@@ -21,6 +21,8 @@ pub(crate) enum Timer {
     SessionEnd(SessionKey, u64),
     /// A delayed will may be due; with the session's serial.
     Will(SessionKey, u64),
+    /// What let a client in runs out.
+    RightsEnd(SessionKey, LinkId),
     /// A retained message expires.
     RetainedExpiry,
     /// `$SYS` is due.
@@ -43,6 +45,7 @@ impl Exchange {
                 Timer::Silence(key, link) => self.check_silence(now, key, link),
                 Timer::SessionEnd(key, serial) => self.check_session_end(now, key, serial),
                 Timer::Will(key, serial) => self.check_will(now, key, serial),
+                Timer::RightsEnd(key, link) => self.check_rights(now, key, link),
                 Timer::RetainedExpiry => self.expire_retained(now),
                 Timer::Sys => self.sys_tick(now),
             }
@@ -57,6 +60,18 @@ impl Exchange {
             self.violated(now, key, Violation::KeepAliveTimeout);
         } else {
             self.timers.insert(deadline, Timer::Silence(key, id));
+        }
+    }
+
+    fn check_rights(&mut self, now: Instant, key: SessionKey, id: LinkId) {
+        if self.link(key).is_none_or(|link| link.id != id) {
+            return;
+        }
+        let Some(ends_at) = self.holders.expires_at(key) else { return };
+        if ends_at <= self.wall_at(now) {
+            self.rights_ended(now, key);
+        } else {
+            self.timers.insert(self.instant_of(ends_at), Timer::RightsEnd(key, id));
         }
     }
 

@@ -234,7 +234,14 @@ mod tests {
     fn arrival(number: usize) -> Box<Arrival> {
         let bytes = number.to_string().into_bytes();
         let peer = "127.0.0.1:1".parse().unwrap();
-        Box::new(Arrival { listener: ListenerId(0), peer, accepted_at: Instant::START, bytes, coating: None })
+        Box::new(Arrival {
+            listener: ListenerId(0),
+            peer,
+            has_arrived: false,
+            accepted_at: Instant::START,
+            bytes,
+            coating: None,
+        })
     }
 
     #[test]

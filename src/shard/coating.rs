@@ -121,6 +121,15 @@ impl Shard {
         }
         let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.peer = told_peer.unwrap_or(connection.peer);
+        if !connection.has_arrived && !connection.awaits_peer() {
+            connection.has_arrived = true;
+            let (listener, peer) = (connection.listener, connection.peer);
+            if self.arrive(now, listener, peer).is_err() {
+                self.plain = plain;
+                return self.turn_away(conn);
+            }
+        }
+        let Some(connection) = self.connections.get_mut(conn) else { return };
         match connection.state {
             State::Lobby { .. } => self.lobby_coated(now, conn, bytes.len(), &plain),
             State::Home { key, version } if !plain.is_empty() => {
@@ -156,10 +165,8 @@ impl Shard {
 
     /// The stream is broken or over below MQTT: the client is gone without a DISCONNECT.
     fn end_coated(&mut self, now: Instant, conn: ConnId, fault: &CoatFault) {
-        let Some(mut connection) = self.connections.remove(conn) else { return };
-        self.dirty_coats -= usize::from(connection.is_dirty_by_coats());
+        let Some(mut connection) = self.dismiss(conn) else { return };
         let counters = self.exchange.counters_mut();
-        counters.connections_open -= 1;
         if *fault != CoatFault::Closed {
             counters.coat_faults += 1;
             let text = format!("connection from {} {fault}", connection.peer);

@@ -8,7 +8,7 @@
 //! - No call waits. A call may take a lock, since it happens per connection and never per message.
 //! - A connection that was let in by [`Doorkeeper::arrive`] is taken back by exactly one [`Doorkeeper::leave`].
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -28,13 +28,17 @@ pub trait Doorkeeper: Send + Sync + Debug {
     fn arrive(&self, listener: ListenerId, from: IpAddr, now: WallMs) -> Result<(), Turned>;
     /// A connection that had arrived is gone, from whichever core.
     fn leave(&self, listener: ListenerId, from: IpAddr);
-    /// The client id to use instead of the one in the CONNECT, known before the client is placed on a core.
+    /// The client id to use instead of the one in the CONNECT (which the knock names, and which may be empty), known before
+    /// the client is placed on a core. Asked on the core that accepted and again at home; the answers must be the same.
     fn client_id(&self, knock: &Knock<'_>) -> Option<Box<str>>;
     /// Judges a CONNECT on the core where its client is at home.
     fn judge(&self, knock: &Knock<'_>) -> Judgement;
-    /// The rights of a session that comes back from the store, while its client is away.
+    /// The rights of a session that comes back from the store, while its client is away. No rights are all rights, as with
+    /// [`Judgement::Admitted`]: for an owner that is not known any more, give rights that allow nothing and name the user, for
+    /// what [`Rights::user`] says is what the store keeps.
     fn remember(&self, owner: &Owner<'_>) -> Option<Arc<dyn Rights>>;
-    /// Goes up by one whenever the rules were changed: what was decided before is decided again.
+    /// Goes up whenever the rules were changed, after they were: what was decided before is decided again. Must be cheap: it is asked in
+    /// every turn in which something happens.
     fn rules_version(&self) -> u64;
 }
 
@@ -80,7 +84,7 @@ pub enum Judgement {
 }
 
 /// Something to be found out about a client before it is let in. Owns everything, since it leaves the core.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Question {
     /// The connection that waits; filled in by the shard.
     pub conn: ConnId,
@@ -98,6 +102,25 @@ pub struct Question {
     pub step: usize,
     /// The certificate's facts that later members may want.
     pub tls: Option<Box<TlsFacts>>,
+}
+
+impl fmt::Debug for Question {
+    /// Without the password: nobody should find it in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Question");
+        shown.field("conn", &self.conn).field("listener", &self.listener).field("from", &self.from);
+        shown.field("client_id", &self.client_id).field("user", &self.user).field("step", &self.step);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// What was found out about a [`Question`]; given to [`crate::Shard::handle_answer`] with the question's connection.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Let in; no rights are all rights.
+    Admitted(Option<Arc<dyn Rights>>),
+    /// The code for the CONNACK. Source: [MQTT-3.1.4-2].
+    Refused(ReasonCode),
 }
 
 /// Whose session comes back from the store.

@@ -9,9 +9,10 @@ use broker::{Batch, CoreId, Counters, Fetch, Notice, Written};
 use stdx::Instant;
 
 use crate::coating::Coating;
+use crate::doorkeeper::Question;
 
 /// Names one connection of one core. Packs into 64 bits for a completion's user data.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId {
     /// Slot in the connection table.
     pub index: u32,
@@ -39,6 +40,8 @@ pub struct Arrival {
     pub listener: ListenerId,
     /// The peer's address.
     pub peer: SocketAddr,
+    /// Whether the doorkeeper has counted it in.
+    pub has_arrived: bool,
     /// When it was accepted: the connect timeout counts from here.
     pub accepted_at: Instant,
     /// Everything read so far: a whole CONNECT and perhaps bytes behind it.
@@ -72,7 +75,8 @@ pub struct Closing {
     pub last: Vec<u8>,
 }
 
-/// What must be done after a turn, in this order: written, fetches, moves, sends, closes, batches. The store must have
+/// What must be done after a turn, in this order: written, fetches, moves, sends, closes, batches;
+/// questions whenever it suits. The store must have
 /// taken `written` before a batch of this turn leaves, for what other cores write because of it must come behind.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -86,6 +90,9 @@ pub struct Effects {
     pub closing: Vec<Closing>,
     /// One batch at most for each other core, to be handed over in order.
     pub batches: Vec<(CoreId, Batch)>,
+    /// What must be found out about clients before they are let in; each is answered by `Shard::handle_answer`, in any order
+    /// and at any time, or never: then the connect timeout ends the connection.
+    pub questions: Vec<Question>,
     /// What a human may want to know.
     pub notices: Vec<Notice>,
     /// What must be written down; answered by `Shard::handle_durable`. Only if the settings ask for a journal.

@@ -1,4 +1,4 @@
-//! One core's whole mind: the connection table, the lobby, arrivals, and the turn.
+//! One core's whole mind: the connection table, the lobby, the door, arrivals, and the turn.
 //!
 //! A shard is a plain struct. The `server` room (or the simulator, or a talk file) feeds it what the world did through
 //! the `handle_*` methods, ends the turn, and then carries out what stands in [`Effects`]. Nothing in here reads a
@@ -13,6 +13,8 @@
 
 mod coating;
 mod connections;
+mod door;
+mod doorkeeper;
 mod effects;
 mod lobby;
 mod packets;
@@ -24,6 +26,7 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
+pub use doorkeeper::{Answer, Doorkeeper, Judgement, Knock, Owner, Question, Turned};
 pub use effects::{
     Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Packed, Refused, Reply,
 };

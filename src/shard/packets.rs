@@ -17,6 +17,7 @@ impl Shard {
     /// Any part of the byte stream of a connection, cut anywhere.
     #[inline]
     pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.look_at_rules();
         let Some(connection) = self.connections.get_mut(conn) else { return };
         self.exchange.counters_mut().bytes_received += stdx::count(bytes.len());
         match connection.state {

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use broker::{CoreId, Level, Limits, Policy};
+use broker::{CoreId, Level, Limits};
 use device::Dialect;
 use stdx::WallMs;
 use wire::Wardrobe;
+
+use crate::doorkeeper::Doorkeeper;
 
 /// When acknowledgements to clients of a listener leave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -40,8 +42,11 @@ pub struct Settings {
     pub sys_interval_s: u32,
     /// What `$SYS/broker/version` says.
     pub version: String,
-    /// Who may do what; none allows everything.
-    pub policy: Option<Arc<dyn Policy>>,
+    /// Who lets clients in and says what they may do; none lets everybody in and allows everything.
+    pub doorkeeper: Option<Arc<dyn Doorkeeper>>,
+    /// What the store calls each listener, by [`crate::ListenerId`]: a name that means the same listener after a restart with
+    /// another configuration. Those beyond the end are called by their number.
+    pub listener_names: Vec<Arc<str>>,
     /// Whether shards write down their changes for a store.
     pub journal_is_on: bool,
     /// Notices below this level are not made.
@@ -73,7 +78,8 @@ impl Default for Settings {
             durability_shown: "memory".into(),
             sys_interval_s: 10,
             version: env!("CARGO_PKG_VERSION").into(),
-            policy: None,
+            doorkeeper: None,
+            listener_names: Vec::new(),
             journal_is_on: false,
             notice_level: Level::Info,
         }

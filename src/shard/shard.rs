@@ -3,7 +3,7 @@
 //! Invariants:
 //! - The exchange and the connection table agree: a session's link names a connection that lives here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use broker::{
@@ -36,6 +36,10 @@ pub struct Shard {
     pub(crate) postponed: VecDeque<ConnId>,
     /// Connections that stand in the effects because of their coats.
     pub(crate) dirty_coats: usize,
+    /// Connections that wait for an answer about their client, and the client id in use.
+    pub(crate) asked: BTreeMap<ConnId, Box<str>>,
+    /// Whether the version of the rules must be looked at before anything is decided in this turn.
+    are_rules_due: bool,
     /// Connections that came from other cores before this one could let anybody in.
     pub(crate) early: Vec<ConnId>,
     ended: Vec<LinkEnd>,
@@ -52,7 +56,7 @@ impl Shard {
             cores: setup.cores,
             seed: setup.seed,
             limits: settings.limits.clone(),
-            policy: settings.policy.clone(),
+            asks_rights: settings.doorkeeper.is_some(),
             version: settings.version.clone(),
             durability: settings.durability_shown.clone(),
             sys_interval_s: settings.sys_interval_s,
@@ -76,6 +80,8 @@ impl Shard {
             handshake_steps: 0,
             postponed: VecDeque::new(),
             dirty_coats: 0,
+            asked: BTreeMap::new(),
+            are_rules_due: settings.doorkeeper.is_some(),
             early: Vec::new(),
             ended: Vec::new(),
             released: Vec::new(),
@@ -86,6 +92,7 @@ impl Shard {
     /// The socket took `count` of the bytes fetched with [`Shard::take_out`].
     #[inline]
     pub fn handle_sent(&mut self, now: Instant, conn: ConnId, count: usize) {
+        self.look_at_rules();
         let Some(connection) = self.connections.get_mut(conn) else { return };
         if connection.coating.is_some() {
             return self.sent_coated(now, conn, count);
@@ -97,9 +104,8 @@ impl Shard {
 
     /// The peer is gone without a word: end of stream, reset or error. The driver closes the socket itself.
     pub fn handle_gone(&mut self, now: Instant, conn: ConnId) {
-        let Some(connection) = self.connections.remove(conn) else { return };
-        self.exchange.counters_mut().connections_open -= 1;
-        self.dirty_coats -= usize::from(connection.is_dirty_by_coats());
+        self.look_at_rules();
+        let Some(connection) = self.dismiss(conn) else { return };
         if let State::Home { key, .. } = connection.state {
             self.exchange.gone(now, key);
         }
@@ -108,6 +114,7 @@ impl Shard {
 
     /// A batch from another core; batches of one core must come in the order in which they left.
     pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
+        self.look_at_rules();
         self.exchange.handle_batch(now, from, batch);
         if !self.early.is_empty() && self.exchange.is_ready() {
             self.let_in(now);
@@ -117,6 +124,7 @@ impl Shard {
 
     /// Does what is due at `now`.
     pub fn handle_timers(&mut self, now: Instant) {
+        self.look_at_rules();
         self.lobby_timeouts(now);
         self.exchange.handle_timers(now);
         self.settle_ends(now);
@@ -141,6 +149,7 @@ impl Shard {
     /// Begins the graceful end: no new connections, DISCONNECT 0x8B to 5.0 clients, everything closed behind what was
     /// written already.
     pub fn handle_shutdown(&mut self, now: Instant) {
+        self.look_at_rules();
         self.is_closing = true;
         self.exchange.shut_down(now);
         let lobby: Vec<ConnId> = self
@@ -157,6 +166,7 @@ impl Shard {
 
     /// Closes the turn: completes [`Shard::effects`].
     pub fn end_turn(&mut self, now: Instant) {
+        self.look_at_rules();
         self.shake_hands(now);
         self.exchange.work(now);
         self.settle_ends(now);
@@ -172,6 +182,16 @@ impl Shard {
                 effects.dirty.push(conn);
             }
         });
+        self.are_rules_due = self.settings.doorkeeper.is_some();
+    }
+
+    /// Asks once a turn whether the rules have changed, before anything is decided by them.
+    #[inline]
+    pub(crate) fn look_at_rules(&mut self) {
+        if self.are_rules_due {
+            self.are_rules_due = false;
+            self.heed_rules();
+        }
     }
 
     /// Closes what ended and goes on with what was held, until nothing more follows from it. Called before the next
@@ -251,6 +271,7 @@ impl Shard {
 
     /// Queued messages came back from disk.
     pub fn handle_fetched(&mut self, now: Instant, fetched: Fetched) {
+        self.look_at_rules();
         self.exchange.fetched(now, fetched);
         self.settle_ends(now);
     }
@@ -263,7 +284,12 @@ impl Shard {
     /// Takes over changes that an earlier process wrote down, in order, before the first event; may be called with any
     /// number of pieces. Changes of clients that are at home on another core are left out.
     pub fn restore<'a>(&mut self, changes: impl IntoIterator<Item = &'a Change>) {
-        changes.into_iter().for_each(|change| self.exchange.restore(change));
+        for change in changes {
+            self.exchange.restore(change);
+            if let Change::Session { client_id, owner, .. } = change {
+                self.remember(client_id, owner.as_ref());
+            }
+        }
     }
 
     /// All changes were taken over: the life of what they brought back begins.

@@ -163,6 +163,12 @@ impl Coats {
         std::mem::replace(&mut self.raw, spare)
     }
 
+    /// Whether a PROXY header comes first and has not been read yet.
+    #[must_use]
+    pub fn awaits_peer(&self) -> bool {
+        self.proxy.is_some()
+    }
+
     /// The client's address as a trusted proxy told it.
     #[must_use]
     pub fn told_peer(&self) -> Option<SocketAddr> {
