@@ -11,7 +11,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use dialect::DIALECTS;
-use server::{Complaint, Config, Cores, Sources, Started};
+use server::{Complaint, Config, Cores, PasswdFile, PasswdTask, Sources, Started};
 use store::{ExportKind, Style, Task};
 
 #[global_allocator]
@@ -53,6 +53,37 @@ enum Command {
     /// Look into the data directory, copy it, bring it back. Works while the broker runs, except for restore.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Change who is in a password file. The password is asked for, or read from standard input as one line.
+    Passwd {
+        /// Make a new file.
+        #[arg(short, long, conflicts_with = "delete")]
+        create: bool,
+        /// Remove the user.
+        #[arg(short = 'D', long, conflicts_with = "batch")]
+        delete: bool,
+        /// Read lines of user:password from standard input.
+        #[arg(short, long)]
+        batch: bool,
+        /// The file.
+        file: PathBuf,
+        /// The user.
+        #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+        user: Option<String>,
+    },
+    /// Tell what a client may do with a topic by a file of rules, and which line decides.
+    Acl {
+        /// The file.
+        file: PathBuf,
+        /// The client's user name, if it has one that was checked.
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// The client id.
+        #[arg(long, value_name = "ID", default_value = "")]
+        client: String,
+        /// A topic, or a filter with wildcards.
+        #[arg(long)]
+        topic: String,
+    },
     /// Print the version.
     Version,
     /// Print a completion script for a shell.
@@ -138,6 +169,10 @@ fn main() -> ExitCode {
         Some(Command::Serve(arguments)) => serve(arguments),
         Some(Command::Check { config }) => check(config),
         Some(Command::Store(command)) => look_into_store(command),
+        Some(Command::Passwd { create, delete, batch: _, file, user }) => passwd(&file, create, delete, user),
+        Some(Command::Acl { file, user, client, topic }) => {
+            tell(server::explain_acl(&file, &client, user.as_deref(), &topic))
+        }
         Some(Command::Version) => say(&format!("ringmq {VERSION}")),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "ringmq", &mut std::io::stdout());
@@ -173,10 +208,11 @@ fn serve(arguments: Serve) -> ExitCode {
 fn start_control(config: &Config, started: &Started) -> Result<(), String> {
     let Some(bind) = config.control.listen else { return Ok(()) };
     let (inquiry, ailing, shown) = (started.inquiry.clone(), started.store.clone(), started.store.clone());
+    let doors = started.doors.clone();
     let sources = control::Sources {
         ask: Arc::new(move || inquiry.ask_counters()),
         ailment: Arc::new(move || ailing.ailment()),
-        more_metrics: Arc::new(move || shown.metrics()),
+        more_metrics: Arc::new(move || format!("{}{}", shown.metrics(), doors.metrics())),
     };
     control::start(bind, VERSION, sources).map(drop).map_err(|failure| failure.to_string())
 }
@@ -199,10 +235,37 @@ fn look_into_store(command: StoreCommand) -> ExitCode {
     ExitCode::from(store::run(&task, &data, style, &mut out, &mut report))
 }
 
+fn passwd(file: &Path, create: bool, delete: bool, user: Option<String>) -> ExitCode {
+    let kind = if create { PasswdFile::New } else { PasswdFile::Old };
+    let task = match user {
+        None => PasswdTask::SetMany,
+        Some(user) if delete => PasswdTask::Delete(user),
+        Some(user) => PasswdTask::Set(user),
+    };
+    tell(server::passwd(file, kind, &task))
+}
+
+/// Prints what was done or found out, or why not.
+fn tell(outcome: Result<String, String>) -> ExitCode {
+    match outcome {
+        Ok(text) => say(text.trim_end()),
+        Err(complaint) => {
+            eprintln!("ringmq: {complaint}");
+            ExitCode::from(USER_ERROR)
+        }
+    }
+}
+
 fn check(file: PathBuf) -> ExitCode {
     let shown = file.display().to_string();
     match load(Sources { file: Some(file), ..Sources::default() }) {
-        Ok(_) => say(&format!("{shown}: nothing to complain about")),
+        Ok(config) => match &server::examine_doors(&config)[..] {
+            [] => say(&format!("{shown}: nothing to complain about")),
+            wrong => {
+                wrong.iter().for_each(|line| eprintln!("ringmq: {line}"));
+                ExitCode::from(USER_ERROR)
+            }
+        },
         Err(complaints) => complain(&complaints),
     }
 }

@@ -14,7 +14,9 @@ mod clock;
 mod config;
 mod control;
 mod cores;
+mod doors;
 mod driver;
+mod explain;
 mod journal;
 mod kernel;
 mod launch;
@@ -23,6 +25,7 @@ mod logging;
 mod mesh;
 mod mind;
 mod notices;
+mod passwd;
 mod restore;
 mod rights;
 mod ring;
@@ -31,10 +34,12 @@ mod signals;
 
 pub use clock::Clock;
 pub use config::{
-    Complaint, Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Place, Protocol, Server, Sources,
+    Access, Authenticator, AuthenticatorKind, CertificateUse, Complaint, Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Names, Place, Protocol, Server, Sources,
     Store, Sys, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
+pub use doors::{Doors, DoorsError, examine_doors};
+pub use explain::explain_acl;
 pub use journal::{SafeError, StoreWatch};
 pub use kernel::KernelError;
 pub use launch::{LaunchError, Plan, Running, Stopper, launch};
@@ -42,6 +47,7 @@ pub use listen::{ListenError, Listening, bind, listen};
 pub use logging::{LogGuard, open_log};
 pub use mesh::Inquiry;
 pub use mind::Mind;
+pub use passwd::{PasswdFile, PasswdTask, passwd};
 pub use restore::Homes;
 pub use rights::RightsError;
 pub use ring::Depth;

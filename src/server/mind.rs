@@ -7,7 +7,7 @@
 //! - Methods are called on one thread, and effects are carried out before the next event.
 
 use broker::{Batch, Change, CoreId, Fetched, StoreHealth};
-use shard::{Accepted, Arrival, Call, ConnId, Effects, Reply, Shard};
+use shard::{Accepted, Answer, Arrival, Call, ConnId, Effects, Reply, Shard};
 use stdx::Instant;
 
 /// One core's mind: [`shard::Shard`], or a stand-in that echoes.
@@ -45,6 +45,8 @@ pub trait Mind: 'static {
     /// Connections that are still open.
     fn connections(&self) -> usize;
 
+    /// What was found out about a client that waits. Only where somebody is asked.
+    fn handle_answer(&mut self, _now: Instant, _conn: ConnId, _answer: Answer) {}
     /// Everything that this core had written up to that turn is durable. As all below: only where there is a store.
     fn handle_durable(&mut self, _now: Instant, _turn: u64) {}
     /// Queued messages that were asked for.
@@ -80,6 +82,10 @@ impl Mind for Shard {
 
     fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
         Shard::handle_batch(self, now, from, batch);
+    }
+
+    fn handle_answer(&mut self, now: Instant, conn: ConnId, answer: Answer) {
+        Shard::handle_answer(self, now, conn, answer);
     }
 
     fn handle_durable(&mut self, now: Instant, turn: u64) {

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::config::{Config, Listener, LogLevel, Protocol, name_of};
 use crate::cores::{CoresError, allowed_cpus};
+use crate::doors::{Doors, DoorsError, NoWatch};
 use crate::journal::{Keeping, Safe, SafeError, StoreWatch};
 use crate::kernel::{self, KernelError};
 use crate::launch::{LaunchError, Plan, launch};
@@ -59,6 +60,9 @@ pub enum Failure {
     /// A dialect was configured that nobody has passed in.
     #[error("unknown dialect `{0}`")]
     Dialect(String),
+    /// A file that says who may come in or what they may do is not good.
+    #[error(transparent)]
+    Doors(#[from] DoorsError),
     /// The store cannot be opened, or has failed.
     #[error(transparent)]
     Store(#[from] SafeError),
@@ -79,6 +83,7 @@ impl Failure {
             | Failure::Listen(_)
             | Failure::Rights(_)
             | Failure::Dialect(_)
+            | Failure::Doors(_)
             | Failure::Beside(_) => 2,
             Failure::Kernel(_) | Failure::Launch(_) | Failure::System(_) => 3,
         }
@@ -94,6 +99,8 @@ pub struct Started {
     pub inquiry: Inquiry,
     /// Watches its store.
     pub store: StoreWatch,
+    /// Who comes in.
+    pub doors: Doors,
 }
 
 /// Runs the broker until it is told to stop by a signal. `announce` is called once it is ready; what it cannot start
@@ -108,11 +115,12 @@ pub fn serve(
     let cpus = config.server.cores.resolve(&allowed_cpus()?)?;
     let room = rights::raise(config.limits.connections_max, cpus.len())?;
     report_room(config, room);
-    let settings = Arc::new(settings(config, room, dialects, version)?);
+    let clock = Clock::start();
+    let doors = Doors::open(config, cpus.len(), clock, Arc::new(NoWatch))?;
+    let settings = Arc::new(settings(config, room, dialects, version, &doors)?);
     let bound: Vec<Listening> =
         config.listener.iter().map(|listener| bind(listener.bind, cpus.len())).collect::<Result<_, _>>()?;
     let ready_line = ready_line(version, config, &bound, cpus.len());
-    let clock = Clock::start();
     let mut safe = if config.stores() { Some(Safe::open(config, clock)?) } else { None };
     let cores = u16::try_from(cpus.len()).expect("the choice of cores has at most CORES_MAX");
     let seed = random_seed()?;
@@ -124,6 +132,7 @@ pub fn serve(
         spin_rounds: config.server.spin_rounds,
         shutdown_grace: Span::from_s(config.server.shutdown_grace_s.into()),
         stores: safe.is_some(),
+        doors: Some(doors.clone()),
     };
     let restore = |homes: &mut Homes| safe.as_mut().map_or(Ok(()), |safe| safe.recover(homes));
     let running = launch(plan, restore, move |core, now| {
@@ -141,8 +150,8 @@ pub fn serve(
     bound.iter().try_for_each(Listening::open)?;
     drop(bound);
     running.open();
-    signals::heed(running.stopper())?;
-    let announced = announce(Started { ready_line, inquiry: running.inquiry(), store });
+    signals::heed(running.stopper(), doors.clone())?;
+    let announced = announce(Started { ready_line, inquiry: running.inquiry(), store, doors });
     match &announced {
         Ok(()) => signals::tell_supervisor(NotifyState::Ready),
         Err(_) => running.stopper().stop(),
@@ -161,6 +170,7 @@ fn settings(
     room: Room,
     dialects: &[&'static dyn Dialect],
     version: &str,
+    doors: &Doors,
 ) -> Result<Settings, Failure> {
     let dialect_of = |listener: &Listener| {
         let found = dialects.iter().copied().find(|dialect| dialect.name() == listener.dialect);
@@ -174,6 +184,8 @@ fn settings(
         notice_level: notice_level(config.log.level),
         durabilities: config.listener.iter().map(|listener| config.durability_of(listener)).collect(),
         durability_shown: durability_shown(config),
+        doorkeeper: Some(Arc::new(doors.clone())),
+        listener_names: config.listener.iter().map(|listener| listener.bind.to_string().into()).collect(),
         journal_is_on: config.stores(),
         ..Settings::default()
     })

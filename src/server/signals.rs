@@ -1,4 +1,4 @@
-//! Signals: the first wish to stop is graceful, the second is not.
+//! Signals: the first wish to stop is graceful, the second is not; SIGHUP reads the files of the doors again.
 //!
 //! Invariants:
 //! - The thread lives as long as the process and holds nothing that must be given back.
@@ -12,6 +12,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use tracing::info;
 
+use crate::doors::Doors;
 use crate::launch::Stopper;
 
 /// Exit code of a process that was told twice.
@@ -24,14 +25,16 @@ pub(crate) fn tell_supervisor(state: NotifyState<'_>) {
 }
 
 /// Listens for signals from now on, on a thread of its own.
-pub(crate) fn heed(stopper: Stopper) -> io::Result<()> {
+pub(crate) fn heed(stopper: Stopper, doors: Doors) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let listen = move || {
         let mut stopping = false;
         for signal in signals.forever() {
             let name = signal_name(signal).unwrap_or("a signal");
             if signal == SIGHUP {
-                info!("{name} is reserved for reading the configuration again and does nothing yet");
+                info!("{name}: reading the files of passwords, keys and rules again");
+                // What is wrong with them stands in the log already.
+                let _ = doors.reload();
             } else if stopping {
                 // Not through the log, whose queue dies with the process.
                 eprintln!("ringmq: {name} again: ending at once");

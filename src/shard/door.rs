@@ -163,6 +163,15 @@ impl Shard {
         Some(connection)
     }
 
+    /// A connection that was to go to another core at the end of this turn has ended: it stays here and is gone.
+    pub(crate) fn stop_moving(&mut self, conn: ConnId) {
+        let Some(index) = self.effects.moved.iter().position(|moved| moved.conn == conn) else { return };
+        let arrival = self.effects.moved.remove(index).arrival;
+        if let Some(doorkeeper) = self.settings.doorkeeper.as_ref().filter(|_| arrival.has_arrived) {
+            doorkeeper.leave(arrival.listener, arrival.peer.ip());
+        }
+    }
+
     /// Counts a refusal of a connection and tells of it.
     pub(crate) fn refuse(&mut self, text: String) -> Refused {
         self.exchange.counters_mut().connections_refused += 1;
@@ -463,6 +472,19 @@ mod tests {
         assert_eq!(shards[home].counters().takeovers, 1, "both mean the same session");
         assert_eq!((porter.present.load(Ordering::Relaxed), porter.arrived.load(Ordering::Relaxed)), (1, 2));
         shards[home].handle_gone(NOW, other);
+        assert_eq!(porter.present.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_connection_that_ends_in_the_turn_in_which_it_should_move_is_taken_back() {
+        let porter = Arc::new(Porter::default());
+        let mut shards = shards(2, &porter, Limits::default(), Arc::new([]));
+        let away = 1 - CoreId::home_of(b"device-7", 2).index();
+        let conn = accept(&mut shards[away]);
+        shards[away].handle_bytes(NOW, conn, &connect(4, "card"));
+        shards[away].handle_gone(NOW, conn);
+        shards[away].end_turn(NOW);
+        assert!(shards[away].effects().moved.is_empty());
         assert_eq!(porter.present.load(Ordering::Relaxed), 0);
     }
 

@@ -105,7 +105,7 @@ impl Shard {
     /// The peer is gone without a word: end of stream, reset or error. The driver closes the socket itself.
     pub fn handle_gone(&mut self, now: Instant, conn: ConnId) {
         self.look_at_rules();
-        let Some(connection) = self.dismiss(conn) else { return };
+        let Some(connection) = self.dismiss(conn) else { return self.stop_moving(conn) };
         if let State::Home { key, .. } = connection.state {
             self.exchange.gone(now, key);
         }

@@ -7,6 +7,7 @@
 //! - Each row names section and field; the field of that name in [`Config`] holds the value.
 //! - Every field of [`broker::Limits`] has a row.
 
+use super::authentication::Authenticator;
 use super::sections::{Config, Listener};
 use super::setting::{Raw, Setting, read, read_within};
 
@@ -76,6 +77,26 @@ macro_rules! listener {
     };
 }
 
+macro_rules! authenticator {
+    ($($(#[doc = $doc:literal])* $name:ident = $field:ident $(: $range:expr)?,)*) => {
+        /// The keys of each `[[authenticator]]`. One of them is a word of Rust, so fields have names of their own.
+        pub(super) const AUTHENTICATOR: &[Key<Authenticator>] = &[
+            $(Key {
+                name: key_name(stringify!($name)),
+                ..key!(Authenticator, authenticator, $field, [$($doc)*], |authenticator| authenticator.$field $(, $range)?)
+            },)*
+        ];
+    };
+}
+
+/// A key whose name is a word of Rust is written with `r#` in the table.
+const fn key_name(written: &'static str) -> &'static str {
+    match written.as_bytes() {
+        [b'r', b'#', ..] => written.split_at(2).1,
+        _ => written,
+    }
+}
+
 keys! {
     server {
         /// Processors to run on, one core each: "all" that the process may use, a number of them, or a list such as
@@ -109,6 +130,10 @@ keys! {
         /// Seconds between publications of the $SYS topics; 0 is never.
         interval_s: 0..=86_400,
     }
+    access {
+        /// Users who may read $SYS and use the API. Where a listener on loopback asks nobody who they are, everybody may.
+        admins,
+    }
     control {
         /// Address and port for health, readiness and metrics over HTTP, such as "127.0.0.1:9883". It has no
         /// authentication, so keep it on loopback. Without this key there is none.
@@ -123,11 +148,50 @@ listener! {
     protocol,
     /// The dialect of the devices there: "plain" is MQTT as it is.
     dialect,
-    /// Whether clients may connect without credentials. Without this key they may on loopback addresses only; as there
-    /// is no authentication yet, any other address needs it to be true.
+    /// Who is asked about a client, in turn: names of [[authenticator]]s, or the word anonymous. The first who knows the
+    /// client decides; one whom nobody knows is refused.
+    authentication,
+    /// Whether clients may connect without credentials, as if anonymous stood at the end of `authentication`. Without either
+    /// key they may on loopback addresses only; any other address needs one of them.
     allow_anonymous,
+    /// What clients may publish and subscribe to, in Mosquitto's syntax; without it everything, except for $SYS. Read again on
+    /// SIGHUP.
+    acl_file,
     /// What an acknowledgement means there, if not what [store] says: "fsync", "interval" or "memory".
     durability,
+}
+
+authenticator! {
+    /// What listeners call it in `authentication`.
+    name = name,
+    /// "password-file" asks a file, "certificate" the client's certificate, "jwt" a token in the place of the password,
+    /// "http" a service.
+    kind = kind,
+    /// password-file: users and hashes as `ringmq passwd` and mosquitto_passwd write them. Read again on SIGHUP, as all
+    /// files below.
+    file = file,
+    /// certificate: which name in it counts, "cn", "san" or "fingerprint".
+    identity = identity,
+    /// certificate: what that name is, "user" or "client-id".
+    r#as = identity_as,
+    /// jwt: the secret with which tokens are signed (HS256, HS384, HS512). Exactly one of these three.
+    secret_file = secret_file,
+    /// jwt: the public key of whoever signs them, in PEM (RSA, elliptic curve, Ed25519).
+    public_key_file = public_key_file,
+    /// jwt: a JSON Web Key Set.
+    jwks_file = jwks_file,
+    /// jwt: the `iss` that a token must have.
+    issuer = issuer,
+    /// jwt: the `aud` that must be among a token's.
+    audience = audience,
+    /// jwt: the claim that names the user.
+    user_claim = user_claim,
+    /// http: where the service is. It gets a POST with client_id, user, password, peer and listener in JSON.
+    url = url,
+    /// http: how long the service may take; after that the client is refused.
+    timeout_ms = timeout_ms: 1..=60_000,
+    /// http: how long an answer of the service holds for the same client; 0 is to ask every time.
+    cache_s = cache_s: 0..=86_400,
 }
 
 limits! {
@@ -137,6 +201,9 @@ limits! {
     connect_timeout_s: 1..=3600,
     /// Bytes a connection may send before its CONNECT is accepted.
     pre_auth_bytes_max: 256..=268_435_460,
+    /// CONNECTs per core whose clients are being asked about elsewhere (a password is hashed, a directory asked); one more is
+    /// refused as busy.
+    questions_open_max: 1..=10_000_000,
     /// Largest packet from a client, in bytes with its header; announced in 5.0, refused with 0x95.
     packet_bytes_max: 256..=268_435_460,
     /// Levels of a topic name or filter.
@@ -220,4 +287,5 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key<Config
 }
 
 /// The names of all sections.
-pub(super) const SECTIONS: [&str; 7] = ["server", "listener", "store", "limits", "log", "sys", "control"];
+pub(super) const SECTIONS: [&str; 9] =
+    ["server", "listener", "authenticator", "access", "store", "limits", "log", "sys", "control"];

@@ -8,6 +8,7 @@
 //! - A key exists if and only if it stands in the table; the compiler checks that every limit does.
 //! - Later sources win: defaults, file, environment, command line.
 
+mod authentication;
 mod complaint;
 mod file;
 mod keys;
@@ -20,6 +21,8 @@ mod setting;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use authentication::ChainMember;
+pub use authentication::{Access, Authenticator, AuthenticatorKind, CertificateUse, Names};
 pub use complaint::{Complaint, Place};
 pub use overrides::{Sources, load};
 pub use render::default_file;

@@ -5,6 +5,7 @@
 
 use broker::Limits;
 
+use super::authentication::check_authentication;
 use super::complaint::{Complaint, Place, guess};
 use super::sections::{Config, Listener};
 
@@ -24,27 +25,16 @@ pub(super) fn check(config: &Config, dialects: &[&'static str], complaints: &mut
     if u16::try_from(config.listener.len()).is_err() {
         complaints.push(Place::Default.complain("there are more than 65,535 listeners"));
     }
+    check_authentication(config, complaints);
     complaints.extend(check_limits(&config.limits));
 }
 
-fn check_listener(listener: &Listener, dialects: &[&'static str]) -> Vec<Complaint> {
-    let mut texts = Vec::new();
-    if !dialects.contains(&listener.dialect.as_str()) {
-        let hint = guess(&listener.dialect, dialects.iter().copied());
-        texts.push(format!("unknown dialect `{}`{hint}", listener.dialect));
+fn check_listener(listener: &Listener, dialects: &[&'static str]) -> Option<Complaint> {
+    if dialects.contains(&listener.dialect.as_str()) {
+        return None;
     }
-    match listener.allow_anonymous {
-        None if !listener.bind.ip().to_canonical().is_loopback() => texts.push(format!(
-            "{} can be reached by others and there is no authentication yet; if anybody who reaches it may publish and \
-             subscribe, set `allow_anonymous = true` for this listener (or RINGMQ_LISTENER_ALLOW_ANONYMOUS=true)",
-            listener.bind
-        )),
-        Some(false) => {
-            texts.push(format!("nobody could connect to {}: there is no authentication yet", listener.bind));
-        }
-        None | Some(true) => {}
-    }
-    texts.into_iter().map(|text| listener.place.complain(text)).collect()
+    let hint = guess(&listener.dialect, dialects.iter().copied());
+    Some(listener.place.complain(format!("unknown dialect `{}`{hint}", listener.dialect)))
 }
 
 fn check_limits(limits: &Limits) -> Option<Complaint> {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use broker::Limits;
 use shard::Durability;
 
+use super::authentication::{Access, Authenticator, Names};
 use super::complaint::Place;
 use crate::cores::Cores;
 
@@ -19,6 +20,10 @@ pub struct Config {
     pub server: Server,
     /// `[[listener]]`
     pub listener: Vec<Listener>,
+    /// `[[authenticator]]`
+    pub authenticator: Vec<Authenticator>,
+    /// `[access]`
+    pub access: Access,
     /// `[store]`
     pub store: Store,
     /// `[limits]`
@@ -51,8 +56,12 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The dialect of the devices there.
     pub dialect: String,
-    /// Whether clients need no credentials; unset means only on loopback.
+    /// Whom to ask about clients, in turn; unset is nobody.
+    pub authentication: Option<Names>,
+    /// Whether clients need no credentials; unset means only on loopback, and only if nobody is asked.
     pub allow_anonymous: Option<bool>,
+    /// What clients may do; unset is everything.
+    pub acl_file: Option<PathBuf>,
     /// What an acknowledgement there means; unset is as in `[store]`.
     pub durability: Option<Durability>,
     /// Where it was configured, for complaints.
@@ -131,6 +140,8 @@ impl Default for Config {
         Self {
             server: Server { cores: Cores::All, shutdown_grace_s: 5, spin_rounds: 50 },
             listener: vec![Listener::default()],
+            authenticator: Vec::new(),
+            access: Access::default(),
             store: Store::default(),
             limits: Limits::default(),
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
@@ -172,7 +183,9 @@ impl Default for Listener {
             bind: SocketAddr::from(([127, 0, 0, 1], 1883)),
             protocol: Protocol::Mqtt,
             dialect: "plain".to_owned(),
+            authentication: None,
             allow_anonymous: None,
+            acl_file: None,
             durability: None,
             place: Place::Default,
         }

@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use access::CertificateName;
 use shard::Durability;
 use toml::de::DeValue;
 
+use super::authentication::{AuthenticatorKind, CertificateUse, Names};
 use super::complaint::guess;
 use super::sections::{LogFormat, LogLevel, Protocol};
 use crate::cores::Cores;
@@ -173,6 +175,7 @@ impl<T: Setting> Setting for Option<T> {
 impl Setting for String {
     const FORMS: &'static [Form] = &[Form::Text];
     const WANTED: &'static str = "a string";
+    const EXAMPLE: &'static str = "\"...\"";
 
     fn read(text: &str) -> Result<Self, String> {
         Ok(text.to_owned())
@@ -186,6 +189,7 @@ impl Setting for String {
 impl Setting for PathBuf {
     const FORMS: &'static [Form] = &[Form::Text];
     const WANTED: &'static str = "a path";
+    const EXAMPLE: &'static str = "\"/etc/ringmq/...\"";
 
     fn read(text: &str) -> Result<Self, String> {
         if text.is_empty() { Err("wants a path, and this is none".to_owned()) } else { Ok(text.into()) }
@@ -193,6 +197,21 @@ impl Setting for PathBuf {
 
     fn show(&self) -> Option<String> {
         Some(format!("{:?}", self.display().to_string()))
+    }
+}
+
+impl Setting for Names {
+    const FORMS: &'static [Form] = &[Form::Text];
+    const WANTED: &'static str = "a string such as \"one, two\"";
+    const EXAMPLE: &'static str = "\"one, two\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Ok(Self(names.map(str::to_owned).collect()))
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(format!("{:?}", self.0.join(", ")))
     }
 }
 
@@ -267,5 +286,14 @@ words! {
         "error" = LogLevel::Error, "warn" = LogLevel::Warn, "info" = LogLevel::Info, "debug" = LogLevel::Debug,
     }
     Durability { "fsync" = Durability::Fsync, "interval" = Durability::Interval, "memory" = Durability::Memory }
+    AuthenticatorKind {
+        "password-file" = AuthenticatorKind::PasswordFile, "certificate" = AuthenticatorKind::Certificate,
+        "jwt" = AuthenticatorKind::Jwt, "http" = AuthenticatorKind::Http,
+    }
+    CertificateName {
+        "cn" = CertificateName::Common, "san" = CertificateName::Alternative,
+        "fingerprint" = CertificateName::Fingerprint,
+    }
+    CertificateUse { "user" = CertificateUse::User, "client-id" = CertificateUse::ClientId }
     LogFormat { "text" = LogFormat::Text, "json" = LogFormat::Json }
 }

@@ -168,7 +168,105 @@ fn strangers_reach_a_listener_only_if_that_is_meant() {
     }
     assert_eq!(complaints("[[listener]]\nbind = \"0.0.0.0:1883\"\nallow_anonymous = true"), [""; 0]);
     let told = complaints("[[listener]]\nallow_anonymous = false");
-    assert_eq!(told, ["x.toml:1:1: nobody could connect to 127.0.0.1:1883: there is no authentication yet"]);
+    let expected = "x.toml:1:1: nobody could connect to 127.0.0.1:1883: anonymous clients may not, and `authentication` is not set";
+    assert_eq!(told, [expected]);
+}
+
+/// A listener with this chain, and one authenticator of each kind.
+fn chained(listener: &str) -> String {
+    format!(
+        "[[listener]]\n{listener}\n[[authenticator]]\nname = \"staff\"\nkind = \"password-file\"\nfile = \"p\"\n\
+         [[authenticator]]\nname = \"tokens\"\nkind = \"jwt\"\njwks_file = \"j\"\n\
+         [[authenticator]]\nname = \"desk\"\nkind = \"http\"\nurl = \"https://auth.example/mqtt\"\n\
+         [[authenticator]]\nname = \"meters\"\nkind = \"certificate\"\nidentity = \"san\"\nas = \"client-id\"\n"
+    )
+}
+
+#[test]
+fn a_chain_is_its_names_and_anonymous_where_that_is_allowed() {
+    use super::ChainMember::{Anonymous, Authenticator};
+    let chain = |listener: &str| {
+        let (config, complaints) = read(&chained(listener));
+        assert_eq!(complaints, [""; 0], "{listener}");
+        config.chain_of(&config.listener[0])
+    };
+    assert_eq!(chain("authentication = \"staff\""), [Authenticator(0)]);
+    assert_eq!(
+        chain("bind = \"0.0.0.0:1\"\nauthentication = \"meters , desk,tokens\""),
+        [Authenticator(3), Authenticator(2), Authenticator(1)]
+    );
+    assert_eq!(chain("authentication = \"anonymous, staff\""), [Anonymous, Authenticator(0)]);
+    assert_eq!(chain("authentication = \"staff\"\nallow_anonymous = true"), [Authenticator(0), Anonymous]);
+    assert_eq!(chain(""), [Anonymous]);
+    assert_eq!(chain("bind = \"0.0.0.0:1\"\nallow_anonymous = true"), [Anonymous]);
+}
+
+#[test]
+fn chains_and_authenticators_that_make_no_sense_are_refused() {
+    let authenticator = |keys: &str| format!("[[authenticator]]\n{keys}\n");
+    let rows = [
+        (
+            chained("authentication = \"stuff\""),
+            "x.toml:1:1: `authentication` names `stuff`, and no [[authenticator]] has that name; did you mean `staff`?",
+        ),
+        (chained("authentication = \"staff, staff\""), "x.toml:1:1: `authentication` names `staff` twice"),
+        (
+            chained("authentication = \"\""),
+            "x.toml:1:1: `authentication` names nobody; without authentication, write \"anonymous\"",
+        ),
+        (
+            chained("authentication = \"anonymous\"\nallow_anonymous = false"),
+            "x.toml:1:1: `authentication` names anonymous, and `allow_anonymous` is false",
+        ),
+        (
+            authenticator("kind = \"certificate\""),
+            "x.toml:1:1: an authenticator needs a `name` that is not empty and holds no comma",
+        ),
+        (
+            authenticator("name = \"anonymous\"\nkind = \"certificate\""),
+            "x.toml:1:1: an authenticator cannot be called `anonymous`, which means that nobody is asked",
+        ),
+        (
+            authenticator("name = \"a\""),
+            "x.toml:1:1: authenticator `a` needs a `kind`: \"password-file\", \"certificate\", \"jwt\" or \"http\"",
+        ),
+        (
+            authenticator("name = \"a\"\nkind = \"password-file\""),
+            "x.toml:1:1: authenticator `a` needs a `file`",
+        ),
+        (
+            authenticator("name = \"a\"\nkind = \"jwt\"\nsecret_file = \"s\"\njwks_file = \"j\""),
+            "x.toml:1:1: authenticator `a` needs exactly one of `secret_file`, `public_key_file` and `jwks_file`",
+        ),
+        (
+            authenticator("name = \"a\"\nkind = \"http\"\nurl = \"ftp://x/\""),
+            "x.toml:1:1: the `url` of authenticator `a` must begin with http:// or https://",
+        ),
+        (
+            authenticator("name = \"a\"\nkind = \"certificate\"\nfile = \"p\""),
+            "x.toml:1:1: authenticator `a` is of another kind and has no use for `file`",
+        ),
+        (
+            format!("{0}{0}", authenticator("name = \"a\"\nkind = \"certificate\"")),
+            "x.toml:4:1: two authenticators have the name `a`",
+        ),
+        (
+            authenticator("name = \"a\"\nkind = \"password\""),
+            "x.toml:3:8: `kind` wants one of \"password-file\" \"certificate\" \"jwt\" \"http\", not `password`; did you mean \
+             `password-file`?",
+        ),
+        (
+            authenticator("nmae = \"a\""),
+            "x.toml:2:1: unknown key `nmae` in [[authenticator]]; did you mean `name`?",
+        ),
+        (
+            "[authenticator]\nname = \"a\"".to_owned(),
+            "x.toml:1:2: an authenticator begins with [[authenticator]], in double brackets",
+        ),
+    ];
+    for (text, complaint) in rows {
+        assert_eq!(complaints(&text), [complaint], "{text}");
+    }
 }
 
 #[test]

@@ -25,6 +25,9 @@ impl<M: Mind> Driver<M> {
             effects.written.take().into_iter().for_each(|written| journal.send(Errand::Write(written)));
             effects.fetches.drain(..).for_each(|fetch| journal.send(Errand::Fetch(fetch)));
         }
+        if let Some(door) = &self.door {
+            effects.questions.drain(..).for_each(|question| door.ask(question));
+        }
         effects.adopted.drain(..).for_each(|conn| self.settle(conn));
         effects.moved.drain(..).for_each(|moved| self.ship(moved));
         self.send_unsent();

@@ -23,6 +23,7 @@ use super::sockets::Sockets;
 use super::spares::Spares;
 use crate::clock::Clock;
 use crate::control::Control;
+use crate::doors::DoorEnd;
 use crate::journal::{JournalEnd, Mail};
 use crate::mesh::{Freight, MeshEnd};
 use crate::mind::Mind;
@@ -51,6 +52,8 @@ pub(crate) struct Equipment {
     pub(crate) control: Arc<Control>,
     /// The way to the store, if there is one.
     pub(crate) journal: Option<JournalEnd>,
+    /// The way to whoever knows the clients, if anybody does.
+    pub(crate) door: Option<DoorEnd>,
     /// Told when this core may open its doors.
     pub(crate) informed: Sender<()>,
     pub(crate) clock: Clock,
@@ -69,6 +72,7 @@ pub(crate) struct Driver<M: Mind> {
     pub(super) spares: Spares,
     pub(super) notices: Notices,
     pub(super) journal: Option<JournalEnd>,
+    pub(super) door: Option<DoorEnd>,
     pub(super) opening: Opening,
     pub(super) ending: Ending,
     pub(super) clock: Clock,
@@ -118,7 +122,7 @@ pub(super) enum Found {
 impl<M: Mind> Driver<M> {
     /// A driver whose doors open when all cores are ready.
     pub(crate) fn new(mind: M, equipment: Equipment) -> Self {
-        let Equipment { ring, mesh, doors, control, journal, informed, clock, habits } = equipment;
+        let Equipment { ring, mesh, doors, control, journal, door, informed, clock, habits } = equipment;
         Self {
             mind,
             ring,
@@ -130,6 +134,7 @@ impl<M: Mind> Driver<M> {
             spares: Spares::default(),
             notices: Notices::default(),
             journal,
+            door,
             opening: Opening::new(informed),
             ending: Ending { control, deadline: None, drained: false },
             clock,
@@ -184,6 +189,7 @@ impl<M: Mind> Driver<M> {
         told |= self.tell_ended(now);
         told |= self.read_held(now);
         told |= self.read_mail(now);
+        told |= self.read_answers(now);
         told |= self.read_events(now);
         told |= self.read_freight(now);
         told |= self.fire_timers(now);
@@ -257,6 +263,15 @@ impl<M: Mind> Driver<M> {
         }
         for messages in fetched {
             self.mind.handle_fetched(now, messages);
+        }
+        true
+    }
+
+    /// Tells the mind what was found out about clients that wait.
+    fn read_answers(&mut self, now: Instant) -> bool {
+        let Some(door) = self.door.as_mut().filter(|door| door.has_mail()) else { return false };
+        for (conn, answer) in door.take_mail() {
+            self.mind.handle_answer(now, conn, answer);
         }
         true
     }

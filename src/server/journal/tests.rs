@@ -58,6 +58,7 @@ fn session(name: &str) -> Change {
         ends_at: Instant::NEVER,
         is_connected: true,
         will: None,
+        owner: None,
     }
 }
 
@@ -245,6 +246,7 @@ impl Bureau {
             spin_rounds: 10,
             shutdown_grace: Span::from_s(60),
             stores: true,
+            doors: None,
         };
         let mut running = launch(plan, restore, |_core, _now| Clerk::default()).unwrap();
         let office = running.take_office().unwrap();
@@ -484,6 +486,7 @@ fn a_past_that_cannot_be_read_starts_no_core() {
         spin_rounds: 10,
         shutdown_grace: Span::from_s(60),
         stores: true,
+        doors: None,
     };
     let fault = Fault::new(FaultKind::Damaged, "a hole");
     let torn = fault.clone();
