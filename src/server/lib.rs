@@ -15,6 +15,7 @@ mod config;
 mod control;
 mod cores;
 mod driver;
+mod guard;
 mod journal;
 mod kernel;
 mod launch;
@@ -35,6 +36,7 @@ pub use config::{
     Store, Sys, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
+pub use guard::{Guard, Turned};
 pub use journal::{SafeError, StoreWatch};
 pub use kernel::KernelError;
 pub use launch::{LaunchError, Plan, Running, Stopper, launch};

@@ -44,6 +44,10 @@ pub trait Mind: 'static {
     fn return_batch(&mut self, to: CoreId, batch: Batch);
     /// Connections that are still open.
     fn connections(&self) -> usize;
+    /// Whether connections must be received from once at a time, because the mind may want one to be left unread.
+    fn is_metered(&self) -> bool {
+        false
+    }
 
     /// Everything that this core had written up to that turn is durable. As all below: only where there is a store.
     fn handle_durable(&mut self, _now: Instant, _turn: u64) {}
@@ -140,5 +144,9 @@ impl Mind for Shard {
 
     fn connections(&self) -> usize {
         Shard::connections(self)
+    }
+
+    fn is_metered(&self) -> bool {
+        Shard::is_metered(self)
     }
 }

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::config::{Config, Listener, LogLevel, Protocol, name_of};
 use crate::cores::{CoresError, allowed_cpus};
+use crate::guard::{Guard, Guarded, Rules};
 use crate::journal::{Keeping, Safe, SafeError, StoreWatch};
 use crate::kernel::{self, KernelError};
 use crate::launch::{LaunchError, Plan, launch};
@@ -94,6 +95,8 @@ pub struct Started {
     pub inquiry: Inquiry,
     /// Watches its store.
     pub store: StoreWatch,
+    /// Stands at its doors.
+    pub guard: Arc<Guard>,
 }
 
 /// Runs the broker until it is told to stop by a signal. `announce` is called once it is ready; what it cannot start
@@ -125,11 +128,14 @@ pub fn serve(
         shutdown_grace: Span::from_s(config.server.shutdown_grace_s.into()),
         stores: safe.is_some(),
     };
+    let guard = Arc::new(Guard::new(Rules::of(config, room.connections_max)));
+    let sentinel = Arc::clone(&guard);
     let restore = |homes: &mut Homes| safe.as_mut().map_or(Ok(()), |safe| safe.recover(homes));
     let running = launch(plan, restore, move |core, now| {
         // Each core has its own seed, or two of them would give the same names to clients without one.
         let seed = seed.wrapping_add(u64::from(core.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Shard::new(Setup { core, cores, seed, settings: settings.clone(), wall: clock.wall() }, now)
+        let setup = Setup { core, cores, seed, settings: settings.clone(), wall: clock.wall() };
+        Guarded::new(Shard::new(setup, now), Arc::clone(&sentinel))
     });
     let mut running = running.map_err(|failure| match failure {
         LaunchError::Restore(fault) => Failure::Store(fault.into()),
@@ -142,7 +148,7 @@ pub fn serve(
     drop(bound);
     running.open();
     signals::heed(running.stopper())?;
-    let announced = announce(Started { ready_line, inquiry: running.inquiry(), store });
+    let announced = announce(Started { ready_line, inquiry: running.inquiry(), store, guard });
     match &announced {
         Ok(()) => signals::tell_supervisor(NotifyState::Ready),
         Err(_) => running.stopper().stop(),

@@ -24,6 +24,8 @@ pub(crate) struct Connection {
     /// None for plain TCP.
     pub coating: Option<Box<Coating>>,
     pub state: State,
+    /// The driver was told not to read it.
+    pub is_paused: bool,
 }
 
 impl Connection {
@@ -117,6 +119,7 @@ mod tests {
             inlet: Inlet::default(),
             coating: None,
             state: State::Lobby { accepted_at: Instant::START },
+            is_paused: false,
         }
     }
 

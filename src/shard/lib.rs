@@ -23,7 +23,7 @@ mod shard;
 mod tests;
 
 pub use effects::{
-    Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Packed, Refused, Reply,
+    Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Pace, Packed, Refused, Reply,
 };
 pub use settings::{Durability, Settings, Setup};
 pub use shard::Shard;

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use shard::Durability;
+use stdx::Rates;
 use toml::de::DeValue;
 
 use super::complaint::guess;
@@ -193,6 +194,19 @@ impl Setting for PathBuf {
 
     fn show(&self) -> Option<String> {
         Some(format!("{:?}", self.display().to_string()))
+    }
+}
+
+impl Setting for Rates {
+    const FORMS: &'static [Form] = &[Form::Text];
+    const WANTED: &'static str = "rates such as \"100:1,2000:60\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|refused: stdx::RatesError| refused.to_string())
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(format!("\"{self}\""))
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use broker::CoreId;
 use flume::Sender;
-use shard::{Arrival, Effects};
+use shard::{Arrival, Effects, Reply};
 use stdx::{Instant, Span};
 
 use super::accept::Doors;
@@ -33,6 +33,8 @@ use crate::ring::{Chunk, Event, Ring, Slot, Urge};
 const EVENTS_MAX: usize = 512;
 /// Pieces of freight read per neighbour and turn.
 const FREIGHT_MAX: usize = 64;
+/// Turns for which timers may wait behind completions that were not read yet.
+const LATE_TURNS_MAX: u32 = 64;
 
 /// What the driver does of its own accord.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +100,8 @@ pub(super) struct Desk {
     pub(super) unsent: Vec<Slot>,
     /// A neighbour had no room for a batch.
     pub(super) owing: bool,
+    /// Turns for which timers have waited behind what had arrived.
+    pub(super) late_turns: u32,
 }
 
 /// How far the graceful end has come.
@@ -235,12 +239,20 @@ impl<M: Mind> Driver<M> {
                 Freight::Arrival { fd, arrival } => self.on_arrival(now, fd, *arrival),
                 Freight::Call { call, reply } => {
                     // Whoever asked may have given up waiting.
-                    let _ = reply.send(self.mind.handle_call(call));
+                    let answer = self.mind.handle_call(call);
+                    let _ = reply.send(self.complete(answer));
                 }
             }
         }
         self.desk.freight = freight;
         any
+    }
+
+    /// Adds to an answer of the mind what only the driver has counted.
+    fn complete(&self, mut answer: Reply) -> Reply {
+        let Reply::Counters(counters) = &mut answer;
+        counters.accept_pauses = self.doors.pauses();
+        answer
     }
 
     /// Tells the mind what the store has to say. Before new bytes: what they cause is not durable yet.
@@ -262,11 +274,19 @@ impl<M: Mind> Driver<M> {
     fn fire_timers(&mut self, now: Instant) -> bool {
         self.expire_partings(now);
         self.reopen_doors(now);
-        let due = self.mind.next_deadline().is_some_and(|deadline| deadline <= now);
-        if due {
-            self.mind.handle_timers(now);
+        if self.mind.next_deadline().is_none_or(|deadline| deadline > now) {
+            self.desk.late_turns = 0;
+            return false;
         }
-        due
+        // More has arrived than a turn reads, as after a pause of the whole machine: a deadline must not beat it, and must
+        // not wait for ever behind a flood either.
+        if self.desk.late_turns < LATE_TURNS_MAX && self.ring.is_behind() {
+            self.desk.late_turns += 1;
+            return false;
+        }
+        self.desk.late_turns = 0;
+        self.mind.handle_timers(now);
+        true
     }
 
     /// Whether the next turn has work that needs no event to start it.
