@@ -208,11 +208,11 @@ fn serve(arguments: Serve) -> ExitCode {
 fn start_control(config: &Config, started: &Started) -> Result<(), String> {
     let Some(bind) = config.control.listen else { return Ok(()) };
     let (inquiry, ailing, shown) = (started.inquiry.clone(), started.store.clone(), started.store.clone());
-    let doors = started.doors.clone();
+    let (doors, guard) = (started.doors.clone(), Arc::clone(&started.guard));
     let sources = control::Sources {
         ask: Arc::new(move || inquiry.ask_counters()),
         ailment: Arc::new(move || ailing.ailment()),
-        more_metrics: Arc::new(move || format!("{}{}", shown.metrics(), doors.metrics())),
+        more_metrics: Arc::new(move || format!("{}{}{}", shown.metrics(), doors.metrics(), guard.metrics())),
     };
     control::start(bind, VERSION, sources).map(drop).map_err(|failure| failure.to_string())
 }

@@ -14,7 +14,7 @@ use stdx::{Instant, Span};
 use crate::depart::Departure;
 use crate::exchange::Exchange;
 use crate::holders::Holder;
-use crate::link::{AliasesOut, Link, LinkId};
+use crate::link::{AliasesOut, Hold, Link, LinkId};
 use crate::message::{Message, StoredMessage};
 use crate::notice::{Level, NoticeKind};
 use crate::rights::Rights;
@@ -76,6 +76,9 @@ impl Exchange {
         );
         if fit == Fit::Nothing {
             return Admission::Refused(Vec::new());
+        }
+        if !self.may_take_over(now, client_id) {
+            return self.refuse(connect, client_id, ReasonCode::ConnectionRateExceeded);
         }
         let resumed = self.settle_earlier(now, client_id, connect.clean_start);
         let (key, session_present) = match resumed {
@@ -180,6 +183,7 @@ impl Exchange {
     /// Refuses a CONNECT: gives the bytes to answer with, perhaps none.
     pub fn refuse(&mut self, connect: &Connect<'_>, client_id: &str, reason: ReasonCode) -> Vec<u8> {
         self.counters.connects_refused += 1;
+        self.counters.sessions_refused += u64::from(reason == ReasonCode::QuotaExceeded);
         self.notice(
             Level::Info,
             NoticeKind::Refused,
@@ -296,7 +300,7 @@ impl Exchange {
             marks: None,
             is_gated: false,
             version: connect.version,
-            is_held: false,
+            hold: Hold::None,
             packet_bytes_max: bytes_max(connect),
             window_max: connect.properties.receive_maximum.unwrap_or(u16::MAX).min(ours),
             inbound_open: 0,
@@ -322,6 +326,7 @@ impl Exchange {
         self.dirty.push(key);
         self.counters.packets_sent += 1;
         self.counters.clients_connected += 1;
+        self.begin_metering(now, key);
         self.note_session(key);
         self.announce_groups_of(key);
     }

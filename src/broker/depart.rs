@@ -41,8 +41,13 @@ impl Exchange {
     pub fn violated(&mut self, now: Instant, key: SessionKey, violation: Violation) {
         let facts = violation.facts();
         self.counters.violations += 1;
-        if violation == Violation::KeepAliveTimeout {
-            self.counters.keep_alive_timeouts += 1;
+        match violation {
+            Violation::KeepAliveTimeout => self.counters.keep_alive_timeouts += 1,
+            Violation::PacketTooLarge => self.counters.packets_too_large += 1,
+            Violation::TopicTooDeep | Violation::FilterTooDeep => self.counters.topics_too_deep += 1,
+            Violation::ReceiveMaximumExceeded => self.counters.receive_maximum_exceeded += 1,
+            // What else a client does wrong is no limit of ours.
+            _ => {}
         }
         if let Some(session) = self.sessions.get(key.index()) {
             let text = format!("client {:?} {} ({})", session.client_id, facts.text, facts.id);
@@ -55,6 +60,7 @@ impl Exchange {
 
     /// A limit of ours ends the connection.
     pub fn evict(&mut self, now: Instant, key: SessionKey, reason: ReasonCode, why: &'static str) {
+        self.counters.clients_evicted += 1;
         if let Some(session) = self.sessions.get(key.index()) {
             let text = format!("client {:?} {why}", session.client_id);
             self.notice(Level::Warn, NoticeKind::Limit, text);
@@ -122,6 +128,8 @@ impl Exchange {
         if let Some(window) = &mut session.window {
             window.link_lost();
         }
+        let hold = link.hold;
+        self.end_metering(now, key, hold);
         self.forget_unkept(key);
         let session = &mut self.sessions[key.index()];
         if !departure.will_is_due {

@@ -25,8 +25,9 @@ use crate::deliver::Delivery;
 use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::limits::Limits;
-use crate::link::{Link, LinkId};
+use crate::link::{Hold, Link, LinkId};
 use crate::message::StoredMessage;
+use crate::meter::Meters;
 use crate::notice::{Level, Notice, NoticeKind};
 use crate::parcel::{Batch, Outgoing};
 use crate::retained::{Retained, RetainedLimits};
@@ -86,6 +87,7 @@ pub struct Exchange {
     /// The same moment on both clocks.
     pub(crate) born: (Instant, WallMs),
     pub(crate) hasher: RandomState,
+    pub(crate) meters: Meters,
     pub(crate) prng: Prng,
     pub(crate) sessions: Slab<Session>,
     pub(crate) by_client: HashMap<Arc<str>, SessionKey, RandomState>,
@@ -180,6 +182,7 @@ impl Exchange {
             handled: BTreeMap::new(),
             store_health: StoreHealth::Good,
             sys: SysState::new(&setup),
+            meters: Meters::new(&setup.limits, &hasher),
             limits: shares(setup.limits, setup.cores),
             hasher,
             prng,
@@ -246,11 +249,11 @@ impl Exchange {
         Some(self.sessions.get(key.index())?.link.as_ref()?.version)
     }
 
-    /// Whether packets of this connection wait behind a SUBSCRIBE.
+    /// Whether packets of this connection wait: behind a SUBSCRIBE, or because it has published too much.
     #[must_use]
     #[inline]
     pub fn is_held(&self, key: SessionKey) -> bool {
-        self.link(key).is_some_and(|link| link.is_held)
+        self.link(key).is_some_and(|link| link.hold != Hold::None)
     }
 
     /// Bytes that the connection's socket has not taken yet.

@@ -28,6 +28,7 @@ mod journal;
 mod limits;
 mod link;
 mod message;
+mod meter;
 mod notice;
 mod parcel;
 mod publish;

@@ -248,6 +248,7 @@ impl Exchange {
         reason: ReasonCode,
     ) -> Result<(), Violation> {
         self.journal.only = None;
+        self.counters.retained_refused += u64::from(reason == ReasonCode::QuotaExceeded);
         let is_told = self.version_of(key) == Some(Version::V5) || publish.qos == QoS::AtMostOnce;
         if reason == ReasonCode::QuotaExceeded && !is_told {
             return Err(Violation::RetainedQuotaExceeded);

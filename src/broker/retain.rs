@@ -63,6 +63,7 @@ impl Exchange {
             let stored = Arc::clone(message.stored());
             if self.retained.set(Arc::clone(&stored), version) == SetOutcome::Full {
                 self.counters.dropped_refused += 1;
+                self.counters.retained_refused += 1;
                 return false;
             }
             self.watch_expiry(stored);

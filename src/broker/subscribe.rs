@@ -20,7 +20,7 @@ use stdx::Instant;
 use crate::change::{Change, StoreHealth, SubscriptionTerms};
 use crate::core_id::CoreId;
 use crate::exchange::Exchange;
-use crate::link::{Link, LinkId};
+use crate::link::{Hold, Link, LinkId};
 use crate::parcel::Parcel;
 use crate::retained::RetainedCursor;
 use crate::route::{Subscriber, SubscriptionIds};
@@ -66,6 +66,7 @@ impl Exchange {
         let mut wishes = Vec::with_capacity(subscribe.len());
         for request in subscribe.requests() {
             let reason = self.judge(key, request, subscribe.subscription_id.is_some(), &mut added);
+            self.counters.subscriptions_refused += u64::from(reason == ReasonCode::QuotaExceeded);
             wishes.push(Wish { filter: request.filter.into(), options: request.options, reason });
         }
         let pending = PendingSubscribe {
@@ -82,7 +83,7 @@ impl Exchange {
         }
         self.announce(&pending);
         self.barrier_is_due = true;
-        self.link_mut(key).expect("a connected client subscribes").is_held = true;
+        self.link_mut(key).expect("a connected client subscribes").hold = Hold::Subscribe;
         self.pending.push_back(pending);
         Ok(())
     }
@@ -212,7 +213,7 @@ impl Exchange {
         if is_alive {
             let link = pending.link;
             self.complete_subscribe(now, pending);
-            self.link_mut(key).expect("alive, as was just asked").is_held = false;
+            self.link_mut(key).expect("alive, as was just asked").hold = Hold::None;
             self.released.push(link);
         }
         for filter in filters {

@@ -10,13 +10,15 @@ use mqtt::Violation;
 use stdx::Instant;
 
 use crate::exchange::Exchange;
-use crate::link::LinkId;
+use crate::link::{Hold, LinkId};
 use crate::session::SessionKey;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Timer {
     /// Look whether a client has been silent too long.
     Silence(SessionKey, LinkId),
+    /// A client that has published too much may be read again.
+    Quota(SessionKey, LinkId),
     /// A session without a connection may have come to its end; with the session's serial.
     SessionEnd(SessionKey, u64),
     /// A delayed will may be due; with the session's serial.
@@ -43,6 +45,7 @@ impl Exchange {
         for timer in fired.drain(..) {
             match timer {
                 Timer::Silence(key, link) => self.check_silence(now, key, link),
+                Timer::Quota(key, link) => self.check_quota(now, key, link),
                 Timer::SessionEnd(key, serial) => self.check_session_end(now, key, serial),
                 Timer::Will(key, serial) => self.check_will(now, key, serial),
                 Timer::RightsEnd(key, link) => self.check_rights(now, key, link),
@@ -55,7 +58,8 @@ impl Exchange {
 
     fn check_silence(&mut self, now: Instant, key: SessionKey, id: LinkId) {
         let Some(link) = self.link(key).filter(|link| link.id == id) else { return };
-        let deadline = link.last_seen + link.silence_max;
+        let is_unread = link.hold == Hold::Quota;
+        let deadline = if is_unread { now } else { link.last_seen } + link.silence_max;
         if deadline <= now {
             self.violated(now, key, Violation::KeepAliveTimeout);
         } else {

@@ -17,6 +17,7 @@ mod cores;
 mod doors;
 mod driver;
 mod explain;
+mod guard;
 mod journal;
 mod kernel;
 mod launch;
@@ -40,6 +41,7 @@ pub use config::{
 pub use cores::{Cores, CoresError, allowed_cpus};
 pub use doors::{Doors, DoorsError, examine_doors};
 pub use explain::explain_acl;
+pub use guard::Guard;
 pub use journal::{SafeError, StoreWatch};
 pub use kernel::KernelError;
 pub use launch::{LaunchError, Plan, Running, Stopper, launch};

@@ -44,6 +44,10 @@ pub trait Mind: 'static {
     fn return_batch(&mut self, to: CoreId, batch: Batch);
     /// Connections that are still open.
     fn connections(&self) -> usize;
+    /// Whether connections must be received from once at a time, because the mind may want one to be left unread.
+    fn is_metered(&self) -> bool {
+        false
+    }
 
     /// What was found out about a client that waits. Only where somebody is asked.
     fn handle_answer(&mut self, _now: Instant, _conn: ConnId, _answer: Answer) {}
@@ -146,5 +150,9 @@ impl Mind for Shard {
 
     fn connections(&self) -> usize {
         Shard::connections(self)
+    }
+
+    fn is_metered(&self) -> bool {
+        Shard::is_metered(self)
     }
 }

@@ -22,7 +22,8 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::config::{Config, Listener, LogLevel, Protocol, name_of};
 use crate::cores::{CoresError, allowed_cpus};
-use crate::doors::{Doors, DoorsError, NoWatch};
+use crate::doors::{Doors, DoorsError};
+use crate::guard::{Guard, Rules, Watching};
 use crate::journal::{Keeping, Safe, SafeError, StoreWatch};
 use crate::kernel::{self, KernelError};
 use crate::launch::{LaunchError, Plan, launch};
@@ -101,6 +102,8 @@ pub struct Started {
     pub store: StoreWatch,
     /// Who comes in.
     pub doors: Doors,
+    /// Stands at its doors.
+    pub guard: Arc<Guard>,
 }
 
 /// Runs the broker until it is told to stop by a signal. `announce` is called once it is ready; what it cannot start
@@ -116,7 +119,9 @@ pub fn serve(
     let room = rights::raise(config.limits.connections_max, cpus.len())?;
     report_room(config, room);
     let clock = Clock::start();
-    let doors = Doors::open(config, cpus.len(), clock, Arc::new(NoWatch))?;
+    let guard = Arc::new(Guard::new(Rules::of(config, room.connections_max)));
+    let watching = Arc::new(Watching::new(Arc::clone(&guard), clock));
+    let doors = Doors::open(config, cpus.len(), clock, watching)?;
     let settings = Arc::new(settings(config, room, dialects, version, &doors)?);
     let bound: Vec<Listening> =
         config.listener.iter().map(|listener| bind(listener.bind, cpus.len())).collect::<Result<_, _>>()?;
@@ -138,7 +143,8 @@ pub fn serve(
     let running = launch(plan, restore, move |core, now| {
         // Each core has its own seed, or two of them would give the same names to clients without one.
         let seed = seed.wrapping_add(u64::from(core.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Shard::new(Setup { core, cores, seed, settings: settings.clone(), wall: clock.wall() }, now)
+        let setup = Setup { core, cores, seed, settings: settings.clone(), wall: clock.wall() };
+        Shard::new(setup, now)
     });
     let mut running = running.map_err(|failure| match failure {
         LaunchError::Restore(fault) => Failure::Store(fault.into()),
@@ -151,7 +157,7 @@ pub fn serve(
     drop(bound);
     running.open();
     signals::heed(running.stopper(), doors.clone())?;
-    let announced = announce(Started { ready_line, inquiry: running.inquiry(), store, doors });
+    let announced = announce(Started { ready_line, inquiry: running.inquiry(), store, doors, guard });
     match &announced {
         Ok(()) => signals::tell_supervisor(NotifyState::Ready),
         Err(_) => running.stopper().stop(),

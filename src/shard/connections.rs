@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     /// Whether the doorkeeper has counted it in, and must be told when it is gone.
     pub has_arrived: bool,
     pub state: State,
+    /// The driver was told not to read it.
+    pub is_paused: bool,
 }
 
 impl Connection {
@@ -125,6 +127,7 @@ mod tests {
             coating: None,
             has_arrived: false,
             state: State::Lobby { accepted_at: Instant::START },
+            is_paused: false,
         }
     }
 

@@ -86,6 +86,8 @@ pub struct Effects {
     pub moved: Vec<Moved>,
     /// Connections with bytes to send; fetch them with `Shard::take_out`. No connection stands here twice.
     pub dirty: Vec<ConnId>,
+    /// Connections that must not be read from now on, or may be again, in this order. Only if publishing has a limit.
+    pub paces: Vec<(ConnId, Pace)>,
     /// Connections to close.
     pub closing: Vec<Closing>,
     /// One batch at most for each other core, to be handed over in order.
@@ -99,6 +101,16 @@ pub struct Effects {
     pub written: Option<Written>,
     /// What must be read back, behind everything written; answered by `Shard::handle_fetched`.
     pub fetches: Vec<Fetch>,
+}
+
+/// Whether a connection may be read. Bytes that come all the same are kept, so whoever drives a shard that is metered must
+/// receive once at a time: then they are few.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// It must not.
+    Pause,
+    /// It may again.
+    Go,
 }
 
 /// A connection that is not taken: a limit is reached, or the broker is closing. Close its socket at once.

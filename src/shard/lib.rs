@@ -28,7 +28,7 @@ mod tests;
 
 pub use doorkeeper::{Answer, Doorkeeper, Judgement, Knock, Owner, Question, Turned};
 pub use effects::{
-    Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Packed, Refused, Reply,
+    Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Pace, Packed, Refused, Reply,
 };
 pub use settings::{Durability, Settings, Setup};
 pub use shard::Shard;

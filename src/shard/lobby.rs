@@ -65,6 +65,7 @@ impl Shard {
                 coating,
                 has_arrived: false,
                 state: State::Lobby { accepted_at: now },
+                is_paused: false,
             },
         )
     }
@@ -87,6 +88,7 @@ impl Shard {
                 coating: coating.map(|packed| packed.0),
                 has_arrived,
                 state: State::Lobby { accepted_at },
+                is_paused: false,
             },
         )?;
         self.unpack(conn);
@@ -270,7 +272,9 @@ impl Shard {
     }
 
     fn note_broken(&mut self, conn: ConnId, violation: Violation) {
-        self.exchange.counters_mut().connects_refused += 1;
+        let counters = self.exchange.counters_mut();
+        counters.connects_refused += 1;
+        counters.packets_too_large += u64::from(violation == Violation::PacketTooLarge);
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let facts = violation.facts();
         let text = format!("connection from {} {} ({})", connection.peer, facts.text, facts.id);

@@ -159,6 +159,12 @@ listener! {
     acl_file,
     /// What an acknowledgement means there, if not what [store] says: "fsync", "interval" or "memory".
     durability,
+    /// Connections there; one more is closed at once. 0 is no limit but that of [limits]; as for the two keys below.
+    connections_max,
+    /// Connections there from one address (IPv6: from one /64).
+    connections_per_address_max,
+    /// Connections accepted there per second.
+    connects_per_s_max,
 }
 
 authenticator! {
@@ -197,6 +203,20 @@ authenticator! {
 limits! {
     /// Connections of the whole broker, an equal share on each core; one more is closed at once.
     connections_max: 1..=50_000_000,
+    /// Connections from one address (IPv6: from one /64), over all listeners; one more is closed at once. 0 is no limit.
+    connections_per_address_max,
+    /// Connections accepted per second, over all listeners; one more is closed at once. 0 is no limit.
+    connects_per_s_max,
+    /// Failed logins of one address (IPv6: of one /64) within five minutes; above it, its connections are closed at once
+    /// until some are forgotten, one after the other. 0 is no limit.
+    failed_logins_per_address_max,
+    /// Takeovers of one client id per minute; above it, the newcomer is refused with 0x9F. 0 is no limit.
+    takeovers_per_minute_max,
+    /// Messages that one client may publish, such as "100:1,2000:60": at most 100 in 1 s and 2000 in 60 s. Above it, the
+    /// client is left unread until it may again; nothing is lost. "" is no limit.
+    publish_rate,
+    /// Bytes of PUBLISH packets that one client may send, likewise: "1000000:1".
+    publish_bytes_rate,
     /// Seconds from accept to a complete CONNECT.
     connect_timeout_s: 1..=3600,
     /// Bytes a connection may send before its CONNECT is accepted.

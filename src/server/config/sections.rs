@@ -64,6 +64,12 @@ pub struct Listener {
     pub acl_file: Option<PathBuf>,
     /// What an acknowledgement there means; unset is as in `[store]`.
     pub durability: Option<Durability>,
+    /// Connections there; 0 is no limit. As the two below.
+    pub connections_max: u32,
+    /// Connections there from one address.
+    pub connections_per_address_max: u32,
+    /// Connections accepted there per second.
+    pub connects_per_s_max: u32,
     /// Where it was configured, for complaints.
     pub place: Place,
 }
@@ -187,6 +193,9 @@ impl Default for Listener {
             allow_anonymous: None,
             acl_file: None,
             durability: None,
+            connections_max: 0,
+            connections_per_address_max: 0,
+            connects_per_s_max: 0,
             place: Place::Default,
         }
     }

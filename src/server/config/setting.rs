@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use access::CertificateName;
 use shard::Durability;
+use stdx::Rates;
 use toml::de::DeValue;
 
 use super::authentication::{AuthenticatorKind, CertificateUse, Names};
@@ -212,6 +213,19 @@ impl Setting for Names {
 
     fn show(&self) -> Option<String> {
         Some(format!("{:?}", self.0.join(", ")))
+    }
+}
+
+impl Setting for Rates {
+    const FORMS: &'static [Form] = &[Form::Text];
+    const WANTED: &'static str = "rates such as \"100:1,2000:60\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|refused: stdx::RatesError| refused.to_string())
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(format!("\"{self}\""))
     }
 }
 

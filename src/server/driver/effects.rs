@@ -8,7 +8,7 @@
 //! - All effects of a turn are carried out in it, or kept by somebody who will be asked again.
 
 use broker::{Batch, CoreId};
-use shard::{Arrival, Closing, ConnId, Moved};
+use shard::{Arrival, Closing, ConnId, Moved, Pace};
 use stdx::Instant;
 
 use super::sockets::Stage;
@@ -32,6 +32,7 @@ impl<M: Mind> Driver<M> {
         effects.moved.drain(..).for_each(|moved| self.ship(moved));
         self.send_unsent();
         effects.dirty.drain(..).for_each(|conn| self.send_out(conn));
+        effects.paces.drain(..).for_each(|(conn, pace)| self.set_pace(conn, pace));
         effects.closing.drain(..).for_each(|closing| self.say_goodbye(now, closing));
         self.sockets.end_turn();
         self.desk.owing = false;
@@ -46,6 +47,15 @@ impl<M: Mind> Driver<M> {
         let Some(socket) = self.sockets.find(slot) else { return };
         socket.stage = Stage::Home;
         self.desk.listening.push(slot);
+    }
+
+    fn set_pace(&mut self, conn: ConnId, pace: Pace) {
+        let Some(slot) = self.sockets.slot_of(conn) else { return };
+        let Some(socket) = self.sockets.find(slot) else { return };
+        socket.paused = pace == Pace::Pause;
+        if pace == Pace::Go {
+            self.desk.listening.push(slot);
+        }
     }
 
     fn ship(&mut self, moved: Moved) {

@@ -41,6 +41,8 @@ pub(crate) struct Socket {
     pub(crate) stage: Stage,
     /// A receive is in flight.
     pub(crate) receiving: bool,
+    /// The mind wants it left unread.
+    pub(crate) paused: bool,
     /// A send is in flight.
     pub(crate) sending: bool,
     /// Nothing more can be read from the peer.
@@ -163,6 +165,7 @@ impl Socket {
             conn,
             stage: Stage::Lobby,
             receiving: false,
+            paused: false,
             sending: false,
             ended: false,
             mute: false,

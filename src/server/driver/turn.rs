@@ -34,6 +34,8 @@ use crate::ring::{Chunk, Event, Ring, Slot, Urge};
 const EVENTS_MAX: usize = 512;
 /// Pieces of freight read per neighbour and turn.
 const FREIGHT_MAX: usize = 64;
+/// Turns for which timers may wait behind completions that were not read yet.
+const LATE_TURNS_MAX: u32 = 64;
 
 /// What the driver does of its own accord.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +104,8 @@ pub(super) struct Desk {
     pub(super) unsent: Vec<Slot>,
     /// A neighbour had no room for a batch.
     pub(super) owing: bool,
+    /// Turns for which timers have waited behind what had arrived.
+    pub(super) late_turns: u32,
 }
 
 /// How far the graceful end has come.
@@ -240,15 +244,22 @@ impl<M: Mind> Driver<M> {
                 Freight::Batch(batch) => self.mind.handle_batch(now, from, batch),
                 Freight::Arrival { fd, arrival } => self.on_arrival(now, fd, *arrival),
                 Freight::Call { call, reply } => {
-                    let Reply::Counters(mut counters) = self.mind.handle_call(call);
-                    counters.kernel_entries = self.ring.entries();
+                    let answer = self.mind.handle_call(call);
                     // Whoever asked may have given up waiting.
-                    let _ = reply.send(Reply::Counters(counters));
+                    let _ = reply.send(self.complete(answer));
                 }
             }
         }
         self.desk.freight = freight;
         any
+    }
+
+    /// Adds to an answer of the mind what only the driver has counted.
+    fn complete(&self, mut answer: Reply) -> Reply {
+        let Reply::Counters(counters) = &mut answer;
+        counters.accept_pauses = self.doors.pauses();
+        counters.kernel_entries = self.ring.entries();
+        answer
     }
 
     /// Tells the mind what the store has to say. Before new bytes: what they cause is not durable yet.
@@ -279,11 +290,19 @@ impl<M: Mind> Driver<M> {
     fn fire_timers(&mut self, now: Instant) -> bool {
         self.expire_partings(now);
         self.reopen_doors(now);
-        let due = self.mind.next_deadline().is_some_and(|deadline| deadline <= now);
-        if due {
-            self.mind.handle_timers(now);
+        if self.mind.next_deadline().is_none_or(|deadline| deadline > now) {
+            self.desk.late_turns = 0;
+            return false;
         }
-        due
+        // More has arrived than a turn reads, as after a pause of the whole machine: a deadline must not beat it, and must
+        // not wait for ever behind a flood either.
+        if self.desk.late_turns < LATE_TURNS_MAX && self.ring.is_behind() {
+            self.desk.late_turns += 1;
+            return false;
+        }
+        self.desk.late_turns = 0;
+        self.mind.handle_timers(now);
+        true
     }
 
     /// Whether the next turn has work that needs no event to start it.
