@@ -78,7 +78,7 @@ impl Exchange {
             return Admission::Refused(Vec::new());
         }
         if !self.may_take_over(now, client_id) {
-            return self.refuse(connect, client_id, ReasonCode::ConnectionRateExceeded);
+            return Admission::Refused(self.refuse(connect, client_id, ReasonCode::ConnectionRateExceeded));
         }
         let resumed = self.settle_earlier(now, client_id, connect.clean_start);
         let (key, session_present) = match resumed {

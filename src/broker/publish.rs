@@ -104,7 +104,7 @@ impl Exchange {
             self.counters.dropped_refused += 1;
             return self.turn_down(key, publish, ReasonCode::NotAuthorized);
         }
-        if let Some(reason) = self.refusal(publish, topic) {
+        if let Some(reason) = self.refusal(key, publish, topic) {
             self.counters.dropped_refused += 1;
             return self.turn_down(key, publish, reason);
         }
@@ -213,7 +213,7 @@ impl Exchange {
 
     /// Why a lawful message is not taken. Source: [MQTT-3.3.4-1], sections 3.4.2.1 and 3.3.2.3.2.
     #[inline]
-    fn refusal(&self, publish: &Publish<'_>, topic: &[u8]) -> Option<ReasonCode> {
+    fn refusal(&self, key: SessionKey, publish: &Publish<'_>, topic: &[u8]) -> Option<ReasonCode> {
         if topic[0] == b'$' {
             if is_under(topic, b"$SYS") {
                 return Some(ReasonCode::NotAuthorized);

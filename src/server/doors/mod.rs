@@ -27,4 +27,6 @@ mod tests;
 
 pub(crate) use answers::DoorEnd;
 pub use keeper::{Doors, DoorsError, examine_doors};
-pub(crate) use watch::{NoWatch, Watch};
+#[cfg(test)]
+pub(crate) use watch::NoWatch;
+pub(crate) use watch::Watch;

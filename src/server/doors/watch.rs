@@ -24,9 +24,11 @@ pub(crate) trait Watch: Send + Sync + Debug {
 }
 
 /// Nobody counts.
+#[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct NoWatch;
 
+#[cfg(test)]
 impl Watch for NoWatch {
     fn arrive(&self, _listener: ListenerId, _from: IpAddr, _now: WallMs) -> Result<(), Turned> {
         Ok(())
