@@ -79,32 +79,35 @@ const SEEDS: &[&[u8]] = &[
     b"",
 ];
 
+/// A place in something of `length` places.
+fn below(length: usize, prng: &mut Prng) -> usize {
+    let bound = u64::try_from(length).expect("a length fits 64 bits");
+    usize::try_from(prng.below(bound)).expect("below a length")
+}
+
 fn mutated(seed: &[u8], prng: &mut Prng) -> Vec<u8> {
+    const SIGNS: &[u8] = b"{}[]\",:\\0e-.\x00\xff\x0a\x12";
     let mut bytes = seed.to_vec();
     for _ in 0..prng.below(4) {
-        let length = u64::try_from(bytes.len()).unwrap();
-        let at = usize::try_from(prng.below(length + 1)).unwrap();
-        let byte = u8::try_from(prng.below(256)).unwrap();
+        let at = below(bytes.len() + 1, prng);
         match prng.below(4) {
-            0 if at < bytes.len() => bytes[at] = byte,
-            1 if at < bytes.len() => drop(bytes.remove(at)),
+            0 if at < bytes.len() => bytes[at] = prng.next_u64().to_be_bytes()[0],
+            1 if at < bytes.len() => {
+                let _taken_out = bytes.remove(at);
+            }
             2 => bytes.truncate(at),
-            _ => bytes.insert(at, b"{}[]\",:\\0e-.\x00\xff\x0a\x12"[usize::from(byte % 16)]),
+            _ => bytes.insert(at, SIGNS[below(SIGNS.len(), prng)]),
         }
     }
     bytes
 }
 
 fn topic(prng: &mut Prng) -> String {
-    let pick = |prng: &mut Prng, list: &[&str]| {
-        let length = u64::try_from(list.len()).unwrap();
-        list[usize::try_from(prng.below(length)).unwrap()].to_owned()
-    };
     if prng.one_in(4) {
         let levels = 1 + prng.below(7);
-        return (0..levels).map(|_| pick(prng, TOPICS)).collect::<Vec<_>>().join("/");
+        return (0..levels).map(|_| TOPICS[below(TOPICS.len(), prng)]).collect::<Vec<_>>().join("/");
     }
-    pick(prng, WHOLE)
+    WHOLE[below(WHOLE.len(), prng)].to_owned()
 }
 
 #[test]
@@ -116,9 +119,9 @@ fn no_topic_and_no_payload_panics_or_leaves_the_tenant() {
     for _ in 0..20_000 {
         let mut interpreter = interpreter(&world, &mut prng);
         for _ in 0..3 {
-            let (topic, seed) = (topic(&mut prng), prng.below(u64::try_from(SEEDS.len()).unwrap()));
-            let payload = mutated(SEEDS[usize::try_from(seed).unwrap()], &mut prng);
-            let qos = QoS::from_bits(u8::try_from(prng.below(3)).unwrap()).unwrap();
+            let topic = topic(&mut prng);
+            let payload = mutated(SEEDS[below(SEEDS.len(), &mut prng)], &mut prng);
+            let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][below(3, &mut prng)];
             let mut speech = Speech::default();
             let said = Said { topic: &topic, payload: &payload, qos, now_ms: 5 };
             let answer = interpreter.publish(&said, &mut speech);
@@ -141,12 +144,12 @@ fn no_topic_and_no_payload_panics_or_leaves_the_tenant() {
 fn interpreter(world: &World, prng: &mut Prng) -> Box<dyn Interpreter> {
     let version = if prng.one_in(2) { Version::V5 } else { Version::V311 };
     if prng.one_in(8) {
-        return ThingsBoard.registrar(version).unwrap();
+        return ThingsBoard.registrar(version).expect("an interpreter");
     }
     let name = if prng.one_in(2) { "D" } else { "name/with+#$" };
-    let device = world.registry.device_named(TENANT, name).unwrap();
-    let profile = world.registry.profile(PROFILE).unwrap();
-    let tenant = world.registry.tenant(TENANT).unwrap();
+    let device = world.registry.device_named(TENANT, name).expect("created");
+    let profile = world.registry.profile(PROFILE).expect("made at the start");
+    let tenant = world.registry.tenant(TENANT).expect("made at the start");
     let guest = Guest { version, device, tenant, profile, offer: &Offer::default() };
-    ThingsBoard.interpreter(&guest).unwrap()
+    ThingsBoard.interpreter(&guest).expect("an interpreter")
 }

@@ -10,8 +10,8 @@ use device::{
     Addressed, Answer, Change, Clash, CommandId, CommandKind, CommandState, Content, Credential, DeviceId,
     Dialect, Downlink, Ear, Guest, Hello, Hub, Interpreter, Keeping, NewDevice, Offer, Order, Outcome,
     PROVISIONED_STAY_MS, Package, PackageId, PackageKind, Profile, ProfileId, ProvisionKey, ProvisionReply,
-    Provisioning, Registry, Role, Said, Sample, Scope, Speech, Subject, Tenant, TenantId, Uplink, Utterance,
-    Welcome,
+    Provisioning, Registry, Report, Role, Said, Sample, Scope, Speech, Subject, Tenant, TenantId, Uplink,
+    Utterance, Welcome,
 };
 use dialect::ThingsBoard;
 use mqtt::{Connect, ConnectProperties, QoS, ReasonCode, Version};
@@ -34,7 +34,7 @@ pub struct World {
     prng: Prng,
     connections: BTreeMap<u64, Connection>,
     next_ear: u64,
-    commands: BTreeMap<CommandId, Option<(CommandState, Option<Box<str>>)>>,
+    commands: BTreeMap<CommandId, Option<Report>>,
     /// All that would have been written down.
     pub changes: Vec<Change>,
     seen: Vec<String>,
@@ -475,15 +475,15 @@ impl World {
         }
         for report in out.reports {
             if let Some(known) = self.commands.get_mut(&report.command) {
-                *known = Some((report.state, report.response));
+                *known = Some(report);
             }
         }
     }
 
     /// How far a command is, and what was answered.
     pub fn command(&self, id: CommandId) -> (CommandState, Option<&str>) {
-        let (state, response) = self.commands[&id].as_ref().expect("it was reported");
-        (*state, response.as_deref())
+        let report = self.commands[&id].as_ref().expect("it was reported");
+        (report.state, report.response.as_deref())
     }
 
     /// The latest telemetry of a device, as `key=value` words.

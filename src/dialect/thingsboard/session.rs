@@ -88,7 +88,7 @@ impl Session {
     ) -> Result<(), Malformed> {
         let text = self.as_json(spelling, said.payload, |schemas| &schemas.telemetry)?;
         let samples: Vec<Sample<'a>> = match &text {
-            Cow::Borrowed(text) => json::telemetry(*text, said.now_ms, &self.settings.typing)?,
+            Cow::Borrowed(text) => json::telemetry(text, said.now_ms, &self.settings.typing)?,
             Cow::Owned(text) => owned(json::telemetry(text, said.now_ms, &self.settings.typing)?),
         };
         speech.forwards.push(forward(&self.canonical.own.telemetry, text));
@@ -104,7 +104,7 @@ impl Session {
     ) -> Result<(), Malformed> {
         let text = self.as_json(spelling, said.payload, |schemas| &schemas.attributes)?;
         let samples: Vec<Sample<'a>> = match &text {
-            Cow::Borrowed(text) => json::attributes(*text, said.now_ms, &self.settings.typing)?,
+            Cow::Borrowed(text) => json::attributes(text, said.now_ms, &self.settings.typing)?,
             Cow::Owned(text) => owned(json::attributes(text, said.now_ms, &self.settings.typing)?),
         };
         speech.forwards.push(forward(&self.canonical.own.attributes, text));
