@@ -93,6 +93,8 @@ pub struct Command {
     pub missed: u32,
     /// What the device answered, or what went wrong, as JSON.
     pub response: Option<Box<str>>,
+    /// Whether the device answered something that is no JSON.
+    pub is_garbled: bool,
 }
 
 impl Default for CommandTerms {
@@ -123,7 +125,16 @@ impl Command {
     #[must_use]
     pub fn new(order: Order, number: i32, now_ms: i64) -> Self {
         let state = if order.expires_ms <= now_ms { CommandState::Expired } else { CommandState::Queued };
-        Self { order, number, state, created_ms: now_ms, ack_due_ms: None, missed: 0, response: None }
+        Self {
+            order,
+            number,
+            state,
+            created_ms: now_ms,
+            ack_due_ms: None,
+            missed: 0,
+            response: None,
+            is_garbled: false,
+        }
     }
 
     /// Whether nothing more will happen to it.
@@ -176,6 +187,7 @@ impl Command {
         self.ack_due_ms = None;
         let text = String::from_utf8_lossy(answer);
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+        self.is_garbled = !is_json;
         self.response = Some(if is_json { text.into() } else { error_json(&text) });
     }
 
@@ -332,6 +344,7 @@ mod tests {
         command.sent(QoS::AtLeastOnce, 0, &TERMS);
         command.answered(b"o\"k");
         assert_eq!(command.response.as_deref(), Some("{\"error\":\"o\\\"k\"}"));
+        assert!(command.is_garbled);
     }
 
     #[test]

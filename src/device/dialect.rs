@@ -14,6 +14,7 @@ use mqtt::{Connect, QoS, ReasonCode, Version};
 use crate::credential::Fingerprint;
 use crate::ids::DeviceId;
 use crate::profile::{Profile, Terms};
+use crate::rate::Rate;
 use crate::record::{Device, Tenant};
 use crate::registry::Registry;
 use crate::speech::{Answer, Downlink, Said, Speech, Utterance};
@@ -137,23 +138,23 @@ pub struct Offer {
     pub packet_bytes_max: u32,
     /// Messages that may be on their way to the server.
     pub inflight_max: u16,
-    /// Limits of what it says about itself, as `capacity:seconds` lists; empty is none.
+    /// Limits of what it says about itself.
     pub own: Rates,
-    /// Limits of what a gateway says about its children.
+    /// Limits of what a gateway says about its children, of all of them together.
     pub children: Rates,
     /// Whether somebody answers calls that the dialect does not know.
     pub has_responder: bool,
 }
 
-/// Rates in the spelling of the configuration.
+/// How often something may be said.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rates {
     /// Messages that are not telemetry.
-    pub messages: Box<str>,
+    pub messages: Rate,
     /// Messages with telemetry or attributes.
-    pub telemetry_messages: Box<str>,
+    pub telemetry_messages: Rate,
     /// Values in them.
-    pub telemetry_values: Box<str>,
+    pub telemetry_values: Rate,
 }
 
 /// A dialect has no words for something.

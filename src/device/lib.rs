@@ -21,6 +21,7 @@ mod package;
 mod presence;
 mod profile;
 mod provision;
+mod rate;
 mod record;
 mod registry;
 mod speech;
@@ -44,6 +45,7 @@ pub use package::{Assignment, Chunk, Content, NoChunk, Package, PackageKind, Wro
 pub use presence::{Presence, Turn};
 pub use profile::{ChainRule, Keeping, Profile, ProvisionKey, Provisioning, Terms, Transport};
 pub use provision::{CredentialWanted, PROVISIONED_STAY_MS, ProvisionReply, ProvisionRequest};
+pub use rate::{BadRate, Bucket, Rate, TooMuch};
 pub use record::{DEVICE_BYTES_MAX, Device, Rare, Role, Tenant};
 pub use registry::{Clash, NewDevice, Registry};
 pub use speech::{

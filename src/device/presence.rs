@@ -9,6 +9,8 @@
 //!
 //! Source: the activity attributes of the device API.
 
+use crate::value::{Sample, Value};
+
 /// How a device is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Presence {
@@ -78,6 +80,23 @@ impl Presence {
         Some(Turn::Awoke)
     }
 
+    /// What the server's attributes say of it: `active` and the times in Unix milliseconds, those that there were.
+    #[must_use]
+    pub fn samples(&self) -> Vec<Sample<'static>> {
+        let times = [
+            ("lastConnectTime", self.connected_ms),
+            ("lastDisconnectTime", self.disconnected_ms),
+            ("lastActivityTime", self.heard_ms),
+            ("inactivityAlarmTime", self.alarmed_ms),
+        ];
+        let at_ms = times.iter().map(|(_, time_ms)| *time_ms).max().unwrap_or_default();
+        let sample = |key: &'static str, value| Sample { key: key.into(), value, at_ms };
+        let mut samples = vec![sample("active", Value::Bool(self.is_active))];
+        let there = times.into_iter().filter(|(key, time_ms)| *time_ms > 0 || *key == "inactivityAlarmTime");
+        samples.extend(there.map(|(key, time_ms)| sample(key, Value::Long(time_ms))));
+        samples
+    }
+
     /// When its silence becomes too long; none while it is not active.
     #[must_use]
     pub const fn silent_at_ms(&self, timeout_ms: i64) -> Option<i64> {
@@ -126,6 +145,19 @@ mod tests {
         assert_eq!(presence.alarmed_ms, 800);
         assert_eq!(presence.hear(1000), Some(Turn::Awoke));
         assert_eq!(presence.alarmed_ms, 0);
+    }
+
+    #[test]
+    fn attributes_tell_what_is_known() {
+        let mut presence = Presence::default();
+        presence.connect(10);
+        presence.hear(30);
+        let shown: Vec<_> =
+            presence.samples().iter().map(|one| format!("{}={}", one.key, one.value.to_json())).collect();
+        assert_eq!(
+            shown,
+            ["active=true", "lastConnectTime=10", "lastActivityTime=30", "inactivityAlarmTime=0"]
+        );
     }
 
     #[test]

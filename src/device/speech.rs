@@ -245,6 +245,8 @@ pub struct Answer {
     pub acknowledge: Option<ReasonCode>,
     /// End the connection, in 5.0 with this code.
     pub end: Option<ReasonCode>,
+    /// Nothing was done: leave the connection unread and offer the same message again after so many milliseconds.
+    pub again_ms: Option<i64>,
     /// Why, for the log and the reason string.
     pub why: Option<Box<str>>,
 }
@@ -271,19 +273,25 @@ impl Answer {
     /// An acknowledgement with a code; the connection stays.
     #[must_use]
     pub const fn acknowledged(reason: ReasonCode) -> Self {
-        Self { acknowledge: Some(reason), end: None, why: None }
+        Self { acknowledge: Some(reason), end: None, again_ms: None, why: None }
     }
 
     /// No acknowledgement, and the end of the connection.
     #[must_use]
     pub const fn ended(reason: ReasonCode) -> Self {
-        Self { acknowledge: None, end: Some(reason), why: None }
+        Self { acknowledge: None, end: Some(reason), again_ms: None, why: None }
     }
 
     /// An acknowledgement with a code, and then the end of the connection.
     #[must_use]
     pub const fn acknowledged_and_ended(reason: ReasonCode) -> Self {
-        Self { acknowledge: Some(reason), end: Some(reason), why: None }
+        Self { acknowledge: Some(reason), end: Some(reason), again_ms: None, why: None }
+    }
+
+    /// Nothing yet: the same message again, later.
+    #[must_use]
+    pub const fn again(after_ms: i64) -> Self {
+        Self { acknowledge: None, end: None, again_ms: Some(after_ms), why: None }
     }
 
     /// The answer with an explanation.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use device::{CommandId, CommandKind, Ear, Sample, Value};
+use device::{CommandId, CommandKind, Ear, Rate, Sample, Value};
 use mqtt::{QoS, Version};
 
 use crate::world::World;
@@ -75,6 +75,7 @@ impl Stage {
                 }
             }
             "profile" => self.world.settings(rest),
+            "limits" => self.limits(rest),
             "provisioning" => self.world.allow_provisioning(),
             "wait" => {
                 let seconds: i64 = rest.trim_end_matches('s').parse().expect("seconds");
@@ -84,15 +85,17 @@ impl Stage {
                 let (device, bytes) = split(rest);
                 self.world.assign(device, bytes.as_bytes());
             }
-            "latest" => told.push(format!("{rest}: {}", self.world.latest(rest))),
+            "latest" => told.push(format!("{rest}: {}", self.world.latest(rest)).trim_end().to_owned()),
             "type" => {
                 let device = self.world.registry.device(self.world.id(rest)).expect("known");
                 let profile = self.world.registry.profile(device.profile).expect("known");
                 told.push(format!("{rest}: {}", profile.name));
             }
             "caller" => {
-                let (state, response) = self.world.command(self.asked.expect("something was asked"));
-                told.push(format!("{} {}", state.name(), response.unwrap_or_default()).trim_end().to_owned());
+                let report = self.world.command(self.asked.expect("something was asked"));
+                let garbled = if report.is_garbled { "garbled " } else { "" };
+                let response = report.response.as_deref().unwrap_or_default();
+                told.push(format!("{} {garbled}{response}", report.state.name()).trim_end().to_owned());
             }
             "server" => self.serve(rest),
             client => self.act(client, rest),
@@ -100,6 +103,20 @@ impl Stage {
         let mut seen = self.world.take_seen();
         seen.extend(told);
         seen
+    }
+
+    /// `telemetry 2:1` or `values 5:1` for a device, `children 2:1` for all children's telemetry, `messages 1:1` for the rest.
+    fn limits(&mut self, rest: &str) {
+        let (what, rate) = split(rest);
+        let rate = Rate::read(rate).expect("a rate");
+        let offer = &mut self.world.offer;
+        match what {
+            "telemetry" => offer.own.telemetry_messages = rate,
+            "values" => offer.own.telemetry_values = rate,
+            "messages" => offer.own.messages = rate,
+            "children" => offer.children.telemetry_messages = rate,
+            other => panic!("`{other}` is not limited"),
+        }
     }
 
     fn serve(&mut self, rest: &str) {

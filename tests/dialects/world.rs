@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use device::{
-    Addressed, Answer, Change, Clash, CommandId, CommandKind, CommandState, Content, Credential, DeviceId,
-    Dialect, Downlink, Ear, Guest, Hello, Hub, Interpreter, Keeping, NewDevice, Offer, Order, Outcome,
+    Addressed, Answer, Change, Clash, CommandId, CommandKind, Content, Credential, DeviceId, Dialect,
+    Downlink, Ear, Guest, Hello, Hub, Interpreter, Keeping, NewDevice, Offer, Order, Outcome,
     PROVISIONED_STAY_MS, Package, PackageId, PackageKind, Profile, ProfileId, ProvisionKey, ProvisionReply,
     Provisioning, Registry, Report, Role, Said, Sample, Scope, Speech, Subject, Tenant, TenantId, Uplink,
     Utterance, Welcome,
@@ -31,6 +31,8 @@ pub struct World {
     pub registry: Registry,
     /// What devices said.
     pub hub: Hub,
+    /// What devices are offered when they connect.
+    pub offer: Offer,
     prng: Prng,
     connections: BTreeMap<u64, Connection>,
     next_ear: u64,
@@ -55,6 +57,7 @@ impl World {
             now_ms: 1_760_000_000_000,
             registry: Registry::default(),
             hub: Hub::default(),
+            offer: Offer::default(),
             prng: Prng::new(1),
             connections: BTreeMap::new(),
             next_ear: 0,
@@ -161,8 +164,7 @@ impl World {
                 let device = self.registry.device(id).expect("welcomed");
                 let profile = self.registry.profile(device.profile).expect("every device has one");
                 let tenant = self.registry.tenant(TENANT).expect("made at the start");
-                let offer = Offer::default();
-                let guest = Guest { version: self.version, device, tenant, profile, offer: &offer };
+                let guest = Guest { version: self.version, device, tenant, profile, offer: &self.offer };
                 (Some(id), ThingsBoard.interpreter(&guest).expect("an interpreter"))
             }
         };
@@ -413,6 +415,9 @@ impl World {
             let word = if qos == QoS::ExactlyOnce { "PUBREC" } else { "PUBACK" };
             self.seen.push(if is_v5 { format!("{word} 0x{:02X}", code.byte()) } else { word.to_owned() });
         }
+        if let Some(after_ms) = answer.again_ms {
+            self.seen.push(format!("again after {after_ms} ms"));
+        }
         if let Some(code) = answer.end {
             self.seen.push(if is_v5 {
                 format!("DISCONNECT 0x{:02X}", code.byte())
@@ -481,18 +486,15 @@ impl World {
     }
 
     /// How far a command is, and what was answered.
-    pub fn command(&self, id: CommandId) -> (CommandState, Option<&str>) {
-        let report = self.commands[&id].as_ref().expect("it was reported");
-        (report.state, report.response.as_deref())
+    pub fn command(&self, id: CommandId) -> &Report {
+        self.commands[&id].as_ref().expect("it was reported")
     }
 
-    /// The latest telemetry of a device, as `key=value` words.
+    /// The latest telemetry of a device, as `key=value` words; `unknown` if there is no such device.
     pub fn latest(&self, device: &str) -> String {
-        let words: Vec<String> = self
-            .hub
-            .latest(self.id(device))
-            .map(|(key, value, _)| format!("{key}={}", value.to_json()))
-            .collect();
+        let Some(record) = self.registry.device_named(TENANT, device) else { return "unknown".to_owned() };
+        let latest = self.hub.latest(record.id);
+        let words: Vec<String> = latest.map(|(key, value, _)| format!("{key}={}", value.to_json())).collect();
         words.join(" ")
     }
 }

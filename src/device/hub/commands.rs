@@ -177,5 +177,11 @@ fn note(device: DeviceId, command: &Command, out: &mut Outcome) {
 }
 
 fn report(device: DeviceId, command: &Command) -> Report {
-    Report { device, command: command.order.id, state: command.state, response: command.response.clone() }
+    Report {
+        device,
+        command: command.order.id,
+        state: command.state,
+        response: command.response.clone(),
+        is_garbled: command.is_garbled,
+    }
 }

@@ -47,4 +47,6 @@ pub struct Report {
     pub state: CommandState,
     /// What was answered, as JSON.
     pub response: Option<Box<str>>,
+    /// Whether the answer was no JSON.
+    pub is_garbled: bool,
 }

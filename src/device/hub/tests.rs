@@ -146,15 +146,18 @@ fn a_command_that_was_not_acknowledged_goes_to_the_next_connection() {
     story.order(order(1, CommandKind::TwoWay, true));
     story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
     story.hub.close(DEVICE, ONE, 5, &mut story.out);
-    story.hub.open(DEVICE, TWO, Keeping::History, 6, &mut story.out);
     story.take();
-    assert_eq!(numbers(&story.hear(TWO, listens(), 7)), [0]);
-    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 7, &mut story.out);
+    story.hub.advance(10_000, &mut story.out);
+    assert_eq!(story.take().reports, [], "nobody is there to acknowledge it");
+    story.hub.open(DEVICE, TWO, Keeping::History, 10_001, &mut story.out);
+    story.take();
+    assert_eq!(numbers(&story.hear(TWO, listens(), 10_002)), [0]);
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 10_003, &mut story.out);
     story.hub.command_acknowledged(DEVICE, 0, &mut story.out);
-    story.hub.close(DEVICE, TWO, 8, &mut story.out);
-    story.hub.open(DEVICE, ONE, Keeping::History, 9, &mut story.out);
+    story.hub.close(DEVICE, TWO, 10_004, &mut story.out);
+    story.hub.open(DEVICE, ONE, Keeping::History, 10_005, &mut story.out);
     story.take();
-    assert_eq!(numbers(&story.hear(ONE, listens(), 9)), [0; 0], "it has it");
+    assert_eq!(numbers(&story.hear(ONE, listens(), 10_006)), [0; 0], "it has it");
 }
 
 #[test]

@@ -150,6 +150,18 @@ fn a_device_is_found_by_what_it_is_now() {
 }
 
 #[test]
+fn devices_that_come_and_go_leave_no_holes() {
+    let mut house = House::new();
+    let mut bytes = Vec::new();
+    for round in 0..1000 {
+        let id = house.create(&format!("{round:04}"), token(&format!("{round:04}"))).unwrap();
+        bytes.push(house.registry.memory_bytes());
+        house.registry.delete(id, &mut house.changes).unwrap();
+    }
+    assert_eq!(bytes[999], bytes[1]);
+}
+
+#[test]
 fn a_child_is_created_once_and_follows_the_gateway_that_spoke_last() {
     let mut house = House::new();
     let one = house.create("g1", token("G1")).unwrap();

@@ -45,10 +45,10 @@ fn write_rates(rates: &Rates, out: &mut String) {
     ];
     for (name, rate) in members {
         out.push_str(name);
-        if rate.is_empty() {
+        if rate.text().is_empty() {
             out.push_str("null");
         } else {
-            write_text(rate, out);
+            write_text(rate.text(), out);
         }
     }
     out.push('}');
@@ -56,6 +56,8 @@ fn write_rates(rates: &Rates, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use device::Rate;
+
     use super::*;
 
     #[test]
@@ -68,8 +70,8 @@ mod tests {
                  {\"messages\":null,\"telemetryMessages\":null,\"telemetryDataPoints\":null}}"
             )
         );
-        offer.own.messages = "20:1,600:60".into();
-        offer.children.telemetry_values = "40:1".into();
+        offer.own.messages = Rate::read("20:1,600:60").unwrap();
+        offer.children.telemetry_values = Rate::read("40:1").unwrap();
         assert_eq!(
             answer("getSessionLimits", &offer, true, 0).as_deref(),
             Some(

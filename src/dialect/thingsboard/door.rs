@@ -89,3 +89,108 @@ fn refusal(hello: &Hello<'_>) -> ReasonCode {
         Version::V5 | Version::V31 | Version::V311 => ReasonCode::NotAuthorized,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use device::{
+        Change, Credential, DeviceId, NewDevice, Profile, ProfileId, Role, Shown, Tenant, TenantId,
+        fingerprint,
+    };
+    use mqtt::ConnectProperties;
+
+    use super::*;
+
+    const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+    const DER: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0xff];
+
+    /// A registry with device `x`, which shows a certificate, device `t` with token T, and a device of another transport.
+    fn registry() -> (Registry, DeviceId, DeviceId) {
+        let mut registry = Registry::default();
+        let mut changes: Vec<Change> = Vec::new();
+        registry.put_tenant(Tenant { id: TENANT, name: "t".into(), devices_max: None }, &mut changes);
+        let profile = Profile::named(ProfileId::from_bytes([2; 16]), TENANT, "default");
+        let foreign = ProfileId::from_bytes([3; 16]);
+        let coap = Profile { transport: Transport::Foreign, ..Profile::named(foreign, TENANT, "coap") };
+        registry.put_profile(profile, &mut changes).unwrap();
+        registry.put_profile(coap, &mut changes).unwrap();
+        let mut number = 0;
+        let mut create = |name, credential, profile| {
+            let new = NewDevice {
+                tenant: TENANT,
+                profile,
+                customer: None,
+                role: Role::Ordinary,
+                name,
+                credential: Some(credential),
+            };
+            let mut chance = || {
+                number += 1;
+                number
+            };
+            registry.create(new, 0, &mut chance, &mut changes).unwrap()
+        };
+        let x = create("x", Credential::certificate("MAMCAf8=").unwrap(), None);
+        let t = create("t", Credential::token("T").unwrap(), None);
+        create("coap", Credential::token("C").unwrap(), Some(foreign));
+        (registry, x, t)
+    }
+
+    fn welcome(
+        version: Version,
+        names: (&str, Option<&str>, Option<&str>),
+        certificate: Option<Shown>,
+    ) -> Welcome {
+        let connect = Connect {
+            version,
+            clean_start: true,
+            keep_alive_s: 0,
+            client_id: names.0,
+            will: None,
+            user_name: names.1,
+            password: names.2.map(str::as_bytes),
+            properties: ConnectProperties::default(),
+        };
+        ThingsBoard.welcome(&Hello { connect: &connect, certificate }, &registry().0)
+    }
+
+    #[test]
+    fn a_certificate_wins_over_names() {
+        let (_, x, t) = registry();
+        let shown = |der: &[u8], is_current| Some(Shown { fingerprint: fingerprint(der), is_current });
+        let refused = Welcome::Refused(ReasonCode::NotAuthorized);
+        for version in [Version::V311, Version::V5] {
+            let with = |names, certificate| welcome(version, names, certificate);
+            assert_eq!(with(("", None, None), shown(&DER, true)), Welcome::Device(x));
+            assert_eq!(with(("", Some("T"), None), shown(&DER, true)), Welcome::Device(x));
+            assert_eq!(with(("", Some("T"), None), None), Welcome::Device(t));
+            assert_eq!(
+                with(("", Some("T"), None), shown(b"another", true)),
+                refused,
+                "names are not looked at"
+            );
+            assert_eq!(with(("", None, None), shown(&DER, false)), refused, "not of today");
+            assert_eq!(with(("provision", None, None), shown(&DER, true)), Welcome::Unregistered);
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_its_code() {
+        use ReasonCode::{BadUserNameOrPassword, ClientIdNotValid, NotAuthorized, ServerUnavailable};
+        let rows = [
+            (("x", Some("bad"), None), NotAuthorized, BadUserNameOrPassword),
+            (("", Some("bad"), Some("bad")), NotAuthorized, BadUserNameOrPassword),
+            (("", None, Some("bad")), NotAuthorized, BadUserNameOrPassword),
+            (("x", None, None), ClientIdNotValid, ClientIdNotValid),
+            (("x", Some(""), None), ClientIdNotValid, ClientIdNotValid),
+            (("", None, None), NotAuthorized, NotAuthorized),
+            ((" ", None, None), NotAuthorized, NotAuthorized),
+            (("", Some("C"), None), ServerUnavailable, ServerUnavailable),
+        ];
+        for (names, below, v5) in rows {
+            assert_eq!(welcome(Version::V311, names, None), Welcome::Refused(below), "{names:?}");
+            assert_eq!(welcome(Version::V31, names, None), Welcome::Refused(below), "{names:?}");
+            assert_eq!(welcome(Version::V5, names, None), Welcome::Refused(v5), "{names:?}");
+            assert_ne!(below.connack_return_code(), Some(4), "no device knows return code 4");
+        }
+    }
+}

@@ -72,6 +72,9 @@ impl Session {
                 }
             }
         };
+        if matches!(heard, Err(Trouble::Malformed(_) | Trouble::Shape(_))) {
+            *speech = Speech::default();
+        }
         match heard {
             Ok(()) => Answer::accepted(),
             Err(Trouble::Malformed(why)) => self.malformed(said.qos, why),
@@ -435,5 +438,183 @@ fn keys_owned(wanted: Wanted<'_>) -> Wanted<'static> {
         Wanted::Keys(keys) => {
             Wanted::Keys(keys.into_iter().map(|key| Cow::Owned(key.into_owned())).collect())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice::from_ref;
+
+    use device::{Subject, Value};
+
+    use super::super::session::trial::{PROTO, gateway, publish};
+    use super::*;
+
+    fn child() -> String {
+        "A".to_owned()
+    }
+
+    /// What was said of child A, if that is all.
+    fn only<'a>(speech: &'a Speech<'a>) -> &'a Uplink<'a> {
+        assert_eq!(speech.remarks.len(), 1);
+        assert_eq!(speech.remarks[0].subject, Subject::Child("A".into()));
+        &speech.remarks[0].uplink
+    }
+
+    #[test]
+    fn a_gateway_whose_profile_has_schemas_speaks_in_fixed_messages() {
+        let entry = transport::KeyValueProto { key: "t".into(), r#type: 1, long_v: 21, ..Default::default() };
+        let list = transport::TsKvListProto { ts: 17, kv: vec![entry.clone()] };
+        let telemetry = transport::PostTelemetryMsg { ts_kv_list: vec![list] };
+        let attributes = transport::PostAttributeMsg { kv: vec![entry], shared: true };
+        let claim = transportapi::ClaimDevice { secret_key: "s".into(), duration_ms: 5 };
+        let sample = |at_ms| Sample { key: "t".into(), value: Value::Long(21), at_ms };
+        let rows: [(&str, Vec<u8>, Uplink<'_>); 7] = [
+            (
+                "connect",
+                transportapi::ConnectMsg { device_name: child(), device_type: "x".into() }.encode_to_vec(),
+                Uplink::ChildHere { kind: Some("x".into()) },
+            ),
+            (
+                "disconnect",
+                transportapi::DisconnectMsg { device_name: child() }.encode_to_vec(),
+                Uplink::ChildGone,
+            ),
+            (
+                "telemetry",
+                transportapi::GatewayTelemetryMsg {
+                    msg: vec![transportapi::TelemetryMsg { device_name: child(), msg: Some(telemetry) }],
+                }
+                .encode_to_vec(),
+                Uplink::Telemetry(vec![sample(17)]),
+            ),
+            (
+                "attributes",
+                transportapi::GatewayAttributesMsg {
+                    msg: vec![transportapi::AttributesMsg { device_name: child(), msg: Some(attributes) }],
+                }
+                .encode_to_vec(),
+                Uplink::Attributes(vec![sample(99)]),
+            ),
+            (
+                "claim",
+                transportapi::GatewayClaimMsg {
+                    msg: vec![transportapi::ClaimDeviceMsg {
+                        device_name: child(),
+                        claim_request: Some(claim),
+                    }],
+                }
+                .encode_to_vec(),
+                Uplink::Claimable { secret: "s".into(), duration_ms: Some(5) },
+            ),
+            (
+                "attributes/request",
+                transportapi::GatewayAttributesRequestMsg {
+                    id: 7,
+                    device_name: child(),
+                    client: true,
+                    keys: vec!["k".into()],
+                }
+                .encode_to_vec(),
+                Uplink::AttributesWanted {
+                    cookie: Cookie(7 | CLIENT_BIT),
+                    client: Wanted::Keys(vec!["k".into()]),
+                    shared: Wanted::Nothing,
+                },
+            ),
+            (
+                "rpc",
+                transportapi::GatewayRpcResponseMsg { device_name: child(), id: 3, data: "{}".into() }
+                    .encode_to_vec(),
+                Uplink::CommandAnswered { number: 3, answer: b"{}".as_slice().into() },
+            ),
+        ];
+        for (name, payload, expected) in &rows {
+            let mut session = gateway(Version::V5, PROTO);
+            let topic = format!("v1/gateway/{name}");
+            let (answer, speech) = publish(&mut session, &topic, payload);
+            assert_eq!(answer, Answer::accepted(), "{name}");
+            assert_eq!(only(&speech), expected, "{name}");
+        }
+        let mut session = gateway(Version::V5, PROTO);
+        let (_, speech) = publish(&mut session, "v1/gateway/telemetry", &rows[2].1);
+        assert_eq!(&*speech.forwards[0].topic, "thingsboard/t/A/telemetry");
+        assert_eq!(*speech.forwards[0].payload, *b"[{\"ts\":17,\"values\":{\"t\":21}}]");
+    }
+
+    #[test]
+    fn a_message_without_names_or_entries_is_broken() {
+        let nameless = transportapi::GatewayTelemetryMsg { msg: vec![transportapi::TelemetryMsg::default()] };
+        let second = transportapi::GatewayTelemetryMsg {
+            msg: vec![
+                transportapi::TelemetryMsg { device_name: child(), msg: None },
+                transportapi::TelemetryMsg::default(),
+            ],
+        };
+        for payload in [Vec::new(), nameless.encode_to_vec(), second.encode_to_vec(), b"{\"A\":[]}".to_vec()]
+        {
+            let mut session = gateway(Version::V5, PROTO);
+            let (answer, speech) = publish(&mut session, "v1/gateway/telemetry", &payload);
+            assert_eq!(answer.acknowledge, Some(ReasonCode::PayloadFormatInvalid), "{payload:?}");
+            assert!(speech.remarks.is_empty() && answer.end.is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_said_to_a_child_is_a_fixed_message_too() {
+        let mut session = gateway(Version::V5, PROTO);
+        let mut tell = |downlink: Downlink| {
+            let mut utterances = Vec::new();
+            session.tell_of_child("A", &downlink, &mut utterances).unwrap();
+            let utterance = utterances.remove(0);
+            (utterance.topic, utterance.payload)
+        };
+        let sample = Sample { key: "k".into(), value: Value::Long(1), at_ms: 5 };
+        let (topic, payload) = tell(Downlink::SharedWritten([sample.clone()].into()));
+        assert_eq!(topic, "v1/gateway/attributes");
+        let message: transportapi::GatewayAttributeUpdateNotificationMsg = proto::decode(&payload).unwrap();
+        assert_eq!(message.notification_msg.unwrap().shared_updated, [proto::entry(&sample)]);
+
+        let (_, payload) = tell(Downlink::SharedDeleted(["k".into()].into()));
+        let message: transportapi::GatewayAttributeUpdateNotificationMsg = proto::decode(&payload).unwrap();
+        assert_eq!(message.notification_msg.unwrap().shared_deleted, ["k"]);
+
+        let (cookie, client) = (Cookie(7 | CLIENT_BIT), Some(vec![sample.clone()]));
+        let (topic, payload) = tell(Downlink::Attributes { cookie, keys: 1, client, shared: None });
+        assert_eq!(topic, "v1/gateway/attributes/response");
+        let message: transportapi::GatewayAttributeResponseMsg = proto::decode(&payload).unwrap();
+        let response = message.response_msg.unwrap();
+        assert_eq!((response.request_id, response.client_attribute_list), (7, vec![proto::entry(&sample)]));
+
+        let command =
+            Downlink::Command { number: 3, method: "m".into(), params: "{}".into(), is_answered: false };
+        let (topic, payload) = tell(command);
+        assert_eq!(topic, "v1/gateway/rpc");
+        let message: transportapi::GatewayDeviceRpcRequestMsg = proto::decode(&payload).unwrap();
+        let command = message.rpc_request_msg.unwrap();
+        assert_eq!((command.request_id, &*command.method_name, command.oneway), (3, "m", true));
+
+        let (topic, payload) = tell(Downlink::Unheard { reason: ReasonCode::MessageRateTooHigh });
+        assert_eq!((&*topic, &*payload), ("v1/gateway/disconnect", b"\x0a\x01A\x10\x96\x01".as_slice()));
+    }
+
+    #[test]
+    fn a_gateway_below_5_0_is_not_told_what_it_does_not_know() {
+        let mut session = gateway(Version::V311, "");
+        let mut utterances = Vec::new();
+        let told = Downlink::Unheard { reason: ReasonCode::MessageRateTooHigh };
+        assert_eq!(session.tell_of_child("A", &told, &mut utterances), Ok(()));
+        assert_eq!(utterances, []);
+    }
+
+    #[test]
+    fn moments_of_one_time_stand_together() {
+        let at = |key: &'static str, at_ms| Sample { key: key.into(), value: Value::Long(1), at_ms };
+        let samples = [at("a", 1), at("b", 1), at("a", 2)];
+        assert_eq!(
+            *as_telemetry(&samples),
+            *b"[{\"ts\":1,\"values\":{\"a\":1,\"b\":1}},{\"ts\":2,\"values\":{\"a\":1}}]"
+        );
+        assert_eq!(*as_telemetry(from_ref(&samples[2])), *b"[{\"ts\":2,\"values\":{\"a\":1}}]");
     }
 }

@@ -7,6 +7,7 @@ mod downlinks;
 mod downloads;
 mod gateway;
 mod json;
+mod limits;
 mod proto;
 mod registrar;
 mod render;

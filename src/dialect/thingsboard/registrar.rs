@@ -179,3 +179,108 @@ fn of_message(message: transport::ProvisionDeviceRequestMsg) -> Result<Provision
         is_gateway: message.gateway,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use device::{Credential, ProvisionReply};
+    use prost::Message;
+
+    use super::*;
+
+    fn ask(payload: &[u8]) -> (Registrar, Answer, Option<ProvisionRequest<'_>>) {
+        let mut registrar = Registrar::new(Version::V5);
+        let mut speech = Speech::default();
+        let said = Said { topic: REQUEST, payload, qos: QoS::AtLeastOnce, now_ms: 0 };
+        let answer = registrar.publish(&said, &mut speech);
+        let request = speech.remarks.pop().map(|remark| match remark.uplink {
+            Uplink::Provision(request) => *request,
+            other => panic!("{other:?}"),
+        });
+        (registrar, answer, request)
+    }
+
+    fn message(kind: transport::CredentialsType) -> transport::ProvisionDeviceRequestMsg {
+        let mut message = transport::ProvisionDeviceRequestMsg {
+            device_name: "n".into(),
+            provision_device_credentials_msg: Some(transport::ProvisionDeviceCredentialsMsg {
+                provision_device_key: "k1".into(),
+                provision_device_secret: "s1".into(),
+            }),
+            credentials_data_proto: Some(transport::CredentialsDataProto {
+                validate_device_token_request_msg: Some(transport::ValidateDeviceTokenRequestMsg {
+                    token: "T".into(),
+                }),
+                validate_device_x509_cert_request_msg: Some(transport::ValidateDeviceX509CertRequestMsg {
+                    hash: "MIIB".into(),
+                }),
+                validate_basic_mqtt_cred_request_msg: Some(transport::ValidateBasicMqttCredRequestMsg {
+                    client_id: "c".into(),
+                    user_name: "u".into(),
+                    password: "p".into(),
+                }),
+            }),
+            gateway: true,
+            ..Default::default()
+        };
+        message.set_credentials_type(kind);
+        message
+    }
+
+    #[test]
+    fn a_request_in_protobuf_is_answered_in_protobuf() {
+        use transport::CredentialsType::{AccessToken, MqttBasic, X509Certificate};
+        let basic =
+            || CredentialWanted::Basic { client_id: "c".into(), user_name: "u".into(), password: "p".into() };
+        let rows = [
+            (AccessToken, CredentialWanted::Token(Some("T".into()))),
+            (MqttBasic, basic()),
+            (X509Certificate, CredentialWanted::Certificate("MIIB".into())),
+        ];
+        for (kind, credential) in rows {
+            let payload = message(kind).encode_to_vec();
+            let (mut registrar, answer, request) = ask(&payload);
+            let request = request.unwrap();
+            assert_eq!(answer, Answer::accepted());
+            assert!(request.credential == credential && request.is_gateway, "{kind:?}");
+            assert_eq!((&*request.key, &*request.secret, request.name.as_deref()), ("k1", "s1", Some("n")));
+            let mut utterances = Vec::new();
+            let granted = ProvisionReply::Granted(Credential::token("T").unwrap());
+            registrar.downlink(None, &Downlink::Provisioned(granted), &mut utterances).unwrap();
+            assert_eq!(utterances[0].payload, b"\x08\x01\x1a\x01T");
+        }
+    }
+
+    #[test]
+    fn a_message_without_a_key_or_for_another_protocol_ends_the_connection() {
+        let other = message(transport::CredentialsType::Lwm2mCredentials).encode_to_vec();
+        let mut keyless = message(transport::CredentialsType::AccessToken);
+        keyless.provision_device_credentials_msg = None;
+        for payload in [other, keyless.encode_to_vec(), Vec::new()] {
+            let (_, answer, request) = ask(&payload);
+            assert_eq!(answer.end, Some(ReasonCode::ImplementationSpecificError), "{payload:?}");
+            assert!(request.is_none());
+        }
+    }
+
+    #[test]
+    fn null_is_absent_and_a_wrong_type_is_not() {
+        let text =
+            br#"{"provisionDeviceKey":"k1","provisionDeviceSecret":"s1","deviceName":null,"token":null}"#;
+        let (_, _, request) = ask(text);
+        let request = request.unwrap();
+        assert!(request.name.is_none() && request.credential == CredentialWanted::Token(None));
+        let (_, answer, _) = ask(br#"{"provisionDeviceKey":5,"provisionDeviceSecret":"s1"}"#);
+        assert_eq!(answer.end, Some(ReasonCode::ImplementationSpecificError));
+        let (_, answer, _) =
+            ask(br#"{"provisionDeviceKey":"k1","provisionDeviceSecret":"s1","gateway":"yes"}"#);
+        assert_eq!(answer.end, Some(ReasonCode::ImplementationSpecificError));
+    }
+
+    #[test]
+    fn a_profile_that_takes_no_requests_has_no_answer() {
+        let mut registrar = Registrar::new(Version::V311);
+        let mut utterances = Vec::new();
+        let broken = Downlink::Provisioned(ProvisionReply::Broken);
+        assert!(registrar.downlink(None, &broken, &mut utterances).is_err() && utterances.is_empty());
+    }
+}

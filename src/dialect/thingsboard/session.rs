@@ -22,6 +22,7 @@ use prost_reflect::MessageDescriptor;
 use super::canonical::Canonical;
 use super::downloads::{Downloads, NoDownload};
 use super::json::{self, Malformed, Members};
+use super::limits::Allowance;
 use super::proto::transportapi;
 use super::settings::{Format, Schemas, Settings};
 use super::subscriptions::Subscriptions;
@@ -38,6 +39,7 @@ pub(super) struct Session {
     pub subscriptions: Subscriptions,
     pub downloads: Downloads,
     pub canonical: Canonical,
+    pub allowance: Allowance,
 }
 
 impl Session {
@@ -50,6 +52,7 @@ impl Session {
             subscriptions: Subscriptions::default(),
             downloads: Downloads::default(),
             canonical: Canonical::new(&guest.tenant.name, &guest.device.name),
+            allowance: Allowance::new(guest.offer),
         }
     }
 
@@ -268,10 +271,9 @@ impl Session {
         let qos = self.subscriptions.qos(&topic);
         Utterance { topic, payload, qos, command: None }
     }
-}
 
-impl Interpreter for Session {
-    fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
+    /// What a message says, and how it is answered if it may be said.
+    fn interpret<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
         let settings = Arc::clone(&self.settings);
         let done = match meaning(said.topic, &settings.telemetry_topic, &settings.attributes_topic) {
             Meaning::Telemetry(spelling) => self.telemetry(spelling, said, speech),
@@ -293,6 +295,13 @@ impl Interpreter for Session {
             Ok(()) => Answer::accepted(),
             Err(why) => self.malformed(said.qos, why),
         }
+    }
+}
+
+impl Interpreter for Session {
+    fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
+        let answer = self.interpret(said, speech);
+        self.limit(said, speech, answer)
     }
 
     fn subscribe(&mut self, filter: &str, qos: QoS, speech: &mut Speech<'_>) -> Result<QoS, ReasonCode> {
@@ -373,4 +382,46 @@ fn keys(list: Option<Cow<'_, str>>) -> Wanted<'_> {
         }
     }
     if keys.is_empty() { Wanted::Nothing } else { Wanted::Keys(keys) }
+}
+
+#[cfg(test)]
+pub(super) mod trial {
+    //! A session to try things on.
+
+    use device::{Credential, Device, DeviceId, Profile, ProfileId, Role, Tenant, TenantId};
+
+    use super::*;
+
+    /// A profile whose payloads are Protobuf, with one value called `temp`.
+    pub const PROTO: &str = r#"{"transportPayloadTypeConfiguration":{"transportPayloadType":"PROTOBUF",
+"deviceTelemetryProtoSchema":"syntax = \"proto3\"; message T { optional double temp = 1; }",
+"deviceAttributesProtoSchema":"syntax = \"proto3\"; message A { optional string fw = 1; }"}}"#;
+
+    /// The session of a gateway called `g`.
+    pub fn gateway(version: Version, settings: &str) -> Session {
+        let (tenant, profile) = (TenantId::from_bytes([1; 16]), ProfileId::from_bytes([2; 16]));
+        let device = Device {
+            id: DeviceId::from_bytes([3; 16]),
+            tenant,
+            profile,
+            customer: None,
+            role: Role::Gateway,
+            created_ms: 0,
+            name: "g".into(),
+            credential: Credential::token("TG").unwrap(),
+            rare: None,
+        };
+        let tenant = Tenant { id: tenant, name: "t".into(), devices_max: None };
+        let profile = Profile::named(profile, tenant.id, "default");
+        let offer = Offer::default();
+        let guest = Guest { version, device: &device, tenant: &tenant, profile: &profile, offer: &offer };
+        Session::new(&guest, Arc::new(Settings::read(settings).unwrap()))
+    }
+
+    /// What comes of a message of QoS 1 at time 99.
+    pub fn publish<'a>(session: &mut Session, topic: &'a str, payload: &'a [u8]) -> (Answer, Speech<'a>) {
+        let mut speech = Speech::default();
+        let said = Said { topic, payload, qos: QoS::AtLeastOnce, now_ms: 99 };
+        (session.publish(&said, &mut speech), speech)
+    }
 }
