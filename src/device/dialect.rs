@@ -8,6 +8,7 @@
 //! - No payload and no topic makes an interpreter panic.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use mqtt::{Connect, QoS, ReasonCode, Version};
 
@@ -127,8 +128,8 @@ pub struct Guest<'a> {
     pub tenant: &'a Tenant,
     /// Of what kind it is.
     pub profile: &'a Profile,
-    /// What the server offers it.
-    pub offer: &'a Offer,
+    /// What the server offers it, and all that are like it.
+    pub offer: &'a Arc<Offer>,
 }
 
 /// What a server offers to a device, as far as it is told of it.
@@ -144,6 +145,14 @@ pub struct Offer {
     pub children: Rates,
     /// Whether somebody answers calls that the dialect does not know.
     pub has_responder: bool,
+}
+
+impl Offer {
+    /// Whether it limits how often something may be said.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        [&self.own, &self.children].into_iter().any(|rates| *rates != Rates::default())
+    }
 }
 
 /// How often something may be said.

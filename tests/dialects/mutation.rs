@@ -1,5 +1,7 @@
 //! Topics and payloads that nobody would send: nothing panics, and nothing leaves the tenant's own topics.
 
+use std::sync::Arc;
+
 use device::{Dialect, Guest, Interpreter, Offer, Role, Said, Speech};
 use dialect::ThingsBoard;
 use dialects::world::{PROFILE, TENANT, World};
@@ -150,6 +152,6 @@ fn interpreter(world: &World, prng: &mut Prng) -> Box<dyn Interpreter> {
     let device = world.registry.device_named(TENANT, name).expect("created");
     let profile = world.registry.profile(PROFILE).expect("made at the start");
     let tenant = world.registry.tenant(TENANT).expect("made at the start");
-    let guest = Guest { version, device, tenant, profile, offer: &Offer::default() };
+    let guest = Guest { version, device, tenant, profile, offer: &Arc::new(Offer::default()) };
     ThingsBoard.interpreter(&guest).expect("an interpreter")
 }

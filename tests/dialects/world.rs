@@ -164,7 +164,8 @@ impl World {
                 let device = self.registry.device(id).expect("welcomed");
                 let profile = self.registry.profile(device.profile).expect("every device has one");
                 let tenant = self.registry.tenant(TENANT).expect("made at the start");
-                let guest = Guest { version: self.version, device, tenant, profile, offer: &self.offer };
+                let offer = Arc::new(self.offer.clone());
+                let guest = Guest { version: self.version, device, tenant, profile, offer: &offer };
                 (Some(id), ThingsBoard.interpreter(&guest).expect("an interpreter"))
             }
         };

@@ -99,3 +99,65 @@ impl Session {
         Ok(Some(Utterance { command: Some(number), ..self.utter(topic.into(), payload) }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use device::{
+        Chunk, Content, Cookie, Interpreter, Package, PackageId, PackageKind, ProfileId, Speech, TenantId,
+    };
+    use mqtt::{QoS, Version};
+
+    use super::super::session::trial::{PROTO, gateway};
+    use super::*;
+
+    fn command(params: &str) -> Downlink {
+        Downlink::Command { number: 3, method: "m".into(), params: params.into(), is_answered: true }
+    }
+
+    fn tell(session: &mut Session, downlink: &Downlink) -> Result<Vec<Utterance>, Unspeakable> {
+        let mut utterances = Vec::new();
+        session.tell_own(downlink, &mut utterances).map(|()| utterances)
+    }
+
+    #[test]
+    fn nobody_is_told_what_nobody_subscribed_to() {
+        let mut session = gateway(Version::V5, "");
+        assert_eq!(tell(&mut session, &command("1")), Ok(Vec::new()));
+        assert_eq!(tell(&mut session, &Downlink::SharedDeleted(["a".into()].into())), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_command_that_the_schema_cannot_carry_is_told_to_the_caller() {
+        let mut session = gateway(Version::V5, PROTO);
+        session.subscribe("v2/r/req/+", QoS::AtMostOnce, &mut Speech::default()).unwrap();
+        let utterance = tell(&mut session, &command("5")).unwrap().remove(0);
+        assert_eq!(
+            (&*utterance.topic, utterance.command, utterance.qos),
+            ("v2/r/req/3", Some(3), QoS::AtMostOnce)
+        );
+        assert_eq!(utterance.payload, b"\x0a\x01m\x10\x03\x1a\x015");
+        let why = tell(&mut session, &command("{\"a\":1}")).unwrap_err().why;
+        assert!(why.starts_with("Failed to convert device RPC command to MQTT msg: m{\"a\":1}"), "{why}");
+        let mut plain = gateway(Version::V5, "");
+        plain.subscribe("v2/r/req/p/+", QoS::AtMostOnce, &mut Speech::default()).unwrap();
+        assert!(tell(&mut plain, &command("5")).is_err(), "no schema, no words");
+    }
+
+    #[test]
+    fn a_part_of_a_download_that_is_forgotten_goes_nowhere() {
+        let mut session = gateway(Version::V5, "");
+        let package = Package {
+            id: PackageId::from_bytes([1; 16]),
+            tenant: TenantId::from_bytes([1; 16]),
+            profile: ProfileId::from_bytes([1; 16]),
+            kind: PackageKind::Firmware,
+            title: "a".into(),
+            version: "1".into(),
+            tag: None,
+            content: Content::upload([1, 2].into(), device::Algorithm::Crc32, None).unwrap(),
+        };
+        let chunk: Chunk = package.chunk(0, 0).unwrap();
+        let downlink = Downlink::Chunk { cookie: Cookie(7 << 32), package: package.id, chunk };
+        assert_eq!(tell(&mut session, &downlink), Ok(Vec::new()));
+    }
+}

@@ -99,7 +99,7 @@ impl Cost {
 impl Session {
     /// Lets through what may be said, and answers accordingly.
     pub fn limit<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>, answer: Answer) -> Answer {
-        if speech.remarks.is_empty() || answer.end.is_some() {
+        if self.allowance.is_none() || speech.remarks.is_empty() || answer.end.is_some() {
             return answer;
         }
         if self.version == Version::V5 && speech.remarks.iter().any(is_of_child) {
@@ -110,8 +110,9 @@ impl Session {
             wanted.map(|remark| Cost::of(&remark.uplink)).fold(Cost::default(), Cost::and)
         };
         let (own, children) = (sum(|remark| !is_of_child(remark)), sum(is_of_child));
-        let taken = self.allowance.own.take(own, said.now_ms);
-        match taken.and_then(|()| self.allowance.children.take(children, said.now_ms)) {
+        let Some(allowance) = &mut self.allowance else { return answer };
+        let taken = allowance.own.take(own, said.now_ms);
+        match taken.and_then(|()| allowance.children.take(children, said.now_ms)) {
             Ok(()) => answer,
             Err(too_much) => {
                 *speech = Speech::default();
@@ -133,8 +134,9 @@ impl Session {
 
     /// Hears the children that may speak; of the others the gateway is told.
     fn limit_each_child<'a>(&mut self, now_ms: i64, speech: &mut Speech<'a>, answer: Answer) -> Answer {
+        let Some(allowance) = &mut self.allowance else { return answer };
         let mut silenced = Vec::new();
-        let buckets = &mut self.allowance.children;
+        let buckets = &mut allowance.children;
         speech.remarks.retain(|Remark { subject, uplink }| {
             let Subject::Child(child) = subject else { return true };
             let may_speak = buckets.take(Cost::of(uplink), now_ms).is_ok();
@@ -160,4 +162,40 @@ impl Session {
 
 fn is_of_child(remark: &Remark<'_>) -> bool {
     matches!(remark.subject, Subject::Child(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use device::Rate;
+
+    use super::super::session::trial::{gateway_offered, publish};
+    use super::*;
+
+    const TWO: &[u8] = b"{\"A\":[{\"t\":1}],\"B\":[{\"t\":1}]}";
+
+    #[test]
+    fn a_child_that_may_not_speak_is_neither_heard_nor_forwarded() {
+        let mut offer = Offer::default();
+        offer.children.telemetry_messages = Rate::read("1:1").unwrap();
+        let mut session = gateway_offered(Version::V5, "", offer);
+        let (answer, speech) = publish(&mut session, "v1/gateway/telemetry", TWO);
+        assert_eq!((answer.acknowledge, answer.end), (Some(ReasonCode::QuotaExceeded), None));
+        assert_eq!(speech.remarks.len(), 1);
+        assert_eq!(speech.remarks[0].subject, Subject::Child("A".into()));
+        let topics: Vec<_> = speech.forwards.iter().map(|forward| &*forward.topic).collect();
+        assert_eq!(topics, ["thingsboard/t/A/telemetry"]);
+        assert_eq!(speech.utterances.len(), 1);
+    }
+
+    #[test]
+    fn what_waits_is_not_forwarded_either() {
+        let mut offer = Offer::default();
+        offer.own.telemetry_values = Rate::read("1:1").unwrap();
+        let mut session = gateway_offered(Version::V311, "", offer);
+        let (_, speech) = publish(&mut session, "v2/t", b"{\"a\":1}");
+        assert_eq!((speech.remarks.len(), speech.forwards.len()), (1, 1));
+        let (answer, speech) = publish(&mut session, "v2/t", b"{\"a\":1}");
+        assert_eq!((answer.again_ms, answer.acknowledge), (Some(1000), None));
+        assert_eq!(speech, Speech::default());
+    }
 }

@@ -34,25 +34,29 @@ use super::{calls, proto, render, schema};
 pub(super) struct Session {
     pub version: Version,
     pub settings: Arc<Settings>,
-    pub offer: Offer,
+    pub offer: Arc<Offer>,
     pub is_gateway: bool,
     pub subscriptions: Subscriptions,
     pub downloads: Downloads,
     pub canonical: Canonical,
-    pub allowance: Allowance,
+    /// None if nothing is limited.
+    pub allowance: Option<Box<Allowance>>,
 }
+
+// There is one of these for every connection of a device.
+const _: () = assert!(size_of::<Session>() <= 192);
 
 impl Session {
     pub fn new(guest: &Guest<'_>, settings: Arc<Settings>) -> Self {
         Self {
             version: guest.version,
             settings,
-            offer: guest.offer.clone(),
+            offer: Arc::clone(guest.offer),
             is_gateway: guest.device.is_gateway(),
             subscriptions: Subscriptions::default(),
             downloads: Downloads::default(),
             canonical: Canonical::new(&guest.tenant.name, &guest.device.name),
-            allowance: Allowance::new(guest.offer),
+            allowance: guest.offer.has_limits().then(|| Box::new(Allowance::new(guest.offer))),
         }
     }
 
@@ -399,6 +403,11 @@ pub(super) mod trial {
 
     /// The session of a gateway called `g`.
     pub fn gateway(version: Version, settings: &str) -> Session {
+        gateway_offered(version, settings, Offer::default())
+    }
+
+    /// The same with an offer.
+    pub fn gateway_offered(version: Version, settings: &str, offer: Offer) -> Session {
         let (tenant, profile) = (TenantId::from_bytes([1; 16]), ProfileId::from_bytes([2; 16]));
         let device = Device {
             id: DeviceId::from_bytes([3; 16]),
@@ -413,7 +422,7 @@ pub(super) mod trial {
         };
         let tenant = Tenant { id: tenant, name: "t".into(), devices_max: None };
         let profile = Profile::named(profile, tenant.id, "default");
-        let offer = Offer::default();
+        let offer = Arc::new(offer);
         let guest = Guest { version, device: &device, tenant: &tenant, profile: &profile, offer: &offer };
         Session::new(&guest, Arc::new(Settings::read(settings).unwrap()))
     }
