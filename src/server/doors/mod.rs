@@ -27,4 +27,4 @@ mod tests;
 
 pub(crate) use answers::DoorEnd;
 pub use keeper::{Doors, DoorsError, examine_doors};
-pub(crate) use watch::{NoWatch, Watch};
+pub(crate) use watch::NoWatch;
