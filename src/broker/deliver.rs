@@ -397,7 +397,7 @@ fn fetch(limits: &Limits, client_id: &Arc<str>, serial: u64, waiting: &mut Waiti
 
 /// Notes when a queue that is about to grow was empty last: all that joins it is judged later.
 fn note_judged(holders: &Holders, waiting: &mut Waiting) {
-    if waiting.len() == 0 {
+    if !waiting.has_queued() {
         waiting.judged_at = holders.now();
     }
 }

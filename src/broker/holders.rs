@@ -105,10 +105,7 @@ impl Holders {
     }
 
     fn allows(&self, key: SessionKey, ask: impl Fn(&dyn Rights) -> bool) -> bool {
-        !self.is_on
-            || self
-                .holder(key)
-                .is_some_and(|holder| holder.rights.as_deref().is_none_or(|rights| ask(rights)))
+        !self.is_on || self.holder(key).is_some_and(|holder| holder.rights.as_deref().is_none_or(ask))
     }
 
     pub fn may_publish(&self, key: SessionKey, topic: &str) -> bool {

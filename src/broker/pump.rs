@@ -6,14 +6,14 @@
 //! Invariants:
 //! - What was sent before goes first (resends), then queued messages and replays by turns, so that neither starves.
 
-use mqtt::{AckKind, PacketId, QoS, ReasonCode};
+use mqtt::{AckKind, PacketId, ReasonCode};
 use stdx::Instant;
 
 use crate::change::{Change, MessageCopy};
 use crate::deliver::{Grant, Outbound};
 use crate::exchange::Exchange;
 use crate::session::SessionKey;
-use crate::window::{Resend, Settled};
+use crate::window::Resend;
 
 /// Messages that one session may be sent in one go.
 const STEPS_MAX: u32 = 256;
@@ -132,24 +132,10 @@ impl Exchange {
         }
         delivery.counters.dropped_barred += u64::from(is_barred);
         delivery.counters.dropped_too_large += u64::from(!is_barred);
-        if is_barred && sent.qos == QoS::ExactlyOnce {
-            return self.release_barred(key, id);
-        }
         delivery.counters.inflight_messages -= 1;
         let window = session.window.as_mut().expect("it gave the message");
         if let Some(seq) = window.forget(id) {
             self.note(key, |client_id| Change::Settled { client_id, seq, packet_id: id });
         }
-    }
-
-    /// A QoS 2 message that must not be sent again may have come the first time, and then its receiver waits for PUBREL; to
-    /// others a PUBREL does no harm. Source: [MQTT-4.3.3-11].
-    fn release_barred(&mut self, key: SessionKey, packet_id: PacketId) {
-        let window = self.sessions[key.index()].window.as_mut().expect("it gave the message");
-        let Settled::Release(seq) = window.pubrec(packet_id, false) else { return };
-        let stamp = self.stamp();
-        self.note(key, |client_id| Change::Released { client_id, seq, packet_id });
-        self.mark_since(key, stamp);
-        self.write_ack(key, AckKind::PubRel, packet_id, ReasonCode::Success);
     }
 }

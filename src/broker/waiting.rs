@@ -85,6 +85,11 @@ impl Waiting {
         !self.queue.is_empty() || self.spilled.is_some()
     }
 
+    /// Whether a message of any QoS waits.
+    pub fn has_queued(&self) -> bool {
+        self.has_acknowledged() || !self.queue_qos0.is_empty()
+    }
+
     /// Queued messages of any QoS, on disk too.
     pub fn len(&self) -> u64 {
         self.acknowledged() + count(self.queue_qos0.len())

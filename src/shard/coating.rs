@@ -60,7 +60,7 @@ impl Coating {
     }
 
     /// Everything that is still to be sent when the connection ends, `last` of MQTT included.
-    pub fn finish(mut self: Box<Self>, last: &[u8]) -> Vec<u8> {
+    pub fn finish(mut self, last: &[u8]) -> Vec<u8> {
         if !self.is_broken {
             if !last.is_empty() {
                 self.coats.put_on(last);

@@ -96,9 +96,11 @@ def code(address, *arguments, **options):
 def subscribe(connection, topic_filter):
     """The reason code of the SUBACK."""
     connection.sendall(packet(0x82, b"\x00\x01\x00" + text(topic_filter) + b"\x00"))
-    first, body = read_packet(connection)
-    assert first == 0x90
-    return body[-1]
+    while True:
+        # Retained messages of an earlier subscription may come first.
+        first, body = read_packet(connection)
+        if first == 0x90:
+            return body[-1]
 
 
 def publish(connection, topic, payload=b"x"):

@@ -17,7 +17,8 @@ use tempfile::TempDir;
 use wire::TlsFacts;
 
 use super::desk::Desk;
-use super::{DoorEnd, Doors, NoWatch, Watch};
+use super::watch::Watch;
+use super::{DoorEnd, Doors, NoWatch};
 use crate::clock::Clock;
 use crate::config::{Sources, load};
 use crate::mesh;

@@ -97,7 +97,7 @@ impl Stage {
             rig.keep_journal(now, Durability::Fsync);
         }
         let person = |name: &&'static str, dice: &mut Dice| {
-            let who = Who { client_id: *name, user: None };
+            let who = Who { client_id: name, user: None };
             Person::new(who, *dice.pick(&[Version::V311, Version::V5]), *dice.pick(&[1, 2, 100]))
         };
         let people = NAMES.iter().map(|name| person(name, &mut dice)).collect();
