@@ -17,7 +17,7 @@ mod watch;
 
 pub use golden::golden;
 pub use mutator::Mutator;
-pub use script::script;
+pub use script::{Bystander, Network, script};
 pub use targets::{
     TARGETS, Target, connect, filters, packet_v3, packet_v5, properties, store, stream_splitter, target,
 };

@@ -197,6 +197,7 @@ const ROOMS: &[Room] = &[
     Room { name: "simulation", folder: "tests/simulation", rooms: PURE_AND_STORE, crates: Any },
     Room { name: "dialects", folder: "tests/dialects", rooms: PURE, crates: Any },
     Room { name: "crash", folder: "tests/crash", rooms: &["stdx"], crates: Any },
+    Room { name: "overload", folder: "tests/overload", rooms: &["crash"], crates: Any },
     Room { name: "fuzz", folder: "tests/fuzz", rooms: PURE_AND_WINDOWS, crates: Any },
 ];
 

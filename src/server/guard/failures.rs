@@ -36,6 +36,8 @@ pub(super) struct Patience {
 struct Record {
     left: Bucket,
     forgiven: u32,
+    /// Until then it is known how much was forgiven.
+    kept_until: Instant,
 }
 
 impl Patience {
@@ -58,7 +60,7 @@ impl Failures {
     pub(super) fn shut_out(&mut self, patience: Patience, address: Address, now: Instant) -> bool {
         let Some(record) = self.by_address.get(&address) else { return false };
         let is_out = record.left.ready_at(patience.rate) > now;
-        if record.left.is_full(now) {
+        if record.is_over(now) {
             self.by_address.remove(&address);
         }
         is_out
@@ -68,6 +70,7 @@ impl Failures {
     pub(super) fn note(&mut self, patience: Patience, address: Address, now: Instant) {
         let mut record = self.by_address.get(&address).copied().unwrap_or_default();
         record.left.spend(patience.rate, now, 1);
+        record.kept_until = now + FORGET_SPAN;
         if self.by_address.contains_key(&address) || self.has_room_for(record, now) {
             self.by_address.insert(address, record);
         }
@@ -87,7 +90,7 @@ impl Failures {
         if self.by_address.len() < LEN_MAX {
             return true;
         }
-        self.by_address.retain(|_, record| !record.left.is_full(now));
+        self.by_address.retain(|_, record| !record.is_over(now));
         if self.by_address.len() < LEN_MAX {
             return true;
         }
@@ -99,6 +102,12 @@ impl Failures {
             self.by_address.remove(&address);
         }
         is_lighter
+    }
+}
+
+impl Record {
+    fn is_over(&self, now: Instant) -> bool {
+        self.left.is_full(now) && self.kept_until <= now
     }
 }
 
@@ -163,7 +172,7 @@ mod tests {
         assert_eq!(failures.len(), FAILED_ADDRESSES_MAX / SHELVES);
         assert!(failures.shut_out(patience(), address(1), START + Span::from_s(1)));
         // When the others are forgotten, there is room again.
-        failures.note(patience(), address(0), START + Span::from_s(40));
-        assert_eq!(failures.len(), 2);
+        failures.note(patience(), address(0), START + FORGET_SPAN + Span::from_s(1));
+        assert_eq!(failures.len(), 1);
     }
 }

@@ -6,5 +6,7 @@ mod play;
 mod read;
 mod speech;
 
+pub use bystander::Bystander;
+pub use network::Network;
 pub use play::script;
 pub use read::code;
