@@ -10,8 +10,7 @@
 //!   standard error.
 
 use std::io::Write;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use dialect::DIALECTS;
-use server::{Complaint, Config, Cores, Sources, Started};
+use server::{Bind, Complaint, Config, Cores, Sources, Started, Tiding};
 use store::{ExportKind, Style, Task};
 
 #[global_allocator]
@@ -49,6 +48,14 @@ enum Command {
         /// The file.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Make certificates for a first try: an authority, one for the broker, one for a client.
+    Cert {
+        /// The directory; made if it is missing. Nothing in it is overwritten.
+        dir: PathBuf,
+        /// A name or address by which clients reach the broker, besides localhost. May be given several times.
+        #[arg(long, value_name = "NAME")]
+        host: Vec<String>,
     },
     /// Look into the data directory, copy it, bring it back. Works while the broker runs, except for restore.
     #[command(subcommand)]
@@ -115,8 +122,8 @@ struct Serve {
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Listen here instead of on the listeners of the file. May be given several times.
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    listen: Vec<Bind>,
     /// Processors to run on: a number of them, or a list such as 0,2-3 ("3," is processor 3 alone).
     #[arg(long, value_name = "N|LIST")]
     cores: Option<Cores>,
@@ -137,6 +144,7 @@ fn main() -> ExitCode {
         None => serve(cli.serve),
         Some(Command::Serve(arguments)) => serve(arguments),
         Some(Command::Check { config }) => check(config),
+        Some(Command::Cert { dir, host }) => make_certificates(&dir, &host),
         Some(Command::Store(command)) => look_into_store(command),
         Some(Command::Version) => say(&format!("ringmq {VERSION}")),
         Some(Command::Completions { shell }) => {
@@ -173,7 +181,15 @@ fn serve(arguments: Serve) -> ExitCode {
 fn start_control(config: &Config, started: &Started) -> Result<(), String> {
     let Some(bind) = config.control.listen else { return Ok(()) };
     let (inquiry, ailing, shown) = (started.inquiry.clone(), started.store.clone(), started.store.clone());
+    let reloader = started.reloader.clone();
     let sources = control::Sources {
+        reload: Arc::new(move || {
+            let tidings = reloader.reload("POST /reload");
+            control::Reloaded {
+                text: tidings.iter().map(|tiding| format!("{tiding}\n")).collect(),
+                is_whole: !tidings.iter().any(|tiding| matches!(tiding, Tiding::Kept(_))),
+            }
+        }),
         ask: Arc::new(move || inquiry.ask_counters()),
         ailment: Arc::new(move || ailing.ailment()),
         more_metrics: Arc::new(move || shown.metrics()),
@@ -201,9 +217,24 @@ fn look_into_store(command: StoreCommand) -> ExitCode {
 
 fn check(file: PathBuf) -> ExitCode {
     let shown = file.display().to_string();
-    match load(Sources { file: Some(file), ..Sources::default() }) {
-        Ok(_) => say(&format!("{shown}: nothing to complain about")),
+    let loaded = load(Sources { file: Some(file), ..Sources::default() });
+    match loaded.and_then(|config| server::inspect(&config)) {
+        Ok(remarks) if remarks.is_empty() => say(&format!("{shown}: nothing to complain about")),
+        Ok(remarks) => {
+            remarks.iter().for_each(|remark| eprintln!("ringmq: warning: {remark}"));
+            say(&format!("{shown}: nothing that stops the start"))
+        }
         Err(complaints) => complain(&complaints),
+    }
+}
+
+fn make_certificates(dir: &Path, hosts: &[String]) -> ExitCode {
+    match server::make_first_certificates(dir, hosts) {
+        Ok(directions) => say(&directions),
+        Err(failure) => {
+            eprintln!("ringmq: {failure}");
+            ExitCode::from(USER_ERROR)
+        }
     }
 }
 

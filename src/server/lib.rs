@@ -14,6 +14,7 @@ mod clock;
 mod config;
 mod control;
 mod cores;
+mod doorway;
 mod driver;
 mod journal;
 mod kernel;
@@ -23,6 +24,7 @@ mod logging;
 mod mesh;
 mod mind;
 mod notices;
+mod reload;
 mod restore;
 mod rights;
 mod ring;
@@ -31,10 +33,12 @@ mod signals;
 
 pub use clock::Clock;
 pub use config::{
-    Complaint, Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Place, Protocol, Server, Sources,
-    Store, Sys, default_file, load,
+    Bind, ClientCertificate, Complaint, Config, ControlPlane, KeyPairs, Listener, Log, LogFormat, LogLevel,
+    Networks, NotAnAddress, NotNetworks, NotPairs, Place, Protocol, Server, Sources, Store, Sys, TlsKeys,
+    TlsMin, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
+pub use doorway::{CertError, inspect, make_first_certificates};
 pub use journal::{SafeError, StoreWatch};
 pub use kernel::KernelError;
 pub use launch::{LaunchError, Plan, Running, Stopper, launch};
@@ -42,6 +46,7 @@ pub use listen::{ListenError, Listening, bind, listen};
 pub use logging::{LogGuard, open_log};
 pub use mesh::Inquiry;
 pub use mind::Mind;
+pub use reload::{Reloader, Tiding};
 pub use restore::Homes;
 pub use rights::RightsError;
 pub use ring::Depth;

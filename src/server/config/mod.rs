@@ -16,6 +16,7 @@ mod render;
 mod rules;
 mod sections;
 mod setting;
+mod transport;
 
 #[cfg(test)]
 mod tests;
@@ -23,5 +24,10 @@ mod tests;
 pub use complaint::{Complaint, Place};
 pub use overrides::{Sources, load};
 pub use render::default_file;
-pub use sections::{Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Protocol, Server, Store, Sys};
+pub use sections::{Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Server, Store, Sys};
 pub(crate) use setting::name_of;
+pub(crate) use transport::NamedPair;
+pub use transport::{
+    Bind, ClientCertificate, KeyPairs, Networks, NotAnAddress, NotNetworks, NotPairs, Protocol, TlsKeys,
+    TlsMin,
+};

@@ -8,9 +8,10 @@
 //! - A connection that the mind refuses is closed in the same turn.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::net::AddressFamily;
 use shard::{Accepted, Arrival, ListenerId};
 use stdx::{Instant, Span};
 
@@ -19,6 +20,8 @@ use crate::mind::Mind;
 
 /// How long doors stay closed after a failure.
 const REST_SPAN: Span = Span::from_ms(100);
+/// What clients of a socket file count as: they are on this machine and have no address.
+const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 /// The doors of one core.
 #[derive(Default)]
@@ -124,6 +127,11 @@ impl<M: Mind> Driver<M> {
 }
 
 fn peer_of(fd: &OwnedFd) -> Option<SocketAddr> {
-    let address = rustix::net::getpeername(fd).ok()??;
-    SocketAddr::try_from(address).ok()
+    // A client of a socket file has no name, for which `getpeername` may give nothing at all.
+    match rustix::net::getpeername(fd).ok()? {
+        Some(address) if address.address_family() != AddressFamily::UNIX => {
+            SocketAddr::try_from(address).ok()
+        }
+        Some(_) | None => Some(SocketAddr::from(LOCAL)),
+    }
 }
