@@ -52,22 +52,28 @@ pub struct Listening {
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    birth: Birth,
 }
 
-impl SocketFile {
+/// Which file it is. The number alone may soon be that of another one.
+#[derive(PartialEq, Eq, Debug)]
+struct Birth {
+    device: u64,
+    inode: u64,
+    made_at: (i64, i64),
+}
+
+impl Birth {
     fn of(path: &Path) -> io::Result<Self> {
+        // The time of a socket's last change of contents is that of its making, whoever may change its rights later.
         let file = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), device: file.dev(), inode: file.ino() })
+        Ok(Self { device: file.dev(), inode: file.ino(), made_at: (file.mtime(), file.mtime_nsec()) })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode));
-        if is_ours {
+        if Birth::of(&self.path).is_ok_and(|birth| birth == self.birth) {
             // It may be in a directory that is not ours any more; then it is stale, which the next start sees.
             let _ = fs::remove_file(&self.path);
         }
@@ -111,15 +117,6 @@ impl Listening {
         })
     }
 
-    /// The address of a listener that has one.
-    #[must_use]
-    pub fn tcp_address(&self) -> Option<SocketAddr> {
-        match self.address {
-            Bind::Tcp(address) => Some(address),
-            Bind::Unix(_) => None,
-        }
-    }
-
     /// Another handle to each of the sockets.
     pub fn try_clone_sockets(&self) -> io::Result<Vec<OwnedFd>> {
         self.sockets.iter().map(OwnedFd::try_clone).collect()
@@ -144,7 +141,7 @@ fn bind_file(path: &Path, cores: usize) -> io::Result<Listening> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile::of(path)?;
+    let file = SocketFile { path: path.to_owned(), birth: Birth::of(path)? };
     // Between bind and listen nobody can connect, so nobody gets in before the file has its mode.
     fs::set_permissions(path, fs::Permissions::from_mode(FILE_MODE))?;
     socket.listen(BACKLOG_MAX)?;
@@ -239,14 +236,14 @@ mod tests {
     fn all_cores_listen_on_the_port_that_the_kernel_chose() {
         let listening = listen(ANY.parse().unwrap(), 3).unwrap();
         assert_eq!(listening.sockets.len(), 3);
-        assert_ne!(listening.tcp_address().unwrap().port(), 0);
-        std::net::TcpStream::connect(listening.tcp_address().unwrap()).unwrap();
+        assert_ne!(listening.address.tcp().unwrap().port(), 0);
+        std::net::TcpStream::connect(listening.address.tcp().unwrap()).unwrap();
     }
 
     #[test]
     fn nobody_can_connect_before_the_sockets_are_opened() {
         let bound = bind(&ANY.parse().unwrap(), 2).unwrap();
-        let address = bound.tcp_address().unwrap();
+        let address = bound.address.tcp().unwrap();
         let refused = std::net::TcpStream::connect(address).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         bound.open().unwrap();
@@ -256,7 +253,7 @@ mod tests {
     #[test]
     fn a_second_broker_on_the_same_address_is_refused_although_cores_share_it() {
         let first = listen(ANY.parse().unwrap(), 2).unwrap();
-        let address = first.tcp_address().unwrap();
+        let address = first.address.tcp().unwrap();
         let refused = listen(address, 2).unwrap_err().to_string();
         let port = address.port();
         assert!(

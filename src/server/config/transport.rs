@@ -40,6 +40,15 @@ impl Bind {
         }
     }
 
+    /// The address and port, if it is one.
+    #[must_use]
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Bind::Tcp(address) => Some(*address),
+            Bind::Unix(_) => None,
+        }
+    }
+
     /// Whether a second listener there would be in the way.
     pub(super) fn collides(&self, other: &Bind) -> bool {
         self == other && !matches!(self, Bind::Tcp(address) if address.port() == 0)

@@ -295,7 +295,7 @@ fn what_is_revoked_is_refused_and_so_is_everything_under_a_list_that_is_out_of_d
     assert!(meet(&current, &client("other"), "a.test").is_ok());
     authority.revoke(&[], Duration::days(-1));
     let refused = meet(&wardrobe(keys()), &client("other"), "a.test").unwrap_err();
-    assert!(refused.contains("Expired"), "{refused}");
+    assert!(refused.contains("revocation list expired"), "{refused}");
     let config = Config { listener: vec![listener(keys())], ..Config::default() };
     let remarks: Vec<String> = inspect(&config).unwrap().iter().map(ToString::to_string).collect();
     assert!(remarks.len() == 1 && remarks[0].contains("is out of date since"), "{remarks:?}");

@@ -35,7 +35,7 @@ impl Host {
         };
         let running = server::launch(plan, |_nothing_was_kept| Ok(()), |core, _| Line::new(core)).unwrap();
         running.open();
-        Self { address: listening.tcp_address().unwrap(), running: Some(running) }
+        Self { address: listening.address.tcp().unwrap(), running: Some(running) }
     }
 
     /// Asks for the graceful end.
