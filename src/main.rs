@@ -19,7 +19,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use dialect::DIALECTS;
-use server::{Complaint, Config, Cores, PasswdFile, PasswdTask, Sources, Started};
+use server::{Bind, Complaint, Config, Cores, PasswdFile, PasswdTask, Sources, Started, Tiding};
 use store::{ExportKind, Style, Task};
 
 #[global_allocator]
@@ -49,6 +49,14 @@ enum Command {
         /// The file.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Make certificates for a first try: an authority, one for the broker, one for a client.
+    Cert {
+        /// The directory; made if it is missing. Nothing in it is overwritten.
+        dir: PathBuf,
+        /// A name or address by which clients reach the broker, besides localhost. May be given several times.
+        #[arg(long, value_name = "NAME")]
+        host: Vec<String>,
     },
     /// Look into the data directory, copy it, bring it back. Works while the broker runs, except for restore.
     #[command(subcommand)]
@@ -146,8 +154,8 @@ struct Serve {
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Listen here instead of on the listeners of the file. May be given several times.
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    listen: Vec<Bind>,
     /// Processors to run on: a number of them, or a list such as 0,2-3 ("3," is processor 3 alone).
     #[arg(long, value_name = "N|LIST")]
     cores: Option<Cores>,
@@ -168,6 +176,7 @@ fn main() -> ExitCode {
         None => serve(cli.serve),
         Some(Command::Serve(arguments)) => serve(arguments),
         Some(Command::Check { config }) => check(config),
+        Some(Command::Cert { dir, host }) => make_certificates(&dir, &host),
         Some(Command::Store(command)) => look_into_store(command),
         Some(Command::Passwd { create, delete, batch: _, file, user }) => passwd(&file, create, delete, user),
         Some(Command::Acl { file, user, client, topic }) => {
@@ -209,7 +218,15 @@ fn start_control(config: &Config, started: &Started) -> Result<(), String> {
     let Some(bind) = config.control.listen else { return Ok(()) };
     let (inquiry, ailing, shown) = (started.inquiry.clone(), started.store.clone(), started.store.clone());
     let (doors, guard) = (started.doors.clone(), Arc::clone(&started.guard));
+    let reloader = started.reloader.clone();
     let sources = control::Sources {
+        reload: Arc::new(move || {
+            let tidings = reloader.reload("POST /reload");
+            control::Reloaded {
+                text: tidings.iter().map(|tiding| format!("{tiding}\n")).collect(),
+                is_whole: !tidings.iter().any(|tiding| matches!(tiding, Tiding::Kept(_))),
+            }
+        }),
         ask: Arc::new(move || inquiry.ask_counters()),
         ailment: Arc::new(move || ailing.ailment()),
         more_metrics: Arc::new(move || format!("{}{}{}", shown.metrics(), doors.metrics(), guard.metrics())),
@@ -258,15 +275,30 @@ fn tell(outcome: Result<String, String>) -> ExitCode {
 
 fn check(file: PathBuf) -> ExitCode {
     let shown = file.display().to_string();
-    match load(Sources { file: Some(file), ..Sources::default() }) {
-        Ok(config) => match &server::examine_doors(&config)[..] {
-            [] => say(&format!("{shown}: nothing to complain about")),
-            wrong => {
-                wrong.iter().for_each(|line| eprintln!("ringmq: {line}"));
-                ExitCode::from(USER_ERROR)
+    let loaded = load(Sources { file: Some(file), ..Sources::default() });
+    let inspected = loaded.and_then(|config| server::inspect(&config).map(|remarks| (config, remarks)));
+    match inspected {
+        Ok((config, remarks)) => {
+            remarks.iter().for_each(|remark| eprintln!("ringmq: warning: {remark}"));
+            let wrong = server::examine_doors(&config);
+            wrong.iter().for_each(|line| eprintln!("ringmq: {line}"));
+            match (wrong.is_empty(), remarks.is_empty()) {
+                (false, _) => ExitCode::from(USER_ERROR),
+                (true, true) => say(&format!("{shown}: nothing to complain about")),
+                (true, false) => say(&format!("{shown}: nothing that stops the start")),
             }
-        },
+        }
         Err(complaints) => complain(&complaints),
+    }
+}
+
+fn make_certificates(dir: &Path, hosts: &[String]) -> ExitCode {
+    match server::make_first_certificates(dir, hosts) {
+        Ok(directions) => say(&directions),
+        Err(failure) => {
+            eprintln!("ringmq: {failure}");
+            ExitCode::from(USER_ERROR)
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod config;
 mod control;
 mod cores;
 mod doors;
+mod doorway;
 mod driver;
 mod explain;
 mod guard;
@@ -27,6 +28,7 @@ mod mesh;
 mod mind;
 mod notices;
 mod passwd;
+mod reload;
 mod restore;
 mod rights;
 mod ring;
@@ -35,11 +37,13 @@ mod signals;
 
 pub use clock::Clock;
 pub use config::{
-    Access, Authenticator, AuthenticatorKind, CertificateUse, Complaint, Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Names, Place, Protocol, Server, Sources,
-    Store, Sys, default_file, load,
+    Access, Authenticator, AuthenticatorKind, Bind, CertificateUse, ClientCertificate, Complaint, Config, ControlPlane,
+    KeyPairs, Listener, Log, LogFormat, LogLevel, Names, Networks, NotAnAddress, NotNetworks, NotPairs, Place, Protocol,
+    Server, Sources, Store, Sys, TlsKeys, TlsMin, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
 pub use doors::{Doors, DoorsError, examine_doors};
+pub use doorway::{CertError, inspect, make_first_certificates};
 pub use explain::explain_acl;
 pub use guard::Guard;
 pub use journal::{SafeError, StoreWatch};
@@ -50,6 +54,7 @@ pub use logging::{LogGuard, open_log};
 pub use mesh::Inquiry;
 pub use mind::Mind;
 pub use passwd::{PasswdFile, PasswdTask, passwd};
+pub use reload::{Reloader, Tiding};
 pub use restore::Homes;
 pub use rights::RightsError;
 pub use ring::Depth;

@@ -20,15 +20,17 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::config::{Config, Listener, LogLevel, Protocol, name_of};
+use crate::config::{Complaint, Config, Listener, LogLevel, name_of};
 use crate::cores::{CoresError, allowed_cpus};
 use crate::doors::{Doors, DoorsError};
 use crate::guard::{Guard, Rules, Watching};
+use crate::doorway::{Doorway, Rereading};
 use crate::journal::{Keeping, Safe, SafeError, StoreWatch};
 use crate::kernel::{self, KernelError};
 use crate::launch::{LaunchError, Plan, launch};
-use crate::listen::{ListenError, Listening, bind};
+use crate::listen::{ListenError, Listening, SocketFile, bind};
 use crate::mesh::Inquiry;
+use crate::reload::Reloader;
 use crate::restore::Homes;
 use crate::rights::{self, RightsError, Room};
 use crate::ring::Depth;
@@ -46,6 +48,9 @@ pub enum Failure {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Files that the listeners name are not what they should be.
+    #[error("{}", in_lines(.0))]
+    Doorway(Vec<Complaint>),
     /// A resource limit is too low.
     #[error(transparent)]
     Rights(#[from] RightsError),
@@ -82,6 +87,7 @@ impl Failure {
             Failure::Store(SafeError::Dir { .. }) => 2,
             Failure::Cores(_)
             | Failure::Listen(_)
+            | Failure::Doorway(_)
             | Failure::Rights(_)
             | Failure::Dialect(_)
             | Failure::Doors(_)
@@ -104,6 +110,13 @@ pub struct Started {
     pub doors: Doors,
     /// Stands at its doors.
     pub guard: Arc<Guard>,
+    /// Reads certificates, lists, passwords and rules again.
+    pub reloader: Reloader,
+}
+
+/// Several complaints behind the name of the program, which stands in front of the first.
+fn in_lines(complaints: &[Complaint]) -> String {
+    complaints.iter().map(Complaint::to_string).collect::<Vec<_>>().join("\nringmq: ")
 }
 
 /// Runs the broker until it is told to stop by a signal. `announce` is called once it is ready; what it cannot start
@@ -121,10 +134,16 @@ pub fn serve(
     let clock = Clock::start();
     let guard = Arc::new(Guard::new(Rules::of(config, room.connections_max)));
     let watching = Arc::new(Watching::new(Arc::clone(&guard), clock));
+    let (doorway, remarks) = Doorway::open(config).map_err(Failure::Doorway)?;
+    remarks.iter().for_each(|remark| warn!("{remark}"));
     let doors = Doors::open(config, cpus.len(), clock, watching)?;
-    let settings = Arc::new(settings(config, room, dialects, version, &doors)?);
-    let bound: Vec<Listening> =
-        config.listener.iter().map(|listener| bind(listener.bind, cpus.len())).collect::<Result<_, _>>()?;
+    let settings = settings(config, room, dialects, version, &doors)?;
+    let settings = Arc::new(Settings { wardrobes: doorway.wardrobes(), ..settings });
+    let mut bound: Vec<Listening> =
+        config.listener.iter().map(|listener| bind(&listener.bind, cpus.len())).collect::<Result<_, _>>()?;
+    // They are removed when this function ends, however it ends.
+    let _socket_files: Vec<SocketFile> =
+        bound.iter_mut().filter_map(|listening| listening.file.take()).collect();
     let ready_line = ready_line(version, config, &bound, cpus.len());
     let mut safe = if config.stores() { Some(Safe::open(config, clock)?) } else { None };
     let cores = u16::try_from(cpus.len()).expect("the choice of cores has at most CORES_MAX");
@@ -156,8 +175,11 @@ pub fn serve(
     bound.iter().try_for_each(Listening::open)?;
     drop(bound);
     running.open();
-    signals::heed(running.stopper(), doors.clone())?;
-    let announced = announce(Started { ready_line, inquiry: running.inquiry(), store, doors, guard });
+    let reloader = Reloader::default();
+    reloader.add(Box::new(Rereading { doorway, inquiry: running.inquiry() }));
+    reloader.add(Box::new(doors.clone()));
+    signals::heed(running.stopper(), reloader.clone())?;
+    let announced = announce(Started { ready_line, inquiry: running.inquiry(), store, doors, guard, reloader });
     match &announced {
         Ok(()) => signals::tell_supervisor(NotifyState::Ready),
         Err(_) => running.stopper().stop(),
@@ -229,14 +251,12 @@ fn report_room(config: &Config, room: Room) {
 }
 
 fn ready_line(version: &str, config: &Config, bound: &[Listening], cores: usize) -> String {
-    let spoken = |listener: &Listener| match listener.protocol {
-        Protocol::Mqtt => "mqtt",
-    };
     let addresses = config.listener.iter().zip(bound);
     let addresses: Vec<String> = addresses
         .map(|(listener, listening)| {
             let durability = name_of(config.durability_of(listener));
-            format!("{} {} {durability}", spoken(listener), listening.address)
+            let path = if listener.protocol.has_websocket() { listener.websocket_path.as_str() } else { "" };
+            format!("{} {}{path} {durability}", listener.protocol.name(), listening.address)
         })
         .collect();
     let plural = if cores == 1 { "" } else { "s" };

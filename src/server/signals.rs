@@ -12,8 +12,8 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use tracing::info;
 
-use crate::doors::Doors;
 use crate::launch::Stopper;
+use crate::reload::Reloader;
 
 /// Exit code of a process that was told twice.
 const IMPATIENT: i32 = 130;
@@ -25,16 +25,14 @@ pub(crate) fn tell_supervisor(state: NotifyState<'_>) {
 }
 
 /// Listens for signals from now on, on a thread of its own.
-pub(crate) fn heed(stopper: Stopper, doors: Doors) -> io::Result<()> {
+pub(crate) fn heed(stopper: Stopper, reloader: Reloader) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let listen = move || {
         let mut stopping = false;
         for signal in signals.forever() {
             let name = signal_name(signal).unwrap_or("a signal");
             if signal == SIGHUP {
-                info!("{name}: reading the files of passwords, keys and rules again");
-                // What is wrong with them stands in the log already.
-                let _ = doors.reload();
+                reloader.reload(name);
             } else if stopping {
                 // Not through the log, whose queue dies with the process.
                 eprintln!("ringmq: {name} again: ending at once");

@@ -152,22 +152,29 @@ impl Upgrade {
     fn take(&mut self, raw: &[u8], reply: &mut Vec<u8>) -> Result<Option<WebSocket<Pipe>>, CoatFault> {
         let seen = self.held.len().saturating_sub(REQUEST_END.len());
         self.held.extend_from_slice(raw);
-        if !self.held[seen..].windows(REQUEST_END.len()).any(|window| window == REQUEST_END) {
+        let end = self.held[seen..].windows(REQUEST_END.len()).position(|window| window == REQUEST_END);
+        let Some(end) = end.map(|end| seen + end + REQUEST_END.len()) else {
             if self.held.len() > REQUEST_BYTES_MAX {
                 return Err(refused(Error::Protocol(ProtocolError::HandshakeIncomplete), reply));
             }
             return Ok(None);
-        }
+        };
+        // A client that does not wait for the answer is served all the same: whether its first frame comes with the
+        // request or just behind it is the network's choice.
+        let (request, behind) = self.held.split_at(end);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
             .max_message_size(Some(self.terms.frame_bytes_max))
             .max_frame_size(Some(self.terms.frame_bytes_max));
         let mut pipe = Pipe::default();
-        pipe.feed(&self.held);
+        pipe.feed(request);
         let doorkeeper = Doorkeeper { path: self.terms.path.clone() };
         match ServerHandshake::start(pipe, doorkeeper, Some(config)).handshake() {
-            Ok(socket) => Ok(Some(socket)),
+            Ok(mut socket) => {
+                socket.get_mut().feed(behind);
+                Ok(Some(socket))
+            }
             Err(HandshakeError::Failure(fault)) => Err(refused(fault, reply)),
             Err(HandshakeError::Interrupted(_)) => {
                 Err(refused(Error::Protocol(ProtocolError::HandshakeIncomplete), reply))
@@ -300,6 +307,19 @@ mod tests {
         let (outcome, reply, _) = upgraded(b"GET /mqtt HTTP/1.1\r\nHost: h\r\n\r\n");
         assert!(outcome.is_err() && reply.starts_with("HTTP/1.1 400 "), "{reply}");
         assert!(upgraded(&request("/mqtt", "")).0.is_ok());
+    }
+
+    #[test]
+    fn a_frame_may_come_with_the_request() {
+        let stream = [request("/mqtt", "mqtt"), frames(vec![Message::binary(&b"\xc0\x00"[..])])].concat();
+        for piece_len in [1, stream.len() - 1, stream.len()] {
+            let mut coat = WebSocketCoat::new(&WebSocketTerms::default());
+            let (mut plain, mut reply) = (Vec::new(), Vec::new());
+            for piece in stream.chunks(piece_len) {
+                coat.take_off(piece, &mut plain, &mut reply).unwrap();
+            }
+            assert_eq!(plain, b"\xc0\x00", "{piece_len}");
+        }
     }
 
     #[test]

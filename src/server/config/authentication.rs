@@ -121,7 +121,7 @@ impl Listener {
     /// Whether only this machine reaches it.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.bind.ip().to_canonical().is_loopback()
+        self.bind.is_local()
     }
 
     /// Whether anonymous clients are let in at the end of its chain.

@@ -89,7 +89,11 @@ impl Reader<'_> {
         for entry in table {
             let name = entry.0.get_ref().as_ref();
             match LISTENER.iter().find(|key| key.name == name) {
-                Some(key) => self.set(key, &mut listener, entry),
+                Some(key) => {
+                    self.set(key, &mut listener, entry);
+                    let place = Place::in_text(self.path, self.text, &entry.1.span());
+                    listener.key_places.push((key.name, place));
+                }
                 None => self
                     .complain(entry.0, unknown_key("[listener]", name, LISTENER.iter().map(|key| key.name))),
             }

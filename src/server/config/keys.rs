@@ -28,7 +28,10 @@ pub(super) struct Key<T> {
 }
 
 macro_rules! key {
-    ($target:ty, $section:ident, $name:ident, [$($doc:literal)*], |$t:ident| $place:expr $(, $range:expr)?) => {
+    (
+        $target:ty, $section:ident, $name:ident, [$($doc:literal)*],
+        |$t:ident| $place:expr $(, $range:expr)? $(=> $example:literal)?
+    ) => {
         Key {
             section: stringify!($section),
             name: stringify!($name),
@@ -38,9 +41,15 @@ macro_rules! key {
                 Ok(())
             },
             show: |$t: &$target| Setting::show(&$place),
-            example: |$t: &$target| Setting::example(&$place),
+            example: |$t: &$target| key!(@example Setting::example(&$place) $(, $example)?),
         }
     };
+    (@example $default:expr) => { $default };
+    (@example $default:expr, $example:literal) => {{
+        // The kind of value knows an example, but the key knows a better one.
+        let _ = $default;
+        concat!("\"", $example, "\"")
+    }};
     (@read $raw:ident) => { read($raw) };
     (@read $raw:ident, $range:expr) => { read_within($raw, $range) };
 }
@@ -69,10 +78,10 @@ macro_rules! limits {
 }
 
 macro_rules! listener {
-    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident $(in $group:ident)? $(: $example:literal)?,)*) => {
         /// The keys of each `[[listener]]`.
         pub(super) const LISTENER: &[Key<Listener>] = &[
-            $(key!(Listener, listener, $name, [$($doc)*], |listener| listener.$name),)*
+            $(key!(Listener, listener, $name, [$($doc)*], |listener| listener$(.$group)?.$name $(=> $example)?),)*
         ];
     };
 }
@@ -142,10 +151,35 @@ keys! {
 }
 
 listener! {
-    /// Address and port to listen on.
+    /// Address and port to listen on, or "unix:" and the path of a socket for clients on this machine whose user or
+    /// group is the broker's. Clients of such a socket count as 127.0.0.1.
     bind,
-    /// What is spoken there: "mqtt" is MQTT 3.1, 3.1.1 and 5.0 over plain TCP.
+    /// What is spoken there: "mqtt" is MQTT 3.1, 3.1.1 and 5.0 over a plain stream, "mqtts" over TLS, "ws" in WebSocket,
+    /// "wss" in WebSocket over TLS.
     protocol,
+    /// For "mqtts" and "wss", the certificate of this broker and those that it was signed by, a PEM file. This key and all
+    /// that name certificates are read again on SIGHUP and on POST /reload of [control].
+    certificate in tls: "server.pem",
+    /// The private key of the certificate, a PEM file without passphrase.
+    private_key in tls: "server.key",
+    /// More certificates with their keys. Each client gets the first one for the host name that it asks for (SNI), or
+    /// the very first.
+    certificates in tls,
+    /// The authorities that sign certificates of clients, a PEM file.
+    client_ca in tls: "ca.pem",
+    /// Whether clients show a certificate: "none", "optional" (a wrong one is refused) or "required". Without this key it is
+    /// required where there is a client_ca.
+    client_certificate in tls,
+    /// What these authorities have revoked, a PEM file with a list of each of them. A client certificate is refused if its
+    /// authority has no list there, or one that is out of date.
+    crl in tls: "ca.crl",
+    /// The oldest version of TLS: "1.2" or "1.3".
+    tls_min in tls,
+    /// For "ws" and "wss", the only path at which MQTT is spoken.
+    websocket_path,
+    /// Addresses and networks of load balancers. With this key only they may connect, each connection begins with a PROXY
+    /// header (version 1 or 2), and the client's address is the one that it tells. Without it no header is read.
+    proxy_protocol_from,
     /// The dialect of the devices there: "plain" is MQTT as it is.
     dialect,
     /// Who is asked about a client, in turn: names of [[authenticator]]s, or the word anonymous. The first who knows the

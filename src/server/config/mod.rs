@@ -17,6 +17,7 @@ mod render;
 mod rules;
 mod sections;
 mod setting;
+mod transport;
 
 #[cfg(test)]
 mod tests;
@@ -26,5 +27,10 @@ pub use authentication::{Access, Authenticator, AuthenticatorKind, CertificateUs
 pub use complaint::{Complaint, Place};
 pub use overrides::{Sources, load};
 pub use render::default_file;
-pub use sections::{Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Protocol, Server, Store, Sys};
+pub use sections::{Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Server, Store, Sys};
 pub(crate) use setting::name_of;
+pub(crate) use transport::NamedPair;
+pub use transport::{
+    Bind, ClientCertificate, KeyPairs, Networks, NotAnAddress, NotNetworks, NotPairs, Protocol, TlsKeys,
+    TlsMin,
+};

@@ -8,6 +8,7 @@ use broker::Limits;
 use super::authentication::check_authentication;
 use super::complaint::{Complaint, Place, guess};
 use super::sections::{Config, Listener};
+use super::transport::ClientCertificate;
 
 /// Checks everything that is more than one value.
 pub(super) fn check(config: &Config, dialects: &[&'static str], complaints: &mut Vec<Complaint>) {
@@ -16,8 +17,8 @@ pub(super) fn check(config: &Config, dialects: &[&'static str], complaints: &mut
     }
     for (index, listener) in config.listener.iter().enumerate() {
         complaints.extend(check_listener(listener, dialects));
-        let same = |other: &&Listener| other.bind == listener.bind && listener.bind.port() != 0;
-        if config.listener[..index].iter().any(|other| same(&other)) {
+        complaints.extend(check_transport(listener));
+        if config.listener[..index].iter().any(|other| other.bind.collides(&listener.bind)) {
             complaints
                 .push(listener.place.complain(format!("two listeners have the address {}", listener.bind)));
         }
@@ -35,6 +36,50 @@ fn check_listener(listener: &Listener, dialects: &[&'static str]) -> Option<Comp
     }
     let hint = guess(&listener.dialect, dialects.iter().copied());
     Some(listener.place.complain(format!("unknown dialect `{}`{hint}", listener.dialect)))
+}
+
+/// What belongs together: protocol, certificates, client certificates. A key that would do nothing is refused, because
+/// whoever wrote it believes that it protects somebody.
+fn check_transport(listener: &Listener) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    let mut complain = |key: &str, text: String| complaints.push(listener.place_of(key).complain(text));
+    let (tls, protocol) = (&listener.tls, listener.protocol.name());
+    if !listener.protocol.has_tls() {
+        for key in tls.set_keys() {
+            let hint = if listener.protocol.has_websocket() { "wss" } else { "mqtts" };
+            complain(
+                key,
+                format!("`{key}` needs TLS: set `protocol = \"{hint}\"` instead of \"{protocol}\""),
+            );
+        }
+    } else if tls.certificate.is_some() != tls.private_key.is_some() {
+        let (set, missing) = match tls.certificate {
+            Some(_) => ("certificate", "private_key"),
+            None => ("private_key", "certificate"),
+        };
+        complain(set, format!("`{set}` is set and `{missing}` is not; they belong together"));
+    } else if tls.pairs().is_empty() {
+        let text = "needs `certificate` and `private_key`; `ringmq cert DIR` makes some for a first try";
+        complain("protocol", format!("`protocol = \"{protocol}\"` {text}"));
+    }
+    match (tls.client_certificate(), &tls.client_ca) {
+        (ClientCertificate::Optional | ClientCertificate::Required, None) => {
+            let text = "`client_certificate` needs `client_ca`, the authorities that are believed";
+            complain("client_certificate", text.to_owned());
+        }
+        (ClientCertificate::None, Some(_)) => {
+            complain("client_ca", "`client_ca` is not used with `client_certificate = \"none\"`".to_owned());
+        }
+        (ClientCertificate::None, None) | (_, Some(_)) => {}
+    }
+    if tls.crl.is_some() && tls.client_ca.is_none() {
+        complain("crl", "`crl` needs `client_ca`, the authorities whose list it is".to_owned());
+    }
+    if !listener.websocket_path.starts_with('/') || listener.websocket_path.contains(['?', '#', ' ']) {
+        let path = &listener.websocket_path;
+        complain("websocket_path", format!("`websocket_path` wants a path such as \"/mqtt\", not `{path}`"));
+    }
+    complaints
 }
 
 fn check_limits(limits: &Limits) -> Option<Complaint> {

@@ -11,6 +11,7 @@ use shard::Durability;
 
 use super::authentication::{Access, Authenticator, Names};
 use super::complaint::Place;
+use super::transport::{Bind, Networks, Protocol, TlsKeys};
 use crate::cores::Cores;
 
 /// Everything that can be configured.
@@ -50,10 +51,16 @@ pub struct Server {
 /// An address to listen on.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Address and port.
-    pub bind: SocketAddr,
+    /// Where it listens.
+    pub bind: Bind,
     /// What is spoken there.
     pub protocol: Protocol,
+    /// Certificates and what is demanded of clients. Its fields are keys of the listener.
+    pub tls: TlsKeys,
+    /// The only path for WebSocket.
+    pub websocket_path: String,
+    /// Whose PROXY headers are believed; unset reads none.
+    pub proxy_protocol_from: Option<Networks>,
     /// The dialect of the devices there.
     pub dialect: String,
     /// Whom to ask about clients, in turn; unset is nobody.
@@ -72,13 +79,8 @@ pub struct Listener {
     pub connects_per_s_max: u32,
     /// Where it was configured, for complaints.
     pub place: Place,
-}
-
-/// What is spoken on a listener.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Protocol {
-    /// MQTT over plain TCP.
-    Mqtt,
+    /// Where its keys were.
+    pub key_places: Vec<(&'static str, Place)>,
 }
 
 /// What is kept over restarts, and where.
@@ -183,11 +185,23 @@ impl Config {
     }
 }
 
+impl Listener {
+    /// Where a key was set; where the listener is, if it was not.
+    #[must_use]
+    pub fn place_of(&self, key: &str) -> &Place {
+        let set = self.key_places.iter().rev().find(|(set, _)| *set == key);
+        set.map_or(&self.place, |(_, place)| place)
+    }
+}
+
 impl Default for Listener {
     fn default() -> Self {
         Self {
-            bind: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            bind: Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 1883))),
             protocol: Protocol::Mqtt,
+            tls: TlsKeys::default(),
+            websocket_path: "/mqtt".to_owned(),
+            proxy_protocol_from: None,
             dialect: "plain".to_owned(),
             authentication: None,
             allow_anonymous: None,
@@ -197,6 +211,7 @@ impl Default for Listener {
             connections_per_address_max: 0,
             connects_per_s_max: 0,
             place: Place::Default,
+            key_places: Vec::new(),
         }
     }
 }

@@ -15,7 +15,8 @@ use toml::de::DeValue;
 
 use super::authentication::{AuthenticatorKind, CertificateUse, Names};
 use super::complaint::guess;
-use super::sections::{LogFormat, LogLevel, Protocol};
+use super::sections::{LogFormat, LogLevel};
+use super::transport::{Bind, ClientCertificate, KeyPairs, Networks, Protocol, TlsMin};
 use crate::cores::Cores;
 
 /// A value as it was found.
@@ -261,6 +262,30 @@ impl Setting for Cores {
     }
 }
 
+macro_rules! texts {
+    ($($kind:ty, $wanted:literal, $example:literal;)*) => {$(
+        impl Setting for $kind {
+            const FORMS: &'static [Form] = &[Form::Text];
+            const WANTED: &'static str = $wanted;
+            const EXAMPLE: &'static str = $example;
+
+            fn read(text: &str) -> Result<Self, String> {
+                text.parse::<Self>().map_err(|refused| refused.to_string())
+            }
+
+            fn show(&self) -> Option<String> {
+                Some(format!("{:?}", self.to_string()))
+            }
+        }
+    )*};
+}
+
+texts! {
+    Bind, "a string such as \"127.0.0.1:1883\"", "\"127.0.0.1:1883\"";
+    KeyPairs, "a string such as \"a.pem a.key, b.pem b.key\"", "\"a.pem a.key, b.pem b.key\"";
+    Networks, "a string such as \"10.0.0.0/8, 127.0.0.1\"", "\"10.0.0.0/8, 127.0.0.1\"";
+}
+
 macro_rules! words {
     ($($kind:ty { $($word:literal = $value:path),+ $(,)? })*) => {$(
         impl Setting for $kind {
@@ -295,7 +320,15 @@ pub(crate) fn name_of(durability: Durability) -> &'static str {
 }
 
 words! {
-    Protocol { "mqtt" = Protocol::Mqtt }
+    Protocol {
+        "mqtt" = Protocol::Mqtt, "mqtts" = Protocol::Mqtts, "ws" = Protocol::Ws, "wss" = Protocol::Wss,
+    }
+    ClientCertificate {
+        "none" = ClientCertificate::None,
+        "optional" = ClientCertificate::Optional,
+        "required" = ClientCertificate::Required,
+    }
+    TlsMin { "1.2" = TlsMin::V12, "1.3" = TlsMin::V13 }
     LogLevel {
         "error" = LogLevel::Error, "warn" = LogLevel::Warn, "info" = LogLevel::Info, "debug" = LogLevel::Debug,
     }

@@ -54,7 +54,10 @@ fn the_default_file_is_what_the_program_does_without_a_file() {
     let (config, complaints) = read(&written);
     assert_eq!(complaints, [""; 0]);
     let unplaced = |mut config: Config| {
-        config.listener.iter_mut().for_each(|listener| listener.place = super::Place::Default);
+        for listener in &mut config.listener {
+            listener.place = super::Place::Default;
+            listener.key_places.clear();
+        }
         format!("{config:?}")
     };
     assert_eq!(unplaced(config), unplaced(Config::default()));
@@ -127,7 +130,8 @@ fn bad_values_are_refused_with_what_was_wanted() {
         ("[store]\ndir = \"\"", "x.toml:2:7: `dir` wants a path, and this is none"),
         (
             "[[listener]]\nbind = \"localhost\"",
-            "x.toml:2:8: `bind` wants an IP address and a port such as 127.0.0.1:1883 or [::1]:1883, not `localhost`",
+            "x.toml:2:8: `bind` wants an IP address and a port such as 127.0.0.1:1883 or [::1]:1883, or unix: and a path, \
+             not `localhost`",
         ),
         (
             "[server]\ncores = \"two\"",
@@ -270,6 +274,82 @@ fn chains_and_authenticators_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_listener_without_what_its_protocol_needs_is_refused_at_the_place() {
+    let rows = [
+        (
+            "protocol = \"wss\"",
+            "x.toml:2:12: `protocol = \"wss\"` needs `certificate` and `private_key`; `ringmq cert DIR` makes some for a \
+             first try",
+        ),
+        (
+            "certificate = \"a.pem\"\nprotocol = \"mqtts\"",
+            "x.toml:2:15: `certificate` is set and `private_key` is not; they belong together",
+        ),
+        ("crl = \"ca.crl\"", "x.toml:2:7: `crl` needs TLS: set `protocol = \"mqtts\"` instead of \"mqtt\""),
+        (
+            "protocol = \"mqtts\"\ncertificates = \"a.pem a.key\"\nclient_certificate = \"optional\"",
+            "x.toml:4:22: `client_certificate` needs `client_ca`, the authorities that are believed",
+        ),
+        (
+            "protocol = \"wss\"\ncertificates = \"a.pem a.key\"\nclient_certificate = \"none\"\nclient_ca = \"ca.pem\"",
+            "x.toml:5:13: `client_ca` is not used with `client_certificate = \"none\"`",
+        ),
+        (
+            "protocol = \"wss\"\ncertificates = \"a.pem a.key\"\ncrl = \"ca.crl\"",
+            "x.toml:4:7: `crl` needs `client_ca`, the authorities whose list it is",
+        ),
+        (
+            "protocol = \"ws\"\nwebsocket_path = \"mqtt\"",
+            "x.toml:3:18: `websocket_path` wants a path such as \"/mqtt\", not `mqtt`",
+        ),
+        (
+            "certificates = \"a.pem\"",
+            "x.toml:2:16: `certificates` wants pairs of a certificate and its key such as \"a.pem a.key, b.pem b.key\", \
+             not `a.pem`",
+        ),
+        (
+            "certificates = [[\"a.pem\", \"a.key\"]]",
+            "x.toml:2:16: `certificates` wants a string such as \"a.pem a.key, b.pem b.key\", not an array",
+        ),
+        (
+            "proxy_protocol_from = \"lb.example\"",
+            "x.toml:2:23: `proxy_protocol_from` wants addresses and networks such as \"10.0.0.0/8, 127.0.0.1\", \
+             not `lb.example`",
+        ),
+        ("tls_min = \"ssl3\"", "x.toml:2:11: `tls_min` wants one of \"1.2\" \"1.3\", not `ssl3`"),
+    ];
+    for (text, complaint) in rows {
+        let mut told = complaints(&format!("[[listener]]\n{text}\n"));
+        told.truncate(1);
+        assert_eq!(told, [complaint], "{text}");
+    }
+}
+
+#[test]
+fn a_client_ca_alone_means_that_certificates_are_required() {
+    let text = "[[listener]]\nprotocol = \"mqtts\"\ncertificates = \"a.pem a.key\"\nclient_ca = \"ca.pem\"\n";
+    let (config, complaints) = read(text);
+    assert_eq!(complaints, [""; 0]);
+    assert_eq!(config.listener[0].tls.client_certificate(), super::ClientCertificate::Required);
+}
+
+#[test]
+fn a_socket_file_is_an_address_that_strangers_cannot_reach() {
+    let (config, complaints) = read("[[listener]]\nbind = \"unix:/run/ringmq/mqtt.sock\"\n");
+    assert_eq!(complaints, [""; 0]);
+    assert_eq!(config.listener[0].bind, super::Bind::Unix("/run/ringmq/mqtt.sock".into()));
+}
+
+#[test]
+fn a_mistake_in_a_variable_is_told_with_the_variable() {
+    let told = refused(&sources(&[("RINGMQ_LISTENER_PROTOCOL", "mqtts")]));
+    assert!(
+        told[0].starts_with("environment variable RINGMQ_LISTENER_PROTOCOL: `protocol = \"mqtts\"` needs"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn values_that_contradict_each_other_are_refused() {
     let rows = [
         ("listener = []", "configuration: there is no [[listener]], so nobody could connect"),
@@ -301,7 +381,7 @@ fn variables_win_over_the_file_and_flags_over_variables() {
     assert_eq!((config.limits.qos_max, config.log.format), (1, LogFormat::Json));
     assert_eq!(config.server.cores, Cores::Count(2));
     assert_eq!(
-        (config.listener[0].bind, config.listener[0].allow_anonymous),
+        (config.listener[0].bind.clone(), config.listener[0].allow_anonymous),
         ("127.0.0.1:7".parse().unwrap(), Some(true))
     );
 
@@ -317,7 +397,10 @@ fn variables_win_over_the_file_and_flags_over_variables() {
     let listen = vec!["0.0.0.0:8".parse().unwrap(), "127.0.0.1:9".parse().unwrap()];
     let config = load(&Sources { listen, cores: Some(Cores::Count(1)), ..sources(&variables) }).unwrap();
     assert_eq!(config.server.cores, Cores::Count(1));
-    assert_eq!(config.listener.iter().map(|listener| listener.bind.port()).collect::<Vec<_>>(), [8, 9]);
+    assert_eq!(
+        config.listener.iter().map(|listener| listener.bind.to_string()).collect::<Vec<_>>(),
+        ["0.0.0.0:8", "127.0.0.1:9"]
+    );
 }
 
 #[test]

@@ -19,7 +19,7 @@ use hyper::Uri;
 use shard::{Answer, Doorkeeper, Judgement, Knock, ListenerId, Owner, Question, Turned};
 use stdx::WallMs;
 use thiserror::Error;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::answers::DoorEnd;
 use super::chain::{Caller, Chain, Look, Member, Service};
@@ -29,6 +29,7 @@ use super::watch::Watch;
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::config::{Authenticator, AuthenticatorKind, ChainMember, Config, Listener};
+use crate::reload::{Reload, Tiding};
 
 /// Answers of a service that are kept; 200 bytes each and what it granted.
 const OPINIONS_MAX: usize = 65_536;
@@ -43,6 +44,12 @@ pub struct Doors {
 #[derive(Debug, Error)]
 #[error("{}", .0.join("\nringmq: "))]
 pub struct DoorsError(Vec<String>);
+
+impl Reload for Doors {
+    fn reload(&mut self) -> Vec<Tiding> {
+        self.reread()
+    }
+}
 
 /// What is wrong with the files that a configuration names, one line each.
 #[must_use]
@@ -67,28 +74,25 @@ impl Doors {
         Ok(Self { desk })
     }
 
-    /// Reads all files again, and forgets what services have said. What is not good stays as it was and is told in one
-    /// line each.
-    #[must_use]
-    pub fn reload(&self) -> Vec<String> {
-        let mut complaints = Vec::new();
+    /// Reads all files again, and forgets what services have said. What is not good stays as it was.
+    pub(super) fn reread(&self) -> Vec<Tiding> {
+        let mut tidings = Vec::new();
         for source in &self.desk.premises().sources {
             match source.reload() {
                 Ok(()) => {
                     if source.holds_rules() {
                         self.desk.note_new_rules();
                     }
-                    info!("{}: read again", source.path().display());
+                    tidings.push(Tiding::Fresh(format!("{}: read again", source.path().display())));
                 }
                 Err(complaint) => {
                     self.desk.figures().reload_failures.up();
-                    warn!("{complaint}; what was read before still holds");
-                    complaints.push(complaint);
+                    tidings.push(Tiding::Kept(complaint));
                 }
             }
         }
         self.desk.services().for_each(Service::forget);
-        complaints
+        tidings
     }
 
     /// Everything that was counted, in Prometheus' text format.

@@ -9,11 +9,11 @@
 //! - A connection that the mind refuses is closed in the same turn.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::net::sockopt;
+use rustix::net::{AddressFamily, sockopt};
 use shard::{Accepted, Arrival, ListenerId};
 use stdx::{Instant, Span};
 
@@ -30,6 +30,8 @@ const ASK_INTERVAL: Duration = Duration::from_secs(15);
 const ASK_COUNT: u32 = 4;
 /// How long what was sent may stay unacknowledged.
 const UNACKED_MS_MAX: u32 = 120_000;
+/// What clients of a socket file count as: they are on this machine and have no address.
+const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 /// The doors of one core.
 #[derive(Default)]
@@ -154,8 +156,13 @@ fn watch_peers(listener: &OwnedFd) {
 }
 
 fn peer_of(fd: &OwnedFd) -> Option<SocketAddr> {
-    let address = rustix::net::getpeername(fd).ok()??;
-    SocketAddr::try_from(address).ok()
+    // A client of a socket file has no name, for which `getpeername` may give nothing at all.
+    match rustix::net::getpeername(fd).ok()? {
+        Some(address) if address.address_family() != AddressFamily::UNIX => {
+            SocketAddr::try_from(address).ok()
+        }
+        Some(_) | None => Some(SocketAddr::from(LOCAL)),
+    }
 }
 
 #[cfg(test)]

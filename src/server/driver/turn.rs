@@ -248,6 +248,10 @@ impl<M: Mind> Driver<M> {
                     // Whoever asked may have given up waiting.
                     let _ = reply.send(self.complete(answer));
                 }
+                Freight::Wardrobes { wardrobes, taken } => {
+                    self.mind.handle_wardrobes(now, wardrobes);
+                    let _ = taken.send(());
+                }
             }
         }
         self.desk.freight = freight;

@@ -263,7 +263,7 @@ impl Bureau {
         });
         running.open();
         Self {
-            address: listening.address,
+            address: listening.address.tcp().unwrap(),
             running: Some(running),
             store: Some(store),
             memory,
@@ -500,5 +500,5 @@ fn a_past_that_cannot_be_read_starts_no_core() {
     );
     let told = refused.err().map(|failure| failure.to_string());
     assert_eq!(told, Some(fault.to_string()));
-    assert!(TcpStream::connect(listening.address).is_err());
+    assert!(TcpStream::connect(listening.address.tcp().unwrap()).is_err());
 }

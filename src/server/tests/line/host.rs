@@ -36,7 +36,7 @@ impl Host {
         };
         let running = server::launch(plan, |_nothing_was_kept| Ok(()), |core, _| Line::new(core)).unwrap();
         running.open();
-        Self { address: listening.address, running: Some(running) }
+        Self { address: listening.address.tcp().unwrap(), running: Some(running) }
     }
 
     /// Asks for the graceful end.
