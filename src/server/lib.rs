@@ -37,9 +37,9 @@ mod signals;
 
 pub use clock::Clock;
 pub use config::{
-    Access, Authenticator, AuthenticatorKind, Bind, CertificateUse, ClientCertificate, Complaint, Config, ControlPlane,
-    KeyPairs, Listener, Log, LogFormat, LogLevel, Names, Networks, NotAnAddress, NotNetworks, NotPairs, Place, Protocol,
-    Server, Sources, Store, Sys, TlsKeys, TlsMin, default_file, load,
+    Access, Authenticator, AuthenticatorKind, Bind, CertificateUse, ClientCertificate, Complaint, Config,
+    ControlPlane, KeyPairs, Listener, Log, LogFormat, LogLevel, Names, Networks, NotAnAddress, NotNetworks,
+    NotPairs, Place, Protocol, Server, Sources, Store, Sys, TlsKeys, TlsMin, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
 pub use doors::{Doors, DoorsError, examine_doors};

@@ -23,8 +23,8 @@ use crate::clock::Clock;
 use crate::config::{Complaint, Config, Listener, LogLevel, name_of};
 use crate::cores::{CoresError, allowed_cpus};
 use crate::doors::{Doors, DoorsError};
-use crate::guard::{Guard, Rules, Watching};
 use crate::doorway::{Doorway, Rereading};
+use crate::guard::{Guard, Rules, Watching};
 use crate::journal::{Keeping, Safe, SafeError, StoreWatch};
 use crate::kernel::{self, KernelError};
 use crate::launch::{LaunchError, Plan, launch};
@@ -179,7 +179,8 @@ pub fn serve(
     reloader.add(Box::new(Rereading { doorway, inquiry: running.inquiry() }));
     reloader.add(Box::new(doors.clone()));
     signals::heed(running.stopper(), reloader.clone())?;
-    let announced = announce(Started { ready_line, inquiry: running.inquiry(), store, doors, guard, reloader });
+    let announced =
+        announce(Started { ready_line, inquiry: running.inquiry(), store, doors, guard, reloader });
     match &announced {
         Ok(()) => signals::tell_supervisor(NotifyState::Ready),
         Err(_) => running.stopper().stop(),

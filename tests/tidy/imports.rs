@@ -68,7 +68,14 @@ const WORDS: &[&str] = &[
 const ADDRESSES: &[(&str, &[&str])] = &[
     (
         "src/wire",
-        &["std::net::SocketAddr", "std::net::IpAddr", "std::io::Read", "std::io::Write", "std::io::ErrorKind", "std::io::Result"],
+        &[
+            "std::net::SocketAddr",
+            "std::net::IpAddr",
+            "std::io::Read",
+            "std::io::Write",
+            "std::io::ErrorKind",
+            "std::io::Result",
+        ],
     ),
     ("src/shard", &["std::net::SocketAddr", "std::net::IpAddr"]),
 ];

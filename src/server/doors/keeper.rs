@@ -19,7 +19,6 @@ use hyper::Uri;
 use shard::{Answer, Doorkeeper, Judgement, Knock, ListenerId, Owner, Question, Turned};
 use stdx::WallMs;
 use thiserror::Error;
-use tracing::warn;
 
 use super::answers::DoorEnd;
 use super::chain::{Caller, Chain, Look, Member, Service};
