@@ -34,8 +34,8 @@ mod signals;
 
 pub use clock::Clock;
 pub use config::{
-    Access, Authenticator, AuthenticatorKind, CertificateUse, Complaint, Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Names, Place, Protocol, Server, Sources,
-    Store, Sys, default_file, load,
+    Access, Authenticator, AuthenticatorKind, CertificateUse, Complaint, Config, ControlPlane, Listener, Log,
+    LogFormat, LogLevel, Names, Place, Protocol, Server, Sources, Store, Sys, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
 pub use doors::{Doors, DoorsError, examine_doors};

@@ -33,7 +33,8 @@ use Crates::{Any, These};
 const PURE: &[&str] = &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard"];
 
 /// For tests that drive the record logic of the store, or read what a disk may hold.
-const PURE_AND_STORE: &[&str] = &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard", "store"];
+const PURE_AND_STORE: &[&str] =
+    &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard", "store"];
 
 /// In reading order; a room may name only rooms below it.
 const ROOMS: &[Room] = &[
