@@ -24,12 +24,15 @@ pub(super) struct Answers {
     bells: OnceLock<Arc<[Bell]>>,
 }
 
+/// An answer, and the connection that waits for it.
+type Letter = (ConnId, Answer);
+
 /// Mailboxes of other cores do not disturb it.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Mailbox {
     news: AtomicU64,
-    letters: (Sender<(ConnId, Answer)>, Receiver<(ConnId, Answer)>),
+    letters: (Sender<Letter>, Receiver<Letter>),
 }
 
 /// One core's end: questions go out, answers come in.
@@ -79,14 +82,14 @@ impl DoorEnd {
     }
 
     /// Empties the mailbox.
-    pub(crate) fn take_mail(&mut self) -> Vec<(ConnId, Answer)> {
+    pub(crate) fn take_mail(&mut self) -> Vec<Letter> {
         self.seen = self.mailbox().news.load(Ordering::SeqCst);
         self.mailbox().letters.1.try_iter().collect()
     }
 
     /// The next answer, as soon as it is there.
     #[cfg(test)]
-    pub(super) fn wait(&self) -> (ConnId, Answer) {
+    pub(super) fn wait(&self) -> Letter {
         // Not a time that a test relies on: it turns a test that would hang into one that fails.
         let long = std::time::Duration::from_secs(60);
         self.mailbox().letters.1.recv_timeout(long).expect("an answer comes")
