@@ -152,7 +152,6 @@ pub(crate) fn password_files() -> Named {
 pub(crate) fn config_files() -> Named {
     let text = |text: &str| text.as_bytes().to_vec();
     vec![
-        ("default", server::default_file().into_bytes()),
         ("nothing", text("")),
         (
             "two_listeners",
