@@ -57,14 +57,21 @@ impl ProxyCoat {
 }
 
 fn read(held: &[u8]) -> Result<Told, CoatFault> {
-    // The text form is judged as a whole line, the binary one from its signature on.
+    // The text form is judged as a whole line and nothing more, the binary one from its signature on.
     let is_text = held.first() == Some(&b'P');
+    let line_end = held.iter().position(|&byte| byte == b'\n').filter(|_| is_text);
     let is_partial = match is_text {
-        true => held.len() <= TEXT_BYTES_MAX && !held.contains(&b'\n'),
+        true => held.len() <= TEXT_BYTES_MAX && line_end.is_none(),
         false => held.len() < SIGNATURE.len() && SIGNATURE.starts_with(held),
     };
     if is_partial {
         return Ok(Told::Incomplete);
+    }
+    let held = line_end.map_or(held, |end| &held[..=end]);
+    if is_text
+        && (held.len() > TEXT_BYTES_MAX || held.iter().position(|&b| b == b'\r') != held.len().checked_sub(2))
+    {
+        return Err(CoatFault::Proxy("is no line of at most 107 bytes that ends with CR and LF".to_owned()));
     }
     let result = HeaderResult::parse(held);
     if result.is_incomplete() {
@@ -148,6 +155,8 @@ mod tests {
         assert!(refused(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00"));
         assert!(refused(b"PROXY TCP4 203.0.113.7 nonsense 1 2\r\n"));
         assert!(refused(b"GET / HTTP/1.1\r\n"));
+        assert!(refused(b"PROXY UNKNOWN a\n\r\n"), "a line that ends early");
+        assert!(refused(b"PROXY UNKNOWN a\rb\r\n"));
         let mut endless = v2(1);
         endless[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
         endless.resize(HEADER_BYTES_MAX + 1, 0);
