@@ -133,14 +133,12 @@ pub fn serve(
     report_room(config, room);
     let clock = Clock::start();
     let guard = Arc::new(Guard::new(Rules::of(config, room.connections_max)));
-    let watching = Arc::new(Watching::new(Arc::clone(&guard), clock));
     let (doorway, remarks) = Doorway::open(config).map_err(Failure::Doorway)?;
     remarks.iter().for_each(|remark| warn!("{remark}"));
-    let doors = Doors::open(config, cpus.len(), clock, watching)?;
+    let doors = Doors::open(config, cpus.len(), clock, Arc::new(Watching::new(Arc::clone(&guard), clock)))?;
     let settings = settings(config, room, dialects, version, &doors)?;
     let settings = Arc::new(Settings { wardrobes: doorway.wardrobes(), ..settings });
-    let mut bound: Vec<Listening> =
-        config.listener.iter().map(|listener| bind(&listener.bind, cpus.len())).collect::<Result<_, _>>()?;
+    let mut bound = bind_all(config, cpus.len())?;
     // They are removed when this function ends, however it ends.
     let _socket_files: Vec<SocketFile> =
         bound.iter_mut().filter_map(|listening| listening.file.take()).collect();
@@ -192,6 +190,10 @@ pub fn serve(
     announced.map_err(Failure::Beside)?;
     info!("all cores have ended");
     Ok(())
+}
+
+fn bind_all(config: &Config, cores: usize) -> Result<Vec<Listening>, ListenError> {
+    config.listener.iter().map(|listener| bind(&listener.bind, cores)).collect()
 }
 
 fn settings(

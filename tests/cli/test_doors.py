@@ -59,6 +59,10 @@ def start(write):
         process.kill()
 
 
+# Whoever comes through a proxy is not of this machine.
+OPEN = "allow_anonymous = true\n"
+
+
 def listener(address, protocol, **keys):
     """The text of one listener."""
     rows = {"bind": address, "protocol": protocol, **keys}
@@ -384,7 +388,7 @@ def test_another_path_is_refused_in_http_and_in_the_log(start, address):
 
 
 def test_a_trusted_proxy_tells_the_address_that_stands_in_the_log(start, address):
-    broker = start(listener(address, "mqtt", proxy_protocol_from="10.0.0.0/8, 127.0.0.1"))
+    broker = start(listener(address, "mqtt", proxy_protocol_from="10.0.0.0/8, 127.0.0.1") + OPEN)
     with plain(address) as connection:
         connection.sendall(b"PROXY TCP4 203.0.113.7 192.0.2.1 51000 1883\r\n")
         meet(connection)
@@ -399,7 +403,7 @@ def test_a_trusted_proxy_tells_the_address_that_stands_in_the_log(start, address
 
 
 def test_who_is_no_trusted_proxy_is_refused(start, address):
-    broker = start(listener(address, "mqtt", proxy_protocol_from="192.0.2.0/24"))
+    broker = start(listener(address, "mqtt", proxy_protocol_from="192.0.2.0/24") + OPEN)
     with plain(address) as connection, pytest.raises((AssertionError, ConnectionError)):
         connection.sendall(b"PROXY TCP4 203.0.113.7 192.0.2.1 51000 1883\r\n")
         meet(connection)

@@ -37,7 +37,8 @@ class Papers:
 def listener(address, protocol, **keys):
     """A section of the configuration; keys with their values as text."""
     lines = ["[[listener]]", f'bind = "{address}"', f'protocol = "{protocol}"']
-    return "\n".join(lines + [f'{name} = "{value}"' for name, value in keys.items()]) + "\n\n"
+    values = {name: "true" if value is True else f'"{value}"' for name, value in keys.items()}
+    return "\n".join(lines + [f"{name} = {value}" for name, value in values.items()]) + "\n\n"
 
 
 def pair_of(pair):

@@ -21,11 +21,12 @@ class Site:
     def __init__(self, folder, cores):
         self.papers = Papers(folder)
         plain, sealed, elsewhere = (free_address() for _ in range(3))
-        trusted = {"proxy_protocol_from": "127.0.0.1/32"}
+        # Whoever comes through a proxy is not of this machine.
+        trusted = {"proxy_protocol_from": "127.0.0.1/32", "allow_anonymous": True}
         text = (
             listener(plain, "mqtt", **trusted)
             + listener(sealed, "mqtts", **pair_of(self.papers.server), **trusted)
-            + listener(elsewhere, "mqtt", proxy_protocol_from="10.0.0.0/8")
+            + listener(elsewhere, "mqtt", proxy_protocol_from="10.0.0.0/8", allow_anonymous=True)
         )
         self.direct, self.elsewhere = plain, elsewhere
         self.broker = DoorBroker(folder, text, [plain, sealed, elsewhere], cores)

@@ -118,10 +118,10 @@ impl Default for Authenticator {
 }
 
 impl Listener {
-    /// Whether only this machine reaches it.
+    /// Whether only this machine reaches it: a proxy on this machine brings others.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.bind.is_local()
+        self.bind.is_local() && self.proxy_protocol_from.is_none()
     }
 
     /// Whether anonymous clients are let in at the end of its chain.

@@ -22,6 +22,7 @@ use super::{DoorEnd, Doors, NoWatch};
 use crate::clock::Clock;
 use crate::config::{Sources, load};
 use crate::mesh;
+use crate::reload::Tiding;
 
 /// Made by mosquitto_passwd: user `ann`, password `secret`, in hashes that cost little.
 const STAFF: &str = include_str!("../../access/testdata/mosquitto-6.passwd");
