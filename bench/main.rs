@@ -30,6 +30,7 @@ mod scenario;
 mod sheet;
 mod stamp;
 mod topic;
+mod transport;
 
 use std::process::ExitCode;
 

@@ -15,6 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use crate::compare::{CompareOptions, TetherOptions};
 use crate::plan::PlanOptions;
 use crate::relay::NullRelayOptions;
+use crate::transport::TransportOptions;
 
 use crate::output::STANDARD_OUTPUT;
 
@@ -209,6 +210,9 @@ pub(crate) struct ConnOptions {
     /// Each client leaves as soon as it is welcome and comes again, for --duration.
     #[arg(long)]
     pub(crate) churn: bool,
+    /// Clients that come again resume their TLS sessions; otherwise every handshake is a full one.
+    #[arg(long)]
+    pub(crate) resume: bool,
     /// Seconds of churn.
     #[arg(long, default_value_t = 10.0, value_name = "S")]
     pub(crate) duration: f64,
@@ -263,6 +267,8 @@ pub(crate) struct LinkOptions {
     /// Port of the broker.
     #[arg(short = 'p', long, default_value_t = 1883)]
     pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) transport: TransportOptions,
     /// MQTT version: 4 is 3.1.1, 5 is 5.0.
     #[arg(short = 'V', long = "mqtt-version", default_value = "4", value_name = "4|5")]
     pub(crate) version: VersionOption,

@@ -23,6 +23,7 @@ use crate::options::{
 };
 use crate::scenario::Scenario;
 use crate::stamp::{FULL_BYTES, IDENTITY_BYTES};
+use crate::transport::Transport;
 
 const WINDOW: u64 = 64;
 const PAYLOAD_BYTES_MAX: usize = 16 * 1_024 * 1_024;
@@ -140,11 +141,20 @@ pub(crate) fn conn(options: &ConnOptions) -> Result<ConnectPlan, Failure> {
         return Err(Failure::Usage(format!("--share is at most 100, --storms at most {STORMS_MAX}")));
     }
     let topology = topology(&options.link, Shape::Idle, [0, at_least_one(options.count, "-c")?])?;
+    let mut ends = ends(&options.link)?;
+    if options.resume {
+        if options.storms == 0 && !options.churn {
+            return Err(Failure::Usage(
+                "--resume is for clients that come again: it needs --storms or --churn".into(),
+            ));
+        }
+        ends.transport.resume()?;
+    }
     Ok(ConnectPlan {
         load: Plan {
             duration_ns: seconds(options.duration, "--duration")?,
             storm: Some(Storm { cut_permille: options.share * 10, churn: options.churn }),
-            ..quiet_plan(&options.link, ends(&options.link)?, topology)
+            ..quiet_plan(&options.link, ends, topology)
         },
         waves: options.storms,
         hold_ns: seconds(options.hold, "--hold")?,
@@ -320,6 +330,7 @@ fn ends(link: &LinkOptions) -> Result<Ends, Failure> {
     };
     Ok(Ends {
         broker,
+        transport: Transport::new(&link.transport, &link.host, link.port)?,
         sources: link.ifaddr.clone(),
         version: match link.version {
             VersionOption::Four => Version::V4,
@@ -523,6 +534,26 @@ mod tests {
         assert!(refused("ringmq-bench pairs -I 5 --window 3"));
         assert!(refused("ringmq-bench pairs -R 5 -i 3"));
         assert!(refused("ringmq-bench pairs -h"), "-h wants a host");
+    }
+
+    #[test]
+    fn a_transport_is_plain_until_told_otherwise_and_half_options_are_refused() {
+        let transport = |line: &str| planned(line).expect("a lawful command").ends.transport;
+        assert!(transport("ringmq-bench pairs").is_plain());
+        assert_eq!(transport("ringmq-bench pairs -S --tls-min 1.3").in_words(), ", over TLS");
+        assert_eq!(transport("ringmq-bench idle --ws").in_words(), ", over WebSocket");
+        assert_eq!(
+            transport("ringmq-bench conn --ssl --ws --ws-path /x --storms 1 --resume").in_words(),
+            ", over WebSocket in TLS"
+        );
+        assert!(refusal("ringmq-bench pairs -S --tls-min 1.3 --tls-max 1.2").contains("no TLS version"));
+        assert!(refusal("ringmq-bench pairs -S --certfile x").contains("--keyfile"));
+        assert!(refusal("ringmq-bench pairs -S --cacertfile nowhere.pem").contains("nowhere.pem"));
+        assert!(refusal("ringmq-bench conn -S --resume").contains("--storms"));
+        assert!(refusal("ringmq-bench conn --churn --resume").contains("-S"));
+        let refused = |line: &str| Options::try_parse_from(line.split(' ')).is_err();
+        assert!(refused("ringmq-bench pairs --cacertfile ca.pem"), "without -S");
+        assert!(refused("ringmq-bench pairs --ws-path /x"), "without --ws");
     }
 
     #[test]

@@ -159,6 +159,10 @@ pub(crate) struct ConnectReport {
     pub(crate) welcome: Percentiles,
     /// From the time when the dial was due to CONNACK.
     pub(crate) connect: Percentiles,
+    /// From the end of the TCP handshake to the end of those of TLS and WebSocket.
+    pub(crate) opening: Percentiles,
+    /// The TLS handshakes, if there were any.
+    pub(crate) tls: Option<TlsUse>,
     /// All of `welcome`.
     pub(crate) distribution: Vec<Point>,
     /// One entry for each time that many clients came at once.
@@ -171,6 +175,22 @@ pub(crate) struct ConnectReport {
     pub(crate) series: Vec<Second>,
     /// What a reader must know before believing the figures.
     pub(crate) notes: Vec<String>,
+}
+
+/// TLS handshakes.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct TlsUse {
+    /// Version and cipher suite.
+    pub(crate) suite: String,
+    /// Handshakes with certificates and signatures.
+    pub(crate) full: u64,
+    /// Handshakes from tickets of an earlier one.
+    pub(crate) resumed: u64,
+    /// All of them per second.
+    pub(crate) per_s: f64,
+    /// How many one whole core of the broker does in a second, the rest of a connect included; `None` when the broker is
+    /// not watched.
+    pub(crate) per_s_and_core: Option<f64>,
 }
 
 /// Many clients that came at once.
@@ -353,16 +373,33 @@ impl Report for ConnectReport {
         rows.extend(
             self.cpu_ns_per_connect.map(|ns| row("broker", format!("{:.1} us CPU per connect", ns / 1e3))),
         );
+        rows.extend(self.tls.as_ref().map(TlsUse::row));
         rows.extend(generator_rows(&self.generator));
+        let mut times = vec![("welcome", self.welcome), ("connect, due", self.connect)];
+        times.extend(self.tls.as_ref().map(|_| ("handshake", self.opening)));
         Sheet {
             title: self.load.clone(),
             interrupted: self.interrupted,
             rows,
-            times: vec![("welcome", self.welcome), ("connect, due", self.connect)],
+            times,
             distribution: self.distribution.clone(),
             series: self.series.clone(),
             notes: self.notes.clone(),
         }
+    }
+}
+
+impl TlsUse {
+    fn row(&self) -> Row {
+        let Self { suite, full, resumed, per_s, per_s_and_core } = self;
+        let of_core = per_s_and_core.map(|rate| format!(", {rate:.0} per second of one broker core"));
+        row(
+            "handshakes",
+            format!(
+                "{full} full, {resumed} resumed, {per_s:.0} per second{}; {suite}",
+                of_core.unwrap_or_default()
+            ),
+        )
     }
 }
 

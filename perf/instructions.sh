@@ -21,7 +21,7 @@ count() { # LOAD ROUNDS -> "messages instructions"
     rm -f "$log"
 }
 if (($# == 0)); then
-    set -- pairs-qos0 crossing-qos0 pairs-qos1 fan-out-100
+    set -- pairs-qos0 crossing-qos0 pairs-qos1 fan-out-100 pairs-ruled fan-out-ruled
 fi
 failed=0
 for name in "$@"; do

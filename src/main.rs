@@ -10,8 +10,7 @@
 //!   standard error.
 
 use std::io::Write;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use dialect::DIALECTS;
-use server::{Complaint, Config, Cores, Sources, Started};
+use server::{Bind, Complaint, Config, Cores, PasswdFile, PasswdTask, Sources, Started, Tiding};
 use store::{ExportKind, Style, Task};
 
 #[global_allocator]
@@ -50,9 +49,48 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Make certificates for a first try: an authority, one for the broker, one for a client.
+    Cert {
+        /// The directory; made if it is missing. Nothing in it is overwritten.
+        dir: PathBuf,
+        /// A name or address by which clients reach the broker, besides localhost. May be given several times.
+        #[arg(long, value_name = "NAME")]
+        host: Vec<String>,
+    },
     /// Look into the data directory, copy it, bring it back. Works while the broker runs, except for restore.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Change who is in a password file. The password is asked for, or read from standard input as one line.
+    Passwd {
+        /// Make a new file.
+        #[arg(short, long, conflicts_with = "delete")]
+        create: bool,
+        /// Remove the user.
+        #[arg(short = 'D', long, conflicts_with = "batch")]
+        delete: bool,
+        /// Read lines of user:password from standard input.
+        #[arg(short, long)]
+        batch: bool,
+        /// The file.
+        file: PathBuf,
+        /// The user.
+        #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+        user: Option<String>,
+    },
+    /// Tell what a client may do with a topic by a file of rules, and which line decides.
+    Acl {
+        /// The file.
+        file: PathBuf,
+        /// The client's user name, if it has one that was checked.
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// The client id.
+        #[arg(long, value_name = "ID", default_value = "")]
+        client: String,
+        /// A topic, or a filter with wildcards.
+        #[arg(long)]
+        topic: String,
+    },
     /// Print the version.
     Version,
     /// Print a completion script for a shell.
@@ -115,8 +153,8 @@ struct Serve {
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Listen here instead of on the listeners of the file. May be given several times.
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    listen: Vec<Bind>,
     /// Processors to run on: a number of them, or a list such as 0,2-3 ("3," is processor 3 alone).
     #[arg(long, value_name = "N|LIST")]
     cores: Option<Cores>,
@@ -137,7 +175,12 @@ fn main() -> ExitCode {
         None => serve(cli.serve),
         Some(Command::Serve(arguments)) => serve(arguments),
         Some(Command::Check { config }) => check(config),
+        Some(Command::Cert { dir, host }) => make_certificates(&dir, &host),
         Some(Command::Store(command)) => look_into_store(command),
+        Some(Command::Passwd { create, delete, batch: _, file, user }) => passwd(&file, create, delete, user),
+        Some(Command::Acl { file, user, client, topic }) => {
+            tell(server::explain_acl(&file, &client, user.as_deref(), &topic))
+        }
         Some(Command::Version) => say(&format!("ringmq {VERSION}")),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "ringmq", &mut std::io::stdout());
@@ -173,10 +216,19 @@ fn serve(arguments: Serve) -> ExitCode {
 fn start_control(config: &Config, started: &Started) -> Result<(), String> {
     let Some(bind) = config.control.listen else { return Ok(()) };
     let (inquiry, ailing, shown) = (started.inquiry.clone(), started.store.clone(), started.store.clone());
+    let (doors, guard) = (started.doors.clone(), Arc::clone(&started.guard));
+    let reloader = started.reloader.clone();
     let sources = control::Sources {
+        reload: Arc::new(move || {
+            let tidings = reloader.reload("POST /reload");
+            control::Reloaded {
+                text: tidings.iter().map(|tiding| format!("{tiding}\n")).collect(),
+                is_whole: !tidings.iter().any(|tiding| matches!(tiding, Tiding::Kept(_))),
+            }
+        }),
         ask: Arc::new(move || inquiry.ask_counters()),
         ailment: Arc::new(move || ailing.ailment()),
-        more_metrics: Arc::new(move || shown.metrics()),
+        more_metrics: Arc::new(move || format!("{}{}{}", shown.metrics(), doors.metrics(), guard.metrics())),
     };
     control::start(bind, VERSION, sources).map(drop).map_err(|failure| failure.to_string())
 }
@@ -199,11 +251,53 @@ fn look_into_store(command: StoreCommand) -> ExitCode {
     ExitCode::from(store::run(&task, &data, style, &mut out, &mut report))
 }
 
+fn passwd(file: &Path, create: bool, delete: bool, user: Option<String>) -> ExitCode {
+    let kind = if create { PasswdFile::New } else { PasswdFile::Old };
+    let task = match user {
+        None => PasswdTask::SetMany,
+        Some(user) if delete => PasswdTask::Delete(user),
+        Some(user) => PasswdTask::Set(user),
+    };
+    tell(server::passwd(file, kind, &task))
+}
+
+/// Prints what was done or found out, or why not.
+fn tell(outcome: Result<String, String>) -> ExitCode {
+    match outcome {
+        Ok(text) => say(text.trim_end()),
+        Err(complaint) => {
+            eprintln!("ringmq: {complaint}");
+            ExitCode::from(USER_ERROR)
+        }
+    }
+}
+
 fn check(file: PathBuf) -> ExitCode {
     let shown = file.display().to_string();
-    match load(Sources { file: Some(file), ..Sources::default() }) {
-        Ok(_) => say(&format!("{shown}: nothing to complain about")),
+    let loaded = load(Sources { file: Some(file), ..Sources::default() });
+    let inspected = loaded.and_then(|config| server::inspect(&config).map(|remarks| (config, remarks)));
+    match inspected {
+        Ok((config, remarks)) => {
+            remarks.iter().for_each(|remark| eprintln!("ringmq: warning: {remark}"));
+            let wrong = server::examine_doors(&config);
+            wrong.iter().for_each(|line| eprintln!("ringmq: {line}"));
+            match (wrong.is_empty(), remarks.is_empty()) {
+                (false, _) => ExitCode::from(USER_ERROR),
+                (true, true) => say(&format!("{shown}: nothing to complain about")),
+                (true, false) => say(&format!("{shown}: nothing that stops the start")),
+            }
+        }
         Err(complaints) => complain(&complaints),
+    }
+}
+
+fn make_certificates(dir: &Path, hosts: &[String]) -> ExitCode {
+    match server::make_first_certificates(dir, hosts) {
+        Ok(directions) => say(&directions),
+        Err(failure) => {
+            eprintln!("ringmq: {failure}");
+            ExitCode::from(USER_ERROR)
+        }
     }
 }
 

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("broker", "client", "mosquitto")
+pytest.register_assert_rewrite("broker", "certificates", "client", "doors", "haproxy", "mosquitto")

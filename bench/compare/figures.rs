@@ -220,6 +220,8 @@ pub(crate) enum Figure {
     ConnectUs,
     /// Connects per second.
     ConnectRate,
+    /// Connects that one whole core of the broker does in a second.
+    ConnectsPerCore,
     /// Share of a core that the broker used while nothing happened.
     IdleCores,
 }
@@ -260,6 +262,7 @@ impl Traffic {
             | Figure::FurtherBytes
             | Figure::ConnectUs
             | Figure::ConnectRate
+            | Figure::ConnectsPerCore
             | Figure::IdleCores => None,
         }
     }
@@ -276,6 +279,7 @@ impl Idle {
             Figure::ConnectionBytes => Some(self.broker?.bytes_per_connection),
             Figure::FurtherBytes => Some(self.broker?.bytes_per_further_connection),
             Figure::ConnectUs => Some(self.broker?.cpu_ns_per_connect / 1e3),
+            Figure::ConnectsPerCore => Some(1e9 / self.broker?.cpu_ns_per_connect.max(1.0)),
             Figure::IdleCores => Some(self.broker?.cores_idle),
             Figure::Resident => Some(crate::number::float(self.broker?.resident_bytes[2])),
             Figure::CpuUs

@@ -9,7 +9,7 @@
 use serde::Serialize;
 
 use super::figures::{Comparison, Figure, Spread};
-use super::target::{MOSQUITTO, NATS, NULL_EPOLL, NULL_RING, RUMQTTD, UNDER_TEST};
+use super::target::{MOSQUITTO, NATS, NULL_EPOLL, NULL_RING, RUMQTTD, UNDER_TEST, UNDER_TEST_PLAIN};
 
 /// One requirement.
 struct Row {
@@ -74,7 +74,7 @@ const fn at_most(
     Row { what, load, figure, against, sense: Sense::AtMost, floor, target }
 }
 
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 18] = [
     at_most("CPU per message against nats-server", "B", Figure::CpuUs, Some(NATS), [0.85, 0.50]),
     Row {
         what: "messages/s against the null relay on our ring",
@@ -109,6 +109,28 @@ const ROWS: [Row; 14] = [
     at_most("user bytes per idle connection", "F1", Figure::ConnectionBytes, None, [1_500.0, 800.0]),
     at_most("CPU per connect against mosquitto", "F", Figure::ConnectUs, Some(MOSQUITTO), [1.0, 0.7]),
     at_most("CPU per connect against mosquitto", "F1", Figure::ConnectUs, Some(MOSQUITTO), [1.0, 0.7]),
+    at_most(
+        "CPU per message against itself without TLS",
+        "T",
+        Figure::CpuUs,
+        Some(UNDER_TEST_PLAIN),
+        [2.2, 1.8],
+    ),
+    at_most(
+        "CPU per message against itself over TCP",
+        "W",
+        Figure::CpuUs,
+        Some(UNDER_TEST_PLAIN),
+        [1.35, 1.2],
+    ),
+    at_most(
+        "CPU per message against itself without rules",
+        "L",
+        Figure::CpuUs,
+        Some(UNDER_TEST_PLAIN),
+        [1.05, 1.02],
+    ),
+    at_most("user bytes per idle connection", "FT", Figure::ConnectionBytes, None, [20_000.0, 10_000.0]),
 ];
 
 /// All requirements for which `comparison` has the runs.

@@ -5,6 +5,7 @@
 //! Invariants:
 //! - The arguments are those of `ringmq-bench` itself, so that a person can repeat any run by hand.
 
+use super::door::Door;
 use crate::failure::Failure;
 
 /// One load.
@@ -24,6 +25,8 @@ pub(crate) struct Load {
     pub(crate) kind: LoadKind,
     /// Whether the same bytes can be sent to an echo server.
     pub(crate) echoes: bool,
+    /// What the clients of the broker under test come through.
+    pub(crate) door: Door,
 }
 
 /// What a load finds out.
@@ -42,7 +45,22 @@ const fn traffic(
     count: u32,
     rest: &'static str,
 ) -> Load {
-    Load { letter, title, workload, rest, count, crowd_percent: 100, kind: LoadKind::Traffic, echoes: false }
+    Load {
+        letter,
+        title,
+        workload,
+        rest,
+        count,
+        crowd_percent: 100,
+        kind: LoadKind::Traffic,
+        echoes: false,
+        door: Door::Plain,
+    }
+}
+
+/// Load C through a door.
+const fn behind(door: Door, letter: &'static str, title: &'static str) -> Load {
+    Load { door, ..traffic(letter, title, "pairs", 50, C) }
 }
 
 const fn idle(letter: &'static str, title: &'static str, rest: &'static str) -> Load {
@@ -55,11 +73,14 @@ const fn idle(letter: &'static str, title: &'static str, rest: &'static str) -> 
         crowd_percent: 100,
         kind: LoadKind::Idle,
         echoes: false,
+        door: Door::Plain,
     }
 }
 
+const C: &str = "-q 0 -s 256 --batch 16 --window 64";
+
 /// All loads.
-const LOADS: [Load; 9] = [
+const LOADS: [Load; 13] = [
     traffic(
         "A",
         "# pairs, QoS 0, 16 B, one PUBLISH per write, window 64",
@@ -74,13 +95,7 @@ const LOADS: [Load; 9] = [
         50,
         "-q 0 -s 16 --batch 16 --window 64",
     ),
-    traffic(
-        "C",
-        "# pairs, QoS 0, 256 B, 16 PUBLISH per write, window 64",
-        "pairs",
-        50,
-        "-q 0 -s 256 --batch 16 --window 64",
-    ),
+    traffic("C", "# pairs, QoS 0, 256 B, 16 PUBLISH per write, window 64", "pairs", 50, C),
     traffic(
         "D",
         "fan-out 1 -> #, QoS 0, 16 B, 16 PUBLISH per write, window 64",
@@ -114,6 +129,10 @@ const LOADS: [Load; 9] = [
             "-q 0 -s 16 --batch 1 --window 1",
         )
     },
+    behind(Door::Tls, "T", "# pairs as in C, over TLS 1.3"),
+    behind(Door::WebSocket, "W", "# pairs as in C, over WebSocket"),
+    behind(Door::Acl, "L", "# pairs as in C, with 1,000 access rules"),
+    Load { door: Door::Tls, ..idle("FT", "# idle connections over TLS 1.3", "") },
 ];
 
 /// From this many clients on it is a crowd.
@@ -127,6 +146,11 @@ impl Load {
 
     /// The generator's arguments.
     pub(crate) fn arguments(&self) -> String {
+        self.plain_arguments() + self.door.arguments()
+    }
+
+    /// The generator's arguments for the same without a door.
+    pub(crate) fn plain_arguments(&self) -> String {
         format!("{} -c {} {}", self.workload, self.clients(), self.rest).trim_end().to_owned()
     }
 
@@ -178,7 +202,9 @@ mod tests {
     fn the_arguments_of_every_load_are_understood() {
         for load in LOADS {
             let echo = load.echoes.then(|| load.echo_arguments());
-            for arguments in [Some(load.arguments()), echo].into_iter().flatten() {
+            for arguments in
+                [Some(load.arguments()), Some(load.plain_arguments()), echo].into_iter().flatten()
+            {
                 let words = std::iter::once("ringmq-bench").chain(arguments.split(' '));
                 let options = Options::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
                 let planned = match &options.command {
@@ -203,6 +229,14 @@ mod tests {
     fn f_is_measured_without_and_with_a_subscription() {
         assert_eq!(letters(&["F"]).ok(), Some(vec!["F", "F1"]));
         assert_eq!(letters(&["F1"]).ok(), Some(vec!["F1"]));
+    }
+
+    #[test]
+    fn a_load_behind_a_door_is_the_same_load() {
+        let loads = chosen(&["C".into(), "T".into(), "W".into(), "L".into()], 100).expect("all exist");
+        let plain: Vec<String> = loads.iter().map(Load::plain_arguments).collect();
+        assert!(plain.iter().all(|arguments| *arguments == plain[0]), "{plain:?}");
+        assert_eq!(loads[1].arguments(), format!("{} -S --tls-min 1.3", plain[0]));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! - Nothing that was started stays behind, however the comparison ends.
 
 mod counters;
+mod door;
 mod figures;
 mod floors;
 mod keeper;

@@ -10,7 +10,8 @@ use clap::Args;
 /// Options of `compare`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompareOptions {
-    /// Loads: A, B, C, D, E, F (without and with a subscription), G, S; what they are stands in perf/README.md.
+    /// Loads: A, B, C, D, E, F (without and with a subscription), G, S, and what doors cost: T (TLS), W (WebSocket), L
+    /// (access rules), FT (idle over TLS); what they are stands in perf/README.md.
     #[arg(long, value_delimiter = ',', default_value = "A,B,C,D,E,F,G,S", value_name = "LOAD,...")]
     pub(crate) load: Vec<String>,
     /// Targets: ringmq, mosquitto, nats, rabbitmq, rumqttd, rmqttd, aedes, echo; or name=host:port[:pid] of a running

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::counters::Counters;
+use super::door::Door;
 use super::figures::{Figures, PerMessage, Traffic};
 use super::keeper::{Nest, Ward};
 use super::load::{Load, LoadKind};
@@ -38,8 +39,8 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts `target` on `processors` and waits until it accepts connections.
-    pub(super) fn start(target: &Target, processors: &[usize]) -> Result<Self, Failure> {
+    /// Starts `target` with `door` on `processors` and waits until it accepts connections.
+    pub(super) fn start(target: &Target, door: Door, processors: &[usize]) -> Result<Self, Failure> {
         let nest = Nest::make(&target.name)?;
         let nobody = |host: &str, port, nest| {
             let host = host.to_owned();
@@ -50,7 +51,7 @@ impl Running {
         }
         let ports = free_ports()?;
         let site = Site { ports, directory: nest.path(), processors: processors.len() };
-        let programs = target.programs(&site)?;
+        let programs = target.programs(&site, door)?;
         let mut running = nobody("127.0.0.1", ports[0], nest);
         let Some(programs) = programs else { return Ok(running) };
         for (mut companion, port) in programs.companions {

@@ -18,7 +18,7 @@ use crate::progress::Progress;
 /// Runs the comparison that `options` describe; writes table, figures and page, and prints the table.
 pub(crate) fn compare(options: &CompareOptions) -> Result<(), Failure> {
     let loads = load::chosen(&options.load, options.crowd)?;
-    let (targets, skipped) = target::chosen(&options.target, options.ringmq.as_deref())?;
+    let (targets, skipped) = target::chosen(&options.target, options.ringmq.as_deref(), &loads)?;
     skipped.iter().for_each(|advice| eprintln!("ringmq-bench: {advice}"));
     if options.rounds == 0 {
         return Err(Failure::Usage("--rounds must be at least 1".into()));
@@ -56,7 +56,7 @@ fn run_load(
     for round in 1..=options.rounds {
         for target in targets.iter().filter(|target| target.understands(load)) {
             progress.show(|| format!("load {letter}, round {round} of {}, {}", options.rounds, target.name));
-            let outcome = Running::start(target, &options.broker_cpu)
+            let outcome = Running::start(target, load.door, &options.broker_cpu)
                 .and_then(|running| measure(options, load, target, &running))
                 .map_err(|failure| failure.to_string());
             let (load, target) = (letter.clone(), target.name.clone());
@@ -68,7 +68,7 @@ fn run_load(
     }
     for target in targets.iter().filter(|target| target.is_counted(load)) {
         progress.show(|| format!("load {letter}, counting, {}", target.name));
-        let outcome = Running::start(target, &options.broker_cpu)
+        let outcome = Running::start(target, load.door, &options.broker_cpu)
             .and_then(|running| count(options, load, target, &running))
             .map_err(|failure| failure.to_string());
         comparison.countings.push(Counting { load: letter.clone(), target: target.name.clone(), outcome });

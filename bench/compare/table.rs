@@ -95,12 +95,13 @@ pub(crate) const TRAFFIC_COLUMNS: [&str; 12] = [
     "broker / generator waited",
     "rounds",
 ];
-pub(crate) const IDLE_COLUMNS: [&str; 8] = [
+pub(crate) const IDLE_COLUMNS: [&str; 9] = [
     "target",
     "bytes per connection",
     "bytes per further one",
     "CPU us per connect",
     "connects/s",
+    "connects/s of a broker core",
     "connect p50 / p99 / p99.9 / max us",
     "core while idle",
     "rounds",
@@ -140,6 +141,7 @@ pub(crate) fn cells(
             shown(Figure::FurtherBytes, 0),
             shown(Figure::ConnectUs, 1),
             shown(Figure::ConnectRate, 0),
+            shown(Figure::ConnectsPerCore, 0),
             times.join(" / "),
             format!("{} %", median(Figure::IdleCores, 2, 0.01)),
             rounds,

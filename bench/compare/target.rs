@@ -11,6 +11,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use super::door::Door;
 use super::figures::TargetFacts;
 use super::load::{Load, LoadKind};
 use super::peers::{PEERS, Peer, said};
@@ -18,6 +19,8 @@ use crate::failure::Failure;
 
 /// The target that is held to floors.
 pub(crate) const UNDER_TEST: &str = "ringmq";
+/// The same without the door of a load that is about a door.
+pub(crate) const UNDER_TEST_PLAIN: &str = "ringmq-plain";
 /// Names of targets that others are compared with.
 pub(crate) const MOSQUITTO: &str = "mosquitto";
 pub(crate) const NATS: &str = "nats";
@@ -82,7 +85,11 @@ pub(crate) struct Programs {
 impl Target {
     /// Whether the target can do anything with `load`.
     pub(crate) fn understands(&self, load: &Load) -> bool {
-        self.name != ECHO || load.echoes
+        match (load.door, self.name.as_str()) {
+            (Door::Plain, ECHO) => load.echoes,
+            (Door::Plain, name) => name != UNDER_TEST_PLAIN,
+            (Door::Tls | Door::WebSocket | Door::Acl, name) => name == UNDER_TEST || name == UNDER_TEST_PLAIN,
+        }
     }
 
     /// Whether the target has anything of its own to be counted under `load`.
@@ -92,19 +99,27 @@ impl Target {
 
     /// The generator's arguments for `load` at this target.
     pub(crate) fn arguments(&self, load: &Load) -> String {
-        if self.name == ECHO { load.echo_arguments() } else { load.arguments() }
+        match self.name.as_str() {
+            ECHO => load.echo_arguments(),
+            UNDER_TEST_PLAIN => load.plain_arguments(),
+            _ => load.arguments(),
+        }
     }
 
-    /// What must be started; `None` for a target that runs already.
-    pub(crate) fn programs(&self, site: &Site<'_>) -> Result<Option<Programs>, Failure> {
+    /// What must be started for a load behind `door`; `None` for a target that runs already.
+    pub(crate) fn programs(&self, site: &Site<'_>, door: Door) -> Result<Option<Programs>, Failure> {
         let address = format!("127.0.0.1:{}", site.ports[0]);
         let broker = match &self.kind {
             Kind::Ringmq(program) => {
                 let mut command = Command::new(program);
                 let cores = site.processors.to_string();
-                command
-                    .args(["serve", "--listen", &address, "--cores", &cores])
-                    .args(durability(program).into_iter().flatten());
+                command.args(["serve", "--cores", &cores]);
+                if door == Door::Plain || self.name == UNDER_TEST_PLAIN {
+                    command.args(["--listen", &address]);
+                } else {
+                    command.args(["-c", door.furnish(site.directory, site.ports[0])?]);
+                }
+                command.args(durability(program).into_iter().flatten());
                 command
             }
             Kind::Own(program, arguments) => {
@@ -154,7 +169,13 @@ fn durability(program: &Path) -> Option<[&'static str; 2]> {
 }
 
 /// The targets that `names` name and the null relays, if they are here, and advice on those that are not.
-pub(crate) fn chosen(names: &[String], ringmq: Option<&Path>) -> Result<(Vec<Target>, Vec<String>), Failure> {
+///
+/// The broker under test is there a second time, for loads that are about a door.
+pub(crate) fn chosen(
+    names: &[String],
+    ringmq: Option<&Path>,
+    loads: &[Load],
+) -> Result<(Vec<Target>, Vec<String>), Failure> {
     let ours = std::env::current_exe().map_err(|source| Failure::os("finding our own program", source))?;
     let (mut targets, mut skipped) = (vec![], vec![]);
     let ceilings = CEILINGS.map(str::to_owned);
@@ -167,6 +188,11 @@ pub(crate) fn chosen(names: &[String], ringmq: Option<&Path>) -> Result<(Vec<Tar
             Ok(kind) => targets.push(Target { name: short.to_owned(), kind }),
             Err(advice) => skipped.push(format!("{name} is skipped: {advice}")),
         }
+    }
+    let has_door = loads.iter().any(|load| load.door != Door::Plain);
+    if has_door && let Some(at) = targets.iter().position(|target| target.name == UNDER_TEST) {
+        let plain = Target { name: UNDER_TEST_PLAIN.to_owned(), ..targets[at].clone() };
+        targets.insert(at + 1, plain);
     }
     Ok((targets, skipped))
 }
@@ -222,7 +248,7 @@ mod tests {
     #[test]
     fn a_running_broker_is_named_with_host_port_and_perhaps_process() {
         let named = |text: &str| {
-            let (targets, _) = chosen(&[text.to_owned()], None).ok()?;
+            let (targets, _) = chosen(&[text.to_owned()], None, &[]).ok()?;
             match targets.into_iter().next()? {
                 Target { name, kind: Kind::Remote { host, port, pid } } => Some((name, host, port, pid)),
                 other => panic!("{other:?}"),
@@ -238,8 +264,8 @@ mod tests {
 
     #[test]
     fn a_missing_broker_is_skipped_with_advice_and_the_relays_are_always_there() {
-        let (targets, skipped) =
-            chosen(&["ringmq".to_owned()], Some(Path::new("/nonexistent/ringmq"))).expect("names are known");
+        let (targets, skipped) = chosen(&["ringmq".to_owned()], Some(Path::new("/nonexistent/ringmq")), &[])
+            .expect("names are known");
         assert!(skipped[0].contains("ringmq is skipped: build it with `cargo build --release --workspace`"));
         let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
         assert!(names.contains(&NULL_EPOLL) && names.contains(&NULL_GLOMMIO), "{names:?}");
@@ -248,8 +274,27 @@ mod tests {
     #[test]
     fn a_target_named_twice_is_measured_once() {
         let names = [NULL_EPOLL.to_owned(), ECHO.to_owned(), NULL_EPOLL.to_owned()];
-        let (targets, _) = chosen(&names, None).expect("names are known");
+        let (targets, _) = chosen(&names, None, &[]).expect("names are known");
         assert_eq!(targets.iter().filter(|target| target.name == NULL_EPOLL).count(), 1);
+    }
+
+    #[test]
+    fn behind_a_door_the_broker_under_test_is_compared_with_itself() {
+        let loads = super::super::load::chosen(&["B".to_owned(), "T".to_owned()], 100).expect("both exist");
+        let ours = std::env::current_exe().expect("a test has a program");
+        let names = [UNDER_TEST.to_owned()];
+        let (targets, _) = chosen(&names, Some(&ours), &loads).expect("names are known");
+        let understood = |load: &Load| -> Vec<&str> {
+            let who = targets.iter().filter(|target| target.understands(load));
+            who.map(|target| target.name.as_str()).filter(|name| name.starts_with(UNDER_TEST)).collect()
+        };
+        assert_eq!(understood(&loads[0]), [UNDER_TEST]);
+        assert_eq!(understood(&loads[1]), [UNDER_TEST, UNDER_TEST_PLAIN]);
+        let arguments: Vec<String> = targets[..2].iter().map(|target| target.arguments(&loads[1])).collect();
+        assert_eq!(arguments[0], format!("{} -S --tls-min 1.3", arguments[1]));
+        assert!(!targets.iter().any(|target| target.name == NULL_EPOLL && target.understands(&loads[1])));
+        let (targets, _) = chosen(&names, Some(&ours), &loads[..1]).expect("names are known");
+        assert!(targets.iter().all(|target| target.name != UNDER_TEST_PLAIN));
     }
 
     #[test]

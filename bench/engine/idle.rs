@@ -31,9 +31,10 @@ struct Look {
 pub(crate) fn run_idle(plan: IdlePlan, progress: &Progress) -> Result<IdleReport, Failure> {
     let pid = plan.load.broker_pid;
     let wanted = plan.load.topology.connections();
+    let transport = plan.load.ends.transport.in_words();
     let load = match &plan.load.topic {
-        Some(topic) => format!("{wanted} idle connections, each subscribed to {topic}"),
-        None => format!("{wanted} idle connections without subscription"),
+        Some(topic) => format!("{wanted} idle connections, each subscribed to {topic}{transport}"),
+        None => format!("{wanted} idle connections without subscription{transport}"),
     };
     let hold_ns = plan.load.duration_ns;
     let mut fleet = Fleet::launch(plan.load, 0)?;

@@ -12,12 +12,15 @@ use super::topology::Topology;
 use crate::codec::{Body, Credentials, Lasting, Qos, Version};
 use crate::flow::Spread;
 use crate::topic::{self, Names};
+use crate::transport::Transport;
 
 /// How to reach the broker and who to be.
 #[derive(Clone, Debug)]
 pub(crate) struct Ends {
     /// The broker.
     pub(crate) broker: SocketAddr,
+    /// What MQTT is wrapped in.
+    pub(crate) transport: Transport,
     /// Source addresses, used in turn; empty leaves the choice to the kernel.
     pub(crate) sources: Vec<IpAddr>,
     /// Protocol version.
@@ -179,6 +182,7 @@ pub(crate) mod tests {
         Plan {
             ends: Ends {
                 broker: SocketAddr::from(([127, 0, 0, 1], 0)),
+                transport: Transport::default(),
                 sources: vec![],
                 version: Version::V4,
                 credentials: Credentials::default(),

@@ -360,11 +360,12 @@ fn describe(plan: &Plan) -> String {
     };
     let wire_bytes = Template::new(&pattern).wire_bytes();
     format!(
-        "{clients}, QoS {}/{}, {} B payload (about {wire_bytes} B on the wire), {} PUBLISH per write, {pace}",
+        "{clients}, QoS {}/{}, {} B payload (about {wire_bytes} B of MQTT), {} PUBLISH per write, {pace}{}",
         plan.publish_qos.bits(),
         plan.subscribe_qos.bits(),
         plan.payload_bytes,
         plan.batch,
+        plan.ends.transport.in_words(),
     )
 }
 

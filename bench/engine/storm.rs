@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::interrupt::is_interrupted;
 use crate::number::{float, ratio};
 use crate::progress::Progress;
-use crate::report::{ConnectReport, Wave};
+use crate::report::{ConnectReport, TlsUse, Wave};
 use crate::sheet::{self, Percentiles};
 
 /// A load of connects.
@@ -89,6 +89,7 @@ pub(crate) fn run_connects(plan: ConnectPlan, progress: &Progress) -> Result<Con
     let outcomes = fleet.stop()?;
     progress.clear();
     compile(&mut report, &watched, &outcomes, churn_ns.is_some());
+    report.tls = tls_use(&report, &outcomes);
     report.generator = thread_use(&first, &last);
     if report.series.iter().any(|second| second.generator_cores > SATURATED) {
         report.notes.push(SATURATED_NOTE.into());
@@ -143,6 +144,20 @@ fn compile(report: &mut ConnectReport, watched: &[Watched], outcomes: &[Outcome]
     report.waves = if churned { vec![] } else { waves };
     let broker_ns: Option<u64> = watched.iter().map(|watched| watched.broker_ns).sum();
     report.cpu_ns_per_connect = broker_ns.map(|broker_ns| ratio(broker_ns, report.connects));
+    report.opening = Percentiles::of(&total(|outcome| &outcome.opening));
+}
+
+/// What the handshakes were; `None` without TLS.
+fn tls_use(report: &ConnectReport, outcomes: &[Outcome]) -> Option<TlsUse> {
+    let sum = |part: fn(&Outcome) -> u64| outcomes.iter().map(part).sum::<u64>();
+    let [full, resumed] = [sum(|outcome| outcome.handshakes.full), sum(|outcome| outcome.handshakes.resumed)];
+    Some(TlsUse {
+        suite: outcomes.iter().find_map(|outcome| outcome.handshakes.suite.clone())?,
+        full,
+        resumed,
+        per_s: float(full + resumed) / report.elapsed_s.max(1e-9),
+        per_s_and_core: report.cpu_ns_per_connect.map(|cpu_ns| 1e9 / cpu_ns.max(1.0)),
+    })
 }
 
 fn wave(at: usize, watched: &Watched, outcomes: &[Outcome]) -> Wave {
@@ -175,7 +190,8 @@ fn describe(load: &Plan, waves: u32, churn_ns: Option<u64>) -> String {
             format!(", then {waves} times {cut} % cut and back")
         }
     };
-    format!("{clients} connects, {rate}, at most {handshakes} under way per thread{repeated}")
+    let transport = load.ends.transport.in_words();
+    format!("{clients} connects, {rate}, at most {handshakes} under way per thread{repeated}{transport}")
 }
 
 #[cfg(test)]

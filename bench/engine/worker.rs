@@ -28,6 +28,7 @@ use crate::failure::Failure;
 use crate::flow::{Cursor, Schedule};
 use crate::ledger::{Pool, Seen, Tally, Track};
 use crate::number::{id, place, wide};
+use crate::transport::ROOM_BYTES;
 
 const BELL: u64 = u64::MAX;
 const EVENTS_MAX: usize = 1_024;
@@ -54,6 +55,10 @@ pub(crate) struct Outcome {
     pub(crate) completion: Histogram<u64>,
     /// From CONNECT to CONNACK, in nanoseconds.
     pub(crate) welcome: Histogram<u64>,
+    /// From the end of the TCP handshake to the end of those of TLS and WebSocket, in nanoseconds.
+    pub(crate) opening: Histogram<u64>,
+    /// TLS handshakes, by kind.
+    pub(crate) handshakes: Handshakes,
     /// From the beginning of each wave to every welcome in it, in nanoseconds.
     pub(crate) waves: Vec<Histogram<u64>>,
     /// What each publisher sent.
@@ -74,6 +79,17 @@ pub(crate) struct Outcome {
     pub(crate) stalls: u64,
 }
 
+/// TLS handshakes of one thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Handshakes {
+    /// With certificates and signatures.
+    pub(crate) full: u64,
+    /// From tickets of an earlier one.
+    pub(crate) resumed: u64,
+    /// Version and suite of the last one.
+    pub(crate) suite: Option<String>,
+}
+
 /// One thread's loop.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -92,6 +108,8 @@ pub(crate) struct Worker {
     lag: Histogram<u64>,
     latency: Histogram<u64>,
     connect: Histogram<u64>,
+    opening: Histogram<u64>,
+    handshakes: Handshakes,
     waves: Vec<Histogram<u64>>,
     wave: u64,
     second: u64,
@@ -129,12 +147,14 @@ impl Worker {
             poller,
             connections: vec![],
             cursor: None,
-            inbound: vec![0; INBOUND_BYTES.max(2 * (plan.payload_bytes + HEAD_BYTES))],
+            inbound: vec![0; ROOM_BYTES + INBOUND_BYTES.max(2 * (plan.payload_bytes + HEAD_BYTES))],
             dirty: vec![],
             spare: vec![],
             lag: histogram(),
             latency: histogram(),
             connect: histogram(),
+            opening: histogram(),
+            handshakes: Handshakes::default(),
             waves: plan.storm.iter().map(|_| histogram()).collect(),
             wave: 0,
             second: 0,
@@ -313,12 +333,7 @@ impl Worker {
         let connection = &mut self.connections[at];
         if connection.stage == Stage::Dialling {
             connection.finish_dial()?;
-            if self.plan.topology.shape == Shape::Echo {
-                connection.stage = Stage::Ready;
-                self.note_ready(at);
-            } else {
-                self.greet(at);
-            }
+            self.open(at);
         }
         let connection = &mut self.connections[at];
         connection.unblock(&self.poller, wide(at))?;
@@ -326,6 +341,29 @@ impl Worker {
             self.crew.wake(place(u64::from(local)));
         }
         Ok(())
+    }
+
+    /// Goes on as soon as nothing stands between the client and MQTT.
+    fn open(&mut self, at: usize) {
+        let connection = &mut self.connections[at];
+        if !connection.is_open() {
+            return;
+        }
+        if let Some(handshake) = connection.handshake() {
+            let kind = match handshake.is_resumed {
+                true => &mut self.handshakes.resumed,
+                false => &mut self.handshakes.full,
+            };
+            *kind += 1;
+            self.handshakes.suite = Some(handshake.suite);
+        }
+        self.opening.saturating_record(now_ns().saturating_sub(connection.reached_ns));
+        if self.plan.topology.shape == Shape::Echo {
+            connection.stage = Stage::Ready;
+            self.note_ready(at);
+        } else {
+            self.greet(at);
+        }
     }
 
     fn greet(&mut self, at: usize) {
@@ -356,6 +394,10 @@ impl Worker {
         let connection = &mut self.connections[at];
         let Some(count) = connection.receive(&mut self.inbound)? else { return Ok(()) };
         let now_ns = now_ns();
+        if connection.stage == Stage::Opening {
+            self.open(at);
+        }
+        let connection = &mut self.connections[at];
         let before = connection.stage;
         let mut rest = &self.inbound[..count];
         loop {
@@ -369,7 +411,7 @@ impl Worker {
             }
         }
         connection.carry_over(rest);
-        if !connection.outbox.is_empty() && !connection.dirty {
+        if connection.has_unsent() && !connection.dirty {
             connection.dirty = true;
             self.dirty.push(at);
         }
@@ -438,7 +480,9 @@ impl Worker {
             }
             Stage::Gone => {}
             Stage::Ready => self.dropped += 1,
-            Stage::Seated | Stage::Dialling | Stage::Greeting | Stage::Subscribing => self.dialer.settle(),
+            Stage::Seated | Stage::Dialling | Stage::Opening | Stage::Greeting | Stage::Subscribing => {
+                self.dialer.settle();
+            }
         }
         if connection.stage != Stage::Gone {
             self.departed += 1;
@@ -450,13 +494,8 @@ impl Worker {
     fn dial(&mut self, now_ns: u64) {
         let allowed = self.board.dial_allowance(self.connections.len());
         while let Some(Due { client: at, due_ns }) = self.dialer.next(allowed, now_ns) {
-            let ends = &self.plan.ends;
-            let source = match ends.sources.len() {
-                0 => None,
-                sources => Some(ends.sources[at % sources]),
-            };
             self.connections[at].due_ns = due_ns;
-            if let Err(departure) = self.connections[at].dial(ends.broker, source, &self.poller, wide(at)) {
+            if let Err(departure) = self.connections[at].dial(&self.plan.ends, &self.poller, at) {
                 self.part(at, departure);
             }
         }
@@ -570,7 +609,7 @@ impl Worker {
         // Last, so that whoever sees a silent thread sees its final counts too.
         let all = |is: fn(&Connection) -> bool| self.connections.iter().all(is);
         let has_written = |connection: &Connection| {
-            connection.outbox.is_empty() || matches!(connection.stage, Stage::Seated | Stage::Gone)
+            !connection.has_unsent() || matches!(connection.stage, Stage::Seated | Stage::Gone)
         };
         if self.phase >= Phase::Drain {
             counters.silent.store(all(has_written), Release);
@@ -617,6 +656,8 @@ impl Worker {
             acknowledged: self.crew.acknowledged,
             completion: self.crew.completion,
             welcome: self.crew.welcome,
+            opening: self.opening,
+            handshakes: self.handshakes,
             waves: self.waves,
             sent: self.crew.publishers.iter().map(|publisher| (publisher.number, publisher.sent())).collect(),
             tracks: tracks.collect(),

@@ -88,6 +88,36 @@ fn a_short_comparison_measures_what_is_here_and_names_what_is_not() {
 }
 
 #[test]
+fn doors_are_measured_against_the_same_broker_without_them() {
+    let archive = archive("doors");
+    let arguments = "--load T,W,FT --crowd 1 --duration 0.3 --settle 0 --no-counting --target ringmq";
+    let output = compare(&archive, arguments).output().expect("the program runs");
+    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    let json = fs::read_to_string(archive.join("compare-T-W-FT.json")).expect("figures");
+    let figures: Value = serde_json::from_str(&json).expect("JSON");
+    let runs = figures["measurements"].as_array().expect("a list of runs");
+    if runs.is_empty() {
+        assert!(text(&output.stderr).contains("ringmq is skipped: "), "neither measured nor missing");
+        return;
+    }
+    let names = |load: &str| -> Vec<&str> {
+        runs.iter().filter(|run| run["load"] == load).filter_map(|run| run["target"].as_str()).collect()
+    };
+    for load in ["T", "W", "FT"] {
+        assert_eq!(names(load), ["ringmq", "ringmq-plain"], "under load {load}");
+    }
+    for run in runs {
+        let of = &run["outcome"]["Ok"];
+        let is_well = of["idle"]["ready"] == 50 || of["traffic"]["lost"] == 0;
+        assert!(is_well, "{run}");
+    }
+    let judged = figures["floors"].as_array().expect("a list of floors");
+    let judged: Vec<&str> = judged.iter().filter_map(|finding| finding["load"].as_str()).collect();
+    assert_eq!(judged, ["T", "W", "FT"]);
+    fs::remove_dir_all(archive).expect("the archive is ours");
+}
+
+#[test]
 fn system_calls_are_counted_or_said_to_be_unknown() {
     let archive = archive("counted");
     let arguments = "--load B --duration 0.1 --target null-epoll";

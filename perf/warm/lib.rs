@@ -6,24 +6,46 @@
 //! Invariants:
 //! - Every connection, route and buffer exists before the first counted message.
 
+mod porter;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use broker::{Batch, CoreId, Limits};
-use shard::{Accepted, ConnId, ListenerId, Settings, Setup, Shard};
+use shard::{Accepted, ConnId, Doorkeeper, ListenerId, Settings, Setup, Shard};
 use stdx::{Instant, WallMs};
+
+use crate::porter::Porter;
 
 /// 50 pairs at QoS 0 and 64 B.
 pub const PAIRS_QOS0: Load =
-    Load { publishers: 50, subscribers_per_topic: 1, qos: 0, payload_len: 64, batch: 16, cores: 1 };
+    Load { publishers: 50, subscribers_per_topic: 1, qos: 0, payload_len: 64, batch: 16, cores: 1, rules: 0 };
 /// The same with every message from one core to another.
 pub const CROSSING_QOS0: Load = Load { cores: 2, ..PAIRS_QOS0 };
 /// 50 pairs at QoS 1 and 256 B.
-pub const PAIRS_QOS1: Load =
-    Load { publishers: 50, subscribers_per_topic: 1, qos: 1, payload_len: 256, batch: 16, cores: 1 };
+pub const PAIRS_QOS1: Load = Load {
+    publishers: 50,
+    subscribers_per_topic: 1,
+    qos: 1,
+    payload_len: 256,
+    batch: 16,
+    cores: 1,
+    rules: 0,
+};
+/// The same at QoS 0 and 64 B under a thousand access rules, of which the last one allows it.
+pub const PAIRS_RULED: Load = Load { rules: 1_000, ..PAIRS_QOS0 };
+/// One publisher to 100 subscribers under as many rules.
+pub const FAN_OUT_RULED: Load = Load { rules: 1_000, ..FAN_OUT_100 };
 /// One publisher to 100 subscribers at QoS 0 and 16 B.
-pub const FAN_OUT_100: Load =
-    Load { publishers: 1, subscribers_per_topic: 100, qos: 0, payload_len: 16, batch: 16, cores: 1 };
+pub const FAN_OUT_100: Load = Load {
+    publishers: 1,
+    subscribers_per_topic: 100,
+    qos: 0,
+    payload_len: 16,
+    batch: 16,
+    cores: 1,
+    rules: 0,
+};
 
 /// A load: who publishes to whom, and how.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +62,8 @@ pub struct Load {
     pub batch: usize,
     /// Cores; with two, publishers are at home on one and subscribers on the other.
     pub cores: u16,
+    /// Lines of the access rules; none is no doorkeeper at all.
+    pub rules: usize,
 }
 
 /// One shard or two with their clients connected and subscribed.
@@ -60,7 +84,7 @@ impl Bench {
     #[must_use]
     pub fn new(load: Load) -> Self {
         let mut bench = Self {
-            shards: (0..load.cores).map(|core| shard(core, load.cores)).collect(),
+            shards: (0..load.cores).map(|core| shard(core, load.cores, load.rules)).collect(),
             batches: Vec::new(),
             publishers: Vec::new(),
             is_acknowledged: load.qos > 0,
@@ -147,7 +171,7 @@ impl Crowd {
     /// Nobody yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { shard: shard(0, 1), clients: 0 }
+        Self { shard: shard(0, 1, 0), clients: 0 }
     }
 
     /// Lets `count` more clients connect with a keep alive of a minute, subscribe each to a topic of its own if that is
@@ -192,8 +216,10 @@ fn id_at_home(core: u16, cores: u16, name: &str) -> String {
     ids.find(|id| CoreId::home_of(id.as_bytes(), cores).get() == core).expect("one of two in the mean")
 }
 
-fn shard(core: u16, cores: u16) -> Shard {
-    let settings = Arc::new(Settings { limits: Limits::default(), sys_interval_s: 0, ..Settings::default() });
+fn shard(core: u16, cores: u16, rules: usize) -> Shard {
+    let doorkeeper = (rules > 0).then(|| Arc::new(Porter::new(rules)) as Arc<dyn Doorkeeper>);
+    let limits = Limits::default();
+    let settings = Arc::new(Settings { limits, doorkeeper, sys_interval_s: 0, ..Settings::default() });
     let setup = Setup { core: CoreId::new(core), cores, seed: 7, settings, wall: WallMs(0) };
     Shard::new(setup, Instant::START)
 }

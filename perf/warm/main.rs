@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use broker::CoreId;
-use warm::{Bench, CROSSING_QOS0, FAN_OUT_100, Load, PAIRS_QOS0, PAIRS_QOS1};
+use warm::{Bench, CROSSING_QOS0, FAN_OUT_100, FAN_OUT_RULED, Load, PAIRS_QOS0, PAIRS_QOS1, PAIRS_RULED};
 
 /// The allocator of the broker: it takes a part in what a stored message costs.
 #[global_allocator]
@@ -16,6 +16,8 @@ const LOADS: &[(&str, Load)] = &[
     ("crossing-qos0", CROSSING_QOS0),
     ("pairs-qos1", PAIRS_QOS1),
     ("fan-out-100", FAN_OUT_100),
+    ("pairs-ruled", PAIRS_RULED),
+    ("fan-out-ruled", FAN_OUT_RULED),
 ];
 
 fn main() -> ExitCode {

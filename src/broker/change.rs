@@ -35,6 +35,8 @@ pub enum Change {
         is_connected: bool,
         /// Its will, as long as that may have to be published.
         will: Option<WillState>,
+        /// Who it belongs to; none where nobody asks for rights.
+        owner: Option<SessionOwner>,
     },
     /// A session ended, with all that belonged to it.
     SessionEnded {
@@ -270,6 +272,15 @@ pub struct WillState {
     pub delay_s: u32,
     /// When it is due; `Instant::NEVER` while its client is connected.
     pub due_at: Instant,
+}
+
+/// Who a session belongs to, so that its rights are known while its client is away.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionOwner {
+    /// The name of the listener through which its client came; none if it is not known.
+    pub listener: Option<Arc<str>>,
+    /// As [`crate::Rights::user`] said.
+    pub user: Option<Box<str>>,
 }
 
 impl Change {

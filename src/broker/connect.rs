@@ -13,10 +13,13 @@ use stdx::{Instant, Span};
 
 use crate::depart::Departure;
 use crate::exchange::Exchange;
-use crate::link::{AliasesOut, Link, LinkId};
+use crate::holders::Holder;
+use crate::link::{AliasesOut, Hold, Link, LinkId};
 use crate::message::{Message, StoredMessage};
 use crate::notice::{Level, NoticeKind};
+use crate::rights::Rights;
 use crate::session::{Session, SessionKey, Will};
+use crate::subscribe::inner_filter;
 use crate::timers::Timer;
 
 /// What became of a CONNECT.
@@ -28,6 +31,22 @@ pub enum Admission {
     Refused(Vec<u8>),
 }
 
+/// Who a CONNECT comes from, as was found out at the door.
+#[derive(Clone, Debug)]
+pub struct Guest<'a> {
+    /// The connection.
+    pub link: LinkId,
+    /// The client id in use: that of the CONNECT, an assigned one if that was empty, or one that whoever let the client in
+    /// has put in its place. It must be at home on this core.
+    pub client_id: &'a str,
+    /// Whether what this client is promised waits for the store, if there is one.
+    pub is_gated: bool,
+    /// The name of the listener, for the store.
+    pub listener: Option<Arc<str>>,
+    /// What it may do; no rights are all rights. Means nothing where rights are not asked for.
+    pub rights: Option<Arc<dyn Rights>>,
+}
+
 /// How a session begins or goes on.
 struct Terms {
     expiry_s: u32,
@@ -36,21 +55,17 @@ struct Terms {
 }
 
 impl Exchange {
-    /// Handles a CONNECT whose client id (`assigned` if it was empty) is at home on this core. `is_gated` says whether what
-    /// this client is promised waits for the store, if there is one.
-    pub fn connect(
-        &mut self,
-        now: Instant,
-        link: LinkId,
-        connect: &Connect<'_>,
-        assigned: Option<&str>,
-        is_gated: bool,
-    ) -> Admission {
+    /// Handles a CONNECT whose client is at home on this core and may come in.
+    pub fn connect(&mut self, now: Instant, connect: &Connect<'_>, guest: Guest<'_>) -> Admission {
         let stamp = self.stamp();
-        let client_id = assigned.unwrap_or(connect.client_id);
+        let Guest { link, client_id, is_gated, listener, rights } = guest;
+        let assigned = connect.client_id.is_empty().then_some(client_id);
+        let holder = Holder::new(rights, listener);
         let terms = self.terms(connect);
-        if let Err(reason) = self.judge_connect(connect, client_id) {
-            return self.refuse(connect, client_id, reason);
+        if let Err(reason) =
+            self.judge_connect(connect, client_id).and_then(|()| self.judge_will(connect, &holder))
+        {
+            return Admission::Refused(self.refuse(connect, client_id, reason));
         }
         let mut probe = Vec::new();
         let fit = encode::connack(
@@ -62,11 +77,15 @@ impl Exchange {
         if fit == Fit::Nothing {
             return Admission::Refused(Vec::new());
         }
+        if !self.may_take_over(now, client_id) {
+            return Admission::Refused(self.refuse(connect, client_id, ReasonCode::ConnectionRateExceeded));
+        }
         let resumed = self.settle_earlier(now, client_id, connect.clean_start);
         let (key, session_present) = match resumed {
             Some(key) => (key, true),
             None => (self.new_session(client_id), false),
         };
+        self.entrust(key, holder);
         let mut connack = self.connack(connect, &terms, assigned);
         connack.session_present = session_present;
         let mut out = self.spares.take();
@@ -106,7 +125,16 @@ impl Exchange {
         }
     }
 
-    /// Everything that can refuse a CONNECT that is well-formed. Source: sections 3.1.4 and 3.2.2.2.
+    /// Says why a CONNECT will be refused whoever it comes from, before anybody is asked who that is: the bytes to answer
+    /// with.
+    ///
+    /// # Errors
+    /// Perhaps no bytes at all.
+    pub fn screen(&mut self, connect: &Connect<'_>, client_id: &str) -> Result<(), Vec<u8>> {
+        self.judge_connect(connect, client_id).map_err(|reason| self.refuse(connect, client_id, reason))
+    }
+
+    /// Everything that can refuse a CONNECT that is well-formed, but its will. Source: sections 3.1.4 and 3.2.2.2.
     fn judge_connect(&self, connect: &Connect<'_>, client_id: &str) -> Result<(), ReasonCode> {
         if self.is_closing {
             return Err(ReasonCode::ServerShuttingDown);
@@ -123,12 +151,6 @@ impl Exchange {
         if connect.properties.authentication_method.is_some() {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
-        if let Some(policy) = &self.policy {
-            policy.authenticate(connect)?;
-        }
-        if let Some(will) = &connect.will {
-            self.judge_will(will)?;
-        }
         let share = self.limits.sessions_max.div_ceil(u32::from(self.cores));
         if !self.by_client.contains_key(client_id) && stdx::narrow(self.sessions.len()) >= share {
             return Err(ReasonCode::QuotaExceeded);
@@ -136,7 +158,8 @@ impl Exchange {
         Ok(())
     }
 
-    fn judge_will(&self, will: &mqtt::Will<'_>) -> Result<(), ReasonCode> {
+    fn judge_will(&self, connect: &Connect<'_>, holder: &Holder) -> Result<(), ReasonCode> {
+        let Some(will) = &connect.will else { return Ok(()) };
         if will.qos.bits() > self.limits.qos_max {
             return Err(ReasonCode::QoSNotSupported);
         }
@@ -149,12 +172,18 @@ impl Exchange {
         match will.topic.split('/').next() {
             Some("$SYS") => Err(ReasonCode::NotAuthorized),
             Some("$share") => Err(ReasonCode::TopicNameInvalid),
+            // Asked again when it is sent.
+            Some(_) | None if self.holders.is_on && !holder.may_publish(will.topic) => {
+                Err(ReasonCode::NotAuthorized)
+            }
             Some(_) | None => Ok(()),
         }
     }
 
-    fn refuse(&mut self, connect: &Connect<'_>, client_id: &str, reason: ReasonCode) -> Admission {
+    /// Refuses a CONNECT: gives the bytes to answer with, perhaps none.
+    pub fn refuse(&mut self, connect: &Connect<'_>, client_id: &str, reason: ReasonCode) -> Vec<u8> {
         self.counters.connects_refused += 1;
+        self.counters.sessions_refused += u64::from(reason == ReasonCode::QuotaExceeded);
         self.notice(
             Level::Info,
             NoticeKind::Refused,
@@ -164,7 +193,7 @@ impl Exchange {
         let mut out = Vec::new();
         let _nothing_means_close_bare =
             encode::connack(&mut out, connect.version, &connack, bytes_max(connect));
-        Admission::Refused(out)
+        out
     }
 
     fn connack<'a>(&self, connect: &Connect<'_>, terms: &Terms, assigned: Option<&'a str>) -> ConnAck<'a> {
@@ -238,6 +267,17 @@ impl Exchange {
         key
     }
 
+    /// Gives a session its rights; what was decided about earlier ones is decided again.
+    pub(crate) fn entrust(&mut self, key: SessionKey, holder: Holder) {
+        if !self.holders.is_on {
+            return;
+        }
+        self.holders.set(key, holder);
+        for subscription in &self.sessions[key.index()].subscriptions {
+            self.table.doubt(inner_filter(&subscription.filter).1);
+        }
+    }
+
     fn attach(
         &mut self,
         now: Instant,
@@ -260,18 +300,22 @@ impl Exchange {
             marks: None,
             is_gated: false,
             version: connect.version,
-            is_held: false,
+            hold: Hold::None,
             packet_bytes_max: bytes_max(connect),
             window_max: connect.properties.receive_maximum.unwrap_or(u16::MAX).min(ours),
             inbound_open: 0,
             silence_max: Span::from_ms(u64::from(terms.keep_alive_s) * 1_500),
             last_seen: now,
             route_near: u32::MAX,
+            admitted_at: 0,
             aliases_in: Vec::new(),
             aliases_out: AliasesOut::new(alias_max, self.hasher.clone()),
         };
         if terms.keep_alive_s > 0 {
             self.timers.insert(now + link.silence_max, Timer::Silence(key, id));
+        }
+        if let Some(ends_at) = self.holders.expires_at(key) {
+            self.timers.insert(self.instant_of(ends_at), Timer::RightsEnd(key, id));
         }
         let will = connect.will.as_ref().map(|will| Box::new(stored_will(now, will)));
         let session = &mut self.sessions[key.index()];
@@ -282,6 +326,7 @@ impl Exchange {
         self.dirty.push(key);
         self.counters.packets_sent += 1;
         self.counters.clients_connected += 1;
+        self.begin_metering(now, key);
         self.note_session(key);
         self.announce_groups_of(key);
     }

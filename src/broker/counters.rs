@@ -39,8 +39,21 @@ counters! {
     connections_refused: Counter,
     /// Connections closed because no CONNECT came in time.
     connect_timeouts: Counter,
+    /// Times that a listening socket was left alone for a moment, for want of descriptors or memory; counted by whoever
+    /// accepts.
+    accept_pauses: Counter,
     /// CONNECTs refused.
     connects_refused: Counter,
+    /// CONNECTs whose client had to be asked about elsewhere.
+    authentications_asked: Counter,
+    /// CONNECTs refused because of who the client is, or claims to be.
+    authentications_refused: Counter,
+    /// CONNECTs refused because too many questions about clients were open.
+    authentications_busy: Counter,
+    /// Questions about clients that are open now.
+    authentications_open: Gauge,
+    /// Connections closed because what let the client in has run out.
+    rights_expired: Counter,
     /// Connections open now, in the lobby or at home.
     connections_open: Gauge,
     /// Clients connected now.
@@ -51,8 +64,22 @@ counters! {
     sessions_expired: Counter,
     /// Connections closed because a second CONNECT used the client id.
     takeovers: Counter,
+    /// CONNECTs refused because their client id changes hands too often.
+    takeovers_refused: Counter,
+    /// CONNECTs refused because there are too many sessions.
+    sessions_refused: Counter,
     /// Connections closed by a violation.
     violations: Counter,
+    /// Connections closed by a packet above the largest packet, or above what may come before the CONNECT is accepted.
+    packets_too_large: Counter,
+    /// Connections closed by a topic or a filter with too many levels.
+    topics_too_deep: Counter,
+    /// Connections closed by more open QoS 2 messages than were allowed.
+    receive_maximum_exceeded: Counter,
+    /// Connections closed because a client read too little, or sent too much behind a SUBSCRIBE.
+    clients_evicted: Counter,
+    /// Connections closed by a fault below MQTT: TLS, WebSocket, PROXY header.
+    coat_faults: Counter,
     /// Connections closed by their keep alive.
     keep_alive_timeouts: Counter,
     /// Packets received.
@@ -67,6 +94,12 @@ counters! {
     publish_received: Counter,
     /// Payload bytes of PUBLISH packets received.
     publish_bytes_received: Counter,
+    /// Times that a client was left unread because it had published too many messages.
+    publish_rate_waits: Counter,
+    /// Times that a client was left unread because it had published too many bytes.
+    publish_bytes_rate_waits: Counter,
+    /// Clients that are left unread for that now.
+    clients_waiting: Gauge,
     /// PUBLISH packets sent.
     publish_sent: Counter,
     /// Payload bytes of PUBLISH packets sent.
@@ -81,6 +114,8 @@ counters! {
     dropped_expired: Counter,
     /// Messages dropped because they exceed the receiver's Maximum Packet Size.
     dropped_too_large: Counter,
+    /// Messages that waited or were sent before, and that their receiver may not have any more.
+    dropped_barred: Counter,
     /// Messages refused: not authorised, reserved topic, quota or payload format.
     dropped_refused: Counter,
     /// Messages refused or not retained because the store has no space.
@@ -105,10 +140,14 @@ counters! {
     subscriptions: Gauge,
     /// Shared subscriptions now.
     shared_subscriptions: Gauge,
+    /// Filters refused because their client has too many subscriptions, or the store has no space.
+    subscriptions_refused: Counter,
     /// Retained messages in this core's replica.
     retained_messages: Gauge,
     /// Bytes of those.
     retained_bytes: Gauge,
+    /// Messages refused because there are too many retained ones.
+    retained_refused: Counter,
     /// Wills published.
     wills_published: Counter,
     /// Route cache hits.

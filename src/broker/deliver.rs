@@ -16,6 +16,7 @@ use stdx::Instant;
 
 use crate::change::{Change, Fetch, MessageCopy};
 use crate::counters::Counters;
+use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::link::{AliasUse, Link};
@@ -42,6 +43,7 @@ pub(crate) struct Delivery<'a> {
     pub counters: &'a mut Counters,
     pub dirty: &'a mut Vec<SessionKey>,
     pub journal: &'a mut Journal,
+    pub holders: &'a Holders,
     pub spares: &'a mut Spares,
     pub templates: &'a mut Templates,
 }
@@ -107,7 +109,9 @@ impl Delivery<'_> {
             self.counters.dropped_slow_consumer += 1;
             return;
         }
-        session.waiting.get_or_insert_default().push_qos0(sent);
+        let waiting = session.waiting.get_or_insert_default();
+        note_judged(self.holders, waiting);
+        waiting.push_qos0(sent);
         self.counters.queue_grew(cost);
     }
 
@@ -230,6 +234,7 @@ impl Delivery<'_> {
         self.counters.queue_grew(cost);
         let has_memory = self.has_memory(cost);
         let waiting = session.waiting.get_or_insert_default();
+        note_judged(self.holders, waiting);
         let is_spilled = is_noted
             && (waiting.spilled.is_some()
                 || waiting.queue.len() >= stdx::widen(self.limits.queue_memory_messages)
@@ -301,10 +306,15 @@ impl Delivery<'_> {
         if link.backlog() >= stdx::widen(self.limits.out_bytes_high) {
             return false;
         }
+        let judged_at = waiting.judged_at;
         if let Some(sent) = waiting.pop_qos0() {
             self.counters.queue_shrank(sent.message.cost_bytes());
             if sent.message.is_expired(self.now) {
                 self.counters.dropped_expired += 1;
+                return true;
+            }
+            if is_barred(self.holders, key, judged_at, &sent) {
+                self.counters.dropped_barred += 1;
                 return true;
             }
             let message = sent.message.message(self.now);
@@ -320,8 +330,10 @@ impl Delivery<'_> {
             session.waiting.as_mut().and_then(|waiting| waiting.pop()).expect("the queue is not empty");
         self.counters.queue_shrank(copy.message.cost_bytes());
         let is_noted = self.is_noted(session);
-        if copy.message.is_expired(self.now) {
-            self.counters.dropped_expired += 1;
+        let is_expired = copy.message.is_expired(self.now);
+        if is_expired || is_barred(self.holders, key, judged_at, &copy) {
+            self.counters.dropped_expired += u64::from(is_expired);
+            self.counters.dropped_barred += u64::from(!is_expired);
             if is_noted {
                 note_dropped(self.journal, &session.client_id, seq);
             }
@@ -381,6 +393,18 @@ fn fetch(limits: &Limits, client_id: &Arc<str>, serial: u64, waiting: &mut Waiti
         messages_max: u32::try_from(spilled.messages).unwrap_or(u32::MAX).min(room),
         bytes_max: limits.queue_memory_bytes,
     })
+}
+
+/// Notes when a queue that is about to grow was empty last: all that joins it is judged later.
+fn note_judged(holders: &Holders, waiting: &mut Waiting) {
+    if !waiting.has_queued() {
+        waiting.judged_at = holders.now();
+    }
+}
+
+/// Whether a message that has waited may not be received any more.
+fn is_barred(holders: &Holders, key: SessionKey, judged_at: u64, copy: &MessageCopy) -> bool {
+    !holders.is_decided(key, judged_at) && !holders.may_receive(key, copy.message.topic())
 }
 
 fn note_dropped(journal: &mut Journal, client_id: &Arc<str>, seq: u64) {

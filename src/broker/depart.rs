@@ -41,8 +41,13 @@ impl Exchange {
     pub fn violated(&mut self, now: Instant, key: SessionKey, violation: Violation) {
         let facts = violation.facts();
         self.counters.violations += 1;
-        if violation == Violation::KeepAliveTimeout {
-            self.counters.keep_alive_timeouts += 1;
+        match violation {
+            Violation::KeepAliveTimeout => self.counters.keep_alive_timeouts += 1,
+            Violation::PacketTooLarge => self.counters.packets_too_large += 1,
+            Violation::TopicTooDeep | Violation::FilterTooDeep => self.counters.topics_too_deep += 1,
+            Violation::ReceiveMaximumExceeded => self.counters.receive_maximum_exceeded += 1,
+            // What else a client does wrong is no limit of ours.
+            _ => {}
         }
         if let Some(session) = self.sessions.get(key.index()) {
             let text = format!("client {:?} {} ({})", session.client_id, facts.text, facts.id);
@@ -55,11 +60,24 @@ impl Exchange {
 
     /// A limit of ours ends the connection.
     pub fn evict(&mut self, now: Instant, key: SessionKey, reason: ReasonCode, why: &'static str) {
+        self.counters.clients_evicted += 1;
         if let Some(session) = self.sessions.get(key.index()) {
             let text = format!("client {:?} {why}", session.client_id);
             self.notice(Level::Warn, NoticeKind::Limit, text);
         }
         self.depart(now, key, Departure { farewell: Some(reason), detail: Some(why), will_is_due: true });
+    }
+
+    /// What let a client in, a token, has run out.
+    pub(crate) fn rights_ended(&mut self, now: Instant, key: SessionKey) {
+        self.counters.rights_expired += 1;
+        let why = "its authentication has expired";
+        if let Some(session) = self.sessions.get(key.index()) {
+            let text = format!("client {:?} is sent away: {why}", session.client_id);
+            self.notice(Level::Info, NoticeKind::Refused, text);
+        }
+        let farewell = Some(ReasonCode::NotAuthorized);
+        self.depart(now, key, Departure { farewell, detail: Some(why), will_is_due: true });
     }
 
     /// DISCONNECT from the client.
@@ -110,6 +128,8 @@ impl Exchange {
         if let Some(window) = &mut session.window {
             window.link_lost();
         }
+        let hold = link.hold;
+        self.end_metering(now, key, hold);
         self.forget_unkept(key);
         let session = &mut self.sessions[key.index()];
         if !departure.will_is_due {
@@ -140,6 +160,7 @@ impl Exchange {
                 ends_at: session.ends_at,
                 is_connected: session.link.is_some(),
                 will: session.will.as_deref().map(Will::state),
+                owner: self.holders.owner(key),
             });
         }
     }
@@ -197,32 +218,32 @@ impl Exchange {
             self.counters.dropped_session_ended += u64::from(window.open());
         }
         if let Some(will) = session.will {
-            self.send_will(now, &session.client_id, &will);
+            self.send_will(now, key, &will);
         }
+        self.holders.remove(key);
     }
 
     /// Publishes the will of a session that goes on without its client.
     pub(crate) fn publish_will(&mut self, now: Instant, key: SessionKey) {
-        let session = &mut self.sessions[key.index()];
-        let client_id = std::sync::Arc::clone(&session.client_id);
-        if let Some(will) = session.will.take() {
-            self.send_will(now, &client_id, &will);
+        if let Some(will) = self.sessions[key.index()].will.take() {
+            self.send_will(now, key, &will);
             self.note_session(key);
         }
     }
 
-    fn send_will(&mut self, now: Instant, client_id: &str, will: &Will) {
+    /// Sends a will as its session is allowed to now; the session may have ended, its rights not.
+    fn send_will(&mut self, now: Instant, key: SessionKey, will: &Will) {
         let mut message = will.message.message(now);
         let topic = will.message.topic();
         let is_full = message.retain
             && !message.payload.is_empty()
             && self.retained_is_full(will.message.origin(), topic.as_bytes(), message.payload.len());
-        if is_full || self.policy.as_ref().is_some_and(|policy| !policy.may_publish(client_id, topic)) {
+        if is_full || !self.holders.may_publish(key, topic) {
             self.counters.dropped_refused += 1;
             return;
         }
         let levels_max = stdx::widen(self.limits.topic_levels_max);
-        let Ok((route, _)) = self.table.route(topic.as_bytes(), levels_max) else { return };
+        let Ok((route, _)) = self.table.route(topic.as_bytes(), levels_max, &self.holders) else { return };
         if will.expiry_s.is_some() {
             // The expiry counts from now, so the stored form must be made anew. Source: section 3.1.3.2.4.
             message.expiry_s = will.expiry_s;

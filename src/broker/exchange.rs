@@ -16,19 +16,20 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 use mqtt::Version;
 use slab::Slab;
-use stdx::{Instant, Prng, WallMs, Wheel};
+use stdx::{Instant, Prng, Span, WallMs, Wheel};
 
 use crate::change::{Change, Fetch, StoreHealth, Written};
 use crate::core_id::{CoreId, CoreSet};
 use crate::counters::Counters;
 use crate::deliver::Delivery;
+use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::limits::Limits;
-use crate::link::{Link, LinkId};
+use crate::link::{Hold, Link, LinkId};
 use crate::message::StoredMessage;
+use crate::meter::Meters;
 use crate::notice::{Level, Notice, NoticeKind};
 use crate::parcel::{Batch, Outgoing};
-use crate::policy::Policy;
 use crate::retained::{Retained, RetainedLimits};
 use crate::session::{Session, SessionKey};
 use crate::spares::Spares;
@@ -49,8 +50,8 @@ pub struct ExchangeSetup {
     pub seed: u64,
     /// The limits.
     pub limits: Limits,
-    /// Who may do what; none allows everything.
-    pub policy: Option<Arc<dyn Policy>>,
+    /// Whether sessions have rights, and those without may do nothing.
+    pub asks_rights: bool,
     /// What `$SYS/broker/version` says.
     pub version: String,
     /// What `$SYS/broker/store/durability` says.
@@ -82,8 +83,11 @@ pub struct Exchange {
     pub(crate) core: CoreId,
     pub(crate) cores: u16,
     pub(crate) limits: Limits,
-    pub(crate) policy: Option<Arc<dyn Policy>>,
+    pub(crate) holders: Holders,
+    /// The same moment on both clocks.
+    pub(crate) born: (Instant, WallMs),
     pub(crate) hasher: RandomState,
+    pub(crate) meters: Meters,
     pub(crate) prng: Prng,
     pub(crate) sessions: Slab<Session>,
     pub(crate) by_client: HashMap<Arc<str>, SessionKey, RandomState>,
@@ -144,7 +148,8 @@ impl Exchange {
         Self {
             core: setup.core,
             cores: setup.cores,
-            policy: setup.policy.clone(),
+            holders: Holders::new(setup.asks_rights),
+            born: (setup.now, setup.wall),
             sessions: Slab::new(),
             by_client: HashMap::with_hasher(hasher.clone()),
             serial_next: 1,
@@ -177,6 +182,7 @@ impl Exchange {
             handled: BTreeMap::new(),
             store_health: StoreHealth::Good,
             sys: SysState::new(&setup),
+            meters: Meters::new(&setup.limits, &hasher),
             limits: shares(setup.limits, setup.cores),
             hasher,
             prng,
@@ -209,6 +215,26 @@ impl Exchange {
         &mut self.counters
     }
 
+    /// The rules have this version now; what was decided under another one is decided again.
+    pub fn heed_rules(&mut self, version: u64) {
+        if self.holders.renew(version) {
+            self.table.renew_routes();
+        }
+    }
+
+    /// The wall clock at `now`.
+    #[must_use]
+    pub fn wall_at(&self, now: Instant) -> WallMs {
+        let (at, wall) = self.born;
+        WallMs(wall.0 + now.since(at).ms())
+    }
+
+    /// When the wall clock will show `wall`; its beginning if it has shown that before.
+    pub(crate) fn instant_of(&self, wall: WallMs) -> Instant {
+        let (at, born) = self.born;
+        at + Span::from_ms(wall.0.saturating_sub(born.0))
+    }
+
     /// Adds a line for a human.
     pub fn notice(&mut self, level: Level, kind: NoticeKind, text: String) {
         if level >= self.notice_level {
@@ -223,11 +249,11 @@ impl Exchange {
         Some(self.sessions.get(key.index())?.link.as_ref()?.version)
     }
 
-    /// Whether packets of this connection wait behind a SUBSCRIBE.
+    /// Whether packets of this connection wait: behind a SUBSCRIBE, or because it has published too much.
     #[must_use]
     #[inline]
     pub fn is_held(&self, key: SessionKey) -> bool {
-        self.link(key).is_some_and(|link| link.is_held)
+        self.link(key).is_some_and(|link| link.hold != Hold::None)
     }
 
     /// Bytes that the connection's socket has not taken yet.
@@ -286,6 +312,7 @@ impl Exchange {
             counters: &mut self.counters,
             dirty: &mut self.dirty,
             journal: &mut self.journal,
+            holders: &self.holders,
             spares: &mut self.spares,
             templates: &mut self.templates,
         };

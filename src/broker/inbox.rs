@@ -79,14 +79,20 @@ impl Exchange {
         let message = &unpacked.message;
         if let Some((name, filter)) = unpacked.group {
             if let Some(group) = self.table.group_of(name, filter).filter(|_| is_alive) {
-                self.give_to_group(now, group, message, parcel.hops);
+                let barred = match self.holders.is_on {
+                    true => self.table.barred(message.topic, &self.holders),
+                    false => Ok(None),
+                };
+                // The sender has checked the topic under the same limits.
+                let Ok(barred) = barred else { return };
+                self.give_to_group(now, group, message, barred.as_deref(), parcel.hops);
             }
             return;
         }
         if parcel.deliver && is_alive {
             // The sender has checked the topic under the same limits.
             if let Ok((route, was_cached)) =
-                self.table.route_near(message.topic, usize::MAX, &mut self.route_near)
+                self.table.route_near(message.topic, usize::MAX, &mut self.route_near, &self.holders)
             {
                 self.counters.route_hits += u64::from(was_cached);
                 self.counters.route_misses += u64::from(!was_cached);

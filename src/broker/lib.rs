@@ -22,19 +22,21 @@ mod durable;
 mod exchange;
 mod filter_tree;
 mod gate;
+mod holders;
 mod inbox;
 mod journal;
 mod limits;
 mod link;
 mod message;
+mod meter;
 mod notice;
 mod parcel;
-mod policy;
 mod publish;
 mod pump;
 mod restore;
 mod retain;
 mod retained;
+mod rights;
 mod route;
 mod seats;
 mod session;
@@ -50,9 +52,10 @@ mod waiting;
 mod window;
 
 pub use change::{
-    Change, Fetch, Fetched, MessageCopy, Shipped, StoreHealth, SubscriptionTerms, WillState, Written,
+    Change, Fetch, Fetched, MessageCopy, SessionOwner, Shipped, StoreHealth, SubscriptionTerms, WillState,
+    Written,
 };
-pub use connect::Admission;
+pub use connect::{Admission, Guest};
 pub use core_id::{CORES_MAX, CoreId, CoreSet};
 pub use counters::{CounterKind, Counters};
 pub use exchange::{Exchange, ExchangeSetup, LinkEnd};
@@ -62,6 +65,6 @@ pub use link::LinkId;
 pub use message::{StoredMessage, StoredParts};
 pub use notice::{Level, Notice, NoticeKind};
 pub use parcel::Batch;
-pub use policy::Policy;
 pub use retained::RetainedVersion;
+pub use rights::Rights;
 pub use session::SessionKey;

@@ -6,15 +6,33 @@
 //! Invariants:
 //! - Every field has a default that a public broker could run with.
 
+use stdx::Rates;
+
 /// The limits of one broker. Names equal the keys of the `[limits]` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections of the whole broker, an equal share on each core; one more is closed at once.
     pub connections_max: u32,
+    /// Connections from one address (IPv6: from one /64), over all listeners; one more is closed at once. 0 is no limit.
+    pub connections_per_address_max: u32,
+    /// Connections accepted per second, over all listeners; one more is closed at once. 0 is no limit.
+    pub connects_per_s_max: u32,
+    /// Failed logins of one address (IPv6: of one /64) within five minutes; above it, its connections are closed at once
+    /// until some are forgotten, one after the other. 0 is no limit.
+    pub failed_logins_per_address_max: u32,
+    /// Takeovers of one client id per minute; above it, the newcomer is refused with 0x9F. 0 is no limit.
+    pub takeovers_per_minute_max: u32,
+    /// Messages that one client may publish; above it, it is left unread until it may again.
+    pub publish_rate: Rates,
+    /// Bytes of PUBLISH packets, likewise.
+    pub publish_bytes_rate: Rates,
     /// Seconds from accept to a complete CONNECT.
     pub connect_timeout_s: u32,
     /// Bytes a connection may send before its CONNECT is accepted.
     pub pre_auth_bytes_max: u32,
+    /// CONNECTs per core whose clients are being asked about elsewhere (a password is hashed, a directory asked); one more is
+    /// refused as busy.
+    pub questions_open_max: u32,
     /// Largest packet from a client, in bytes with its header; announced in 5.0, refused with 0x95.
     pub packet_bytes_max: u32,
     /// Levels of a topic name or filter.
@@ -96,8 +114,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 1_000_000,
+            connections_per_address_max: 0,
+            connects_per_s_max: 0,
+            failed_logins_per_address_max: 30,
+            takeovers_per_minute_max: 20,
+            publish_rate: Rates::default(),
+            publish_bytes_rate: Rates::default(),
             connect_timeout_s: 10,
             pre_auth_bytes_max: 131_072,
+            questions_open_max: 10_000,
             packet_bytes_max: 1_048_576,
             topic_levels_max: 128,
             client_id_bytes_max: 65_535,

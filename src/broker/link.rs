@@ -29,8 +29,8 @@ pub(crate) struct Link {
     pub marks: Option<Box<Marks>>,
     /// Whether acknowledgements to this client wait for the store at all.
     pub is_gated: bool,
-    /// A SUBSCRIBE waits for the other cores; packets behind it wait with it.
-    pub is_held: bool,
+    /// Why its packets wait, if they do.
+    pub hold: Hold,
     pub packet_bytes_max: u32,
     /// Open QoS 1 and 2 messages that this client allows.
     pub window_max: u16,
@@ -41,8 +41,21 @@ pub(crate) struct Link {
     pub last_seen: Instant,
     /// The route of the last message, to be tried first.
     pub route_near: u32,
+    /// What the stamp of routes said when the client was allowed to publish to that topic; 0 if it was not.
+    pub admitted_at: u32,
     pub aliases_in: Vec<Option<Box<[u8]>>>,
     pub aliases_out: Option<Box<AliasesOut>>,
+}
+
+/// Why packets of a connection wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hold {
+    /// They do not.
+    None,
+    /// A SUBSCRIBE waits for the other cores; packets behind it wait with it.
+    Subscribe,
+    /// The client has published more than it may.
+    Quota,
 }
 
 /// Topic aliases that we set towards the client.

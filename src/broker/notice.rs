@@ -29,6 +29,8 @@ pub enum NoticeKind {
     Refused,
     /// A limit was reached.
     Limit,
+    /// A client exceeds its rates.
+    Quota,
     /// The store cannot do what it should.
     Store,
 }

@@ -91,12 +91,18 @@ impl Exchange {
         let levels_max = stdx::widen(self.limits.topic_levels_max);
         let link = self.sessions[key.index()].link.as_deref_mut().expect("a connected client publishes");
         let is_v5 = link.version == Version::V5;
-        let (route, was_cached) = self.table.route_near(topic, levels_max, &mut link.route_near)?;
+        let near = link.route_near;
+        let (route, was_cached) =
+            self.table.route_near(topic, levels_max, &mut link.route_near, &self.holders)?;
         self.counters.route_hits += u64::from(was_cached);
         self.counters.route_misses += u64::from(!was_cached);
         self.check_offer(publish)?;
         if publish.qos != QoS::AtMostOnce && self.is_settled_by_id(key, publish)? {
             return Ok(());
+        }
+        if self.holders.is_on && !self.is_admitted(key, near, route, topic) {
+            self.counters.dropped_refused += 1;
+            return self.turn_down(key, publish, ReasonCode::NotAuthorized);
         }
         if let Some(reason) = self.refusal(key, publish, topic) {
             self.counters.dropped_refused += 1;
@@ -180,6 +186,31 @@ impl Exchange {
         }
     }
 
+    /// Whether the rights of a client allow it to publish to the topic of `route`. `near` is the route of the message before:
+    /// most publishers have one topic, and what was decided about it holds until the rules change.
+    #[inline]
+    fn is_admitted(&mut self, key: SessionKey, near: u32, route: usize, topic: &[u8]) -> bool {
+        let stamp = self.table.stamp();
+        let link = self.link_mut(key).expect("a connected client publishes");
+        near == link.route_near && link.admitted_at == stamp || self.admit(key, route, topic)
+    }
+
+    #[inline(never)]
+    fn admit(&mut self, key: SessionKey, route: usize, topic: &[u8]) -> bool {
+        let stamp = self.table.stamp();
+        let id = self.link(key).expect("a connected client publishes").id;
+        let is_known = self.table.route_at(route).publishers.contains(&Some(id));
+        let may_publish =
+            || std::str::from_utf8(topic).is_ok_and(|topic| self.holders.may_publish(key, topic));
+        let is_admitted = is_known || may_publish();
+        if is_admitted && !is_known {
+            self.table.admit(route, id);
+        }
+        let link = self.link_mut(key).expect("a connected client publishes");
+        link.admitted_at = if is_admitted { stamp } else { 0 };
+        is_admitted
+    }
+
     /// Why a lawful message is not taken. Source: [MQTT-3.3.4-1], sections 3.4.2.1 and 3.3.2.3.2.
     #[inline]
     fn refusal(&self, key: SessionKey, publish: &Publish<'_>, topic: &[u8]) -> Option<ReasonCode> {
@@ -189,13 +220,6 @@ impl Exchange {
             }
             if is_under(topic, b"$share") {
                 return Some(ReasonCode::TopicNameInvalid);
-            }
-        }
-        if let Some(policy) = &self.policy {
-            let client_id = &self.sessions[key.index()].client_id;
-            let topic = std::str::from_utf8(topic).unwrap_or_default();
-            if !policy.may_publish(client_id, topic) {
-                return Some(ReasonCode::NotAuthorized);
             }
         }
         if publish.payload_is_utf8
@@ -224,6 +248,7 @@ impl Exchange {
         reason: ReasonCode,
     ) -> Result<(), Violation> {
         self.journal.only = None;
+        self.counters.retained_refused += u64::from(reason == ReasonCode::QuotaExceeded);
         let is_told = self.version_of(key) == Some(Version::V5) || publish.qos == QoS::AtMostOnce;
         if reason == ReasonCode::QuotaExceeded && !is_told {
             return Err(Violation::RetainedQuotaExceeded);
@@ -276,9 +301,9 @@ impl Exchange {
         let (remote, groups) = (route.remote, route.groups.len());
         let reached = !route.targets.is_empty() || !remote.is_empty() || groups > 0;
         if groups > 0 && self.journal.is_for_groups() {
-            let groups = route.groups.clone();
+            let (groups, barred) = (route.groups.clone(), route.barred.clone());
             for group in groups {
-                self.give_to_group(now, group, message, 0);
+                self.give_to_group(now, group, message, barred.as_deref(), 0);
             }
         }
         // What a crash kept from somebody was retained all the same.
@@ -310,11 +335,10 @@ impl Exchange {
     /// Delivers to the receivers of this core.
     #[inline(always)]
     pub(crate) fn fan_out(&mut self, now: Instant, route: usize, message: &Message<'_>) {
-        let policy = self.policy.clone();
         let (sessions, table, mut delivery) = self.delivery(now);
         let route = table.route_at(route);
         delivery.templates.reset(route.targets.len() > 1);
-        let is_choosy = policy.is_some() || delivery.journal.only.is_some();
+        let is_choosy = delivery.journal.only.is_some();
         for target in &route.targets {
             let granted = match &target.no_local {
                 NoLocal::On if message.publisher == Some(target.session) => continue,
@@ -322,9 +346,7 @@ impl Exchange {
                 NoLocal::Off | NoLocal::On | NoLocal::Rest(_) => target,
             };
             let session = &mut sessions[target.session.index()];
-            let may_have =
-                || may_receive(policy.as_deref(), session, message) && delivery.journal.is_for(session);
-            if is_choosy && !may_have() {
+            if is_choosy && !delivery.journal.is_for(session) {
                 continue;
             }
             let grant = Grant {
@@ -336,12 +358,18 @@ impl Exchange {
         }
     }
 
-    /// Delivers to one member of a shared group, wherever it is.
-    pub(crate) fn give_to_group(&mut self, now: Instant, group: u32, message: &Message<'_>, hops: u8) {
-        let policy = self.policy.clone();
+    /// Delivers to one member of a shared group, wherever it is. `barred` are those of this core that may not receive it.
+    pub(crate) fn give_to_group(
+        &mut self,
+        now: Instant,
+        group: u32,
+        message: &Message<'_>,
+        barred: Option<&[SessionKey]>,
+        hops: u8,
+    ) {
         let (sessions, table, mut delivery) = self.delivery(now);
         let standing = |key: SessionKey| match &sessions[key.index()] {
-            session if !may_receive(policy.as_deref(), session, message) => Standing::Barred,
+            _barred if barred.is_some_and(|barred| barred.contains(&key)) => Standing::Barred,
             session if session.link.is_some() => Standing::Connected,
             _without_a_link => Standing::Away,
         };
@@ -448,10 +476,6 @@ fn ship_awaited(
     if message.is_awaited {
         journal.gate.ask(core, is_for_group);
     }
-}
-
-fn may_receive(policy: Option<&dyn crate::policy::Policy>, session: &Session, message: &Message<'_>) -> bool {
-    policy.is_none_or(|policy| policy.may_receive(&session.client_id, message.topic_text()))
 }
 
 /// Whether `topic` is `root` or lies below it.

@@ -116,19 +116,22 @@ impl Exchange {
         }
     }
 
-    /// A message that is too large for the new connection counts as delivered. Source: [MQTT-3.1.2-25].
+    /// A message that is too large for the new connection counts as delivered; source: [MQTT-3.1.2-25]. So does one that its
+    /// receiver may not have any more.
     fn resend_publish(&mut self, now: Instant, key: SessionKey, id: PacketId, sent: &MessageCopy) {
         let (sessions, _, mut delivery) = self.delivery(now);
         let session = &mut sessions[key.index()];
         let link = session.link.as_mut().expect("a session without a link resends nothing");
         let message = sent.message.message(now);
         let grant = Grant { qos: sent.qos, retain: sent.retain, ids: &sent.ids };
-        if delivery.fits(link, &message, grant) {
+        let is_barred = !delivery.holders.may_receive(key, sent.message.topic());
+        if !is_barred && delivery.fits(link, &message, grant) {
             delivery.templates.reset(false);
             delivery.write(key, link, &message, Outbound { grant, id: Some(id), dup: true });
             return;
         }
-        delivery.counters.dropped_too_large += 1;
+        delivery.counters.dropped_barred += u64::from(is_barred);
+        delivery.counters.dropped_too_large += u64::from(!is_barred);
         delivery.counters.inflight_messages -= 1;
         let window = session.window.as_mut().expect("it gave the message");
         if let Some(seq) = window.forget(id) {

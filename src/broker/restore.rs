@@ -17,7 +17,9 @@ use stdx::{Instant, Span};
 use crate::change::{Change, MessageCopy, Shipped, WillState};
 use crate::core_id::CoreId;
 use crate::exchange::Exchange;
+use crate::holders::Holder;
 use crate::parcel::Parcel;
+use crate::rights::Rights;
 use crate::session::{Session, SessionKey, Will};
 use crate::timers::Timer;
 use crate::waiting::Spilled;
@@ -77,6 +79,18 @@ impl Exchange {
             Change::Retained { .. } | Change::RetainedCleared { .. } | Change::Handled { .. } => {
                 unreachable!("they name no client")
             }
+        }
+    }
+
+    /// Gives back the rights of a session that was restored, if its client is at home here. Before the first event.
+    pub fn entrust_restored(
+        &mut self,
+        client_id: &str,
+        listener: Option<Arc<str>>,
+        rights: Option<Arc<dyn Rights>>,
+    ) {
+        if let Some(key) = self.by_client.get(client_id).copied() {
+            self.entrust(key, Holder::new(rights, listener));
         }
     }
 

@@ -63,6 +63,7 @@ impl Exchange {
             let stored = Arc::clone(message.stored());
             if self.retained.set(Arc::clone(&stored), version) == SetOutcome::Full {
                 self.counters.dropped_refused += 1;
+                self.counters.retained_refused += 1;
                 return false;
             }
             self.watch_expiry(stored);
@@ -158,7 +159,7 @@ impl Exchange {
         }
         let Some(stored) = self.found.pop() else { return true };
         let is_own = no_local && stored.origin() == session.origin;
-        if is_own || stored.is_expired(now) || !self.policy_lets_receive(key, stored.topic()) {
+        if is_own || stored.is_expired(now) || !self.holders.may_receive(key, stored.topic()) {
             return true;
         }
         let (sessions, _, mut delivery) = self.delivery(now);
@@ -166,11 +167,6 @@ impl Exchange {
         delivery.templates.reset(false);
         delivery.deliver_now(key, &mut sessions[key.index()], &stored.message(now), grant);
         true
-    }
-
-    fn policy_lets_receive(&self, key: SessionKey, topic: &str) -> bool {
-        let client_id = &self.sessions[key.index()].client_id;
-        self.policy.as_ref().is_none_or(|policy| policy.may_receive(client_id, topic))
     }
 }
 

@@ -16,6 +16,8 @@ use hashbrown::HashTable;
 use mqtt::QoS;
 
 use crate::core_id::CoreSet;
+use crate::holders::Holders;
+use crate::link::LinkId;
 use crate::session::SessionKey;
 
 /// Subscription Identifiers of the matching subscriptions; most have none.
@@ -66,6 +68,23 @@ pub(crate) struct Route {
     pub remote: CoreSet,
     /// Shared groups, by their number in the table.
     pub groups: Vec<u32>,
+    /// Members of those groups on this core that may not receive this topic; mostly nobody.
+    pub barred: Barred,
+    /// When receivers were judged, on the clock of changes.
+    pub judged_at: u64,
+    /// Publishers that may publish to this topic: the last that asked.
+    pub publishers: [Option<LinkId>; 2],
+}
+
+/// Sessions that may not have a message, whatever group they are in.
+pub(crate) type Barred = Option<Arc<[SessionKey]>>;
+
+impl Route {
+    /// Whether it is known from before that a session may receive this topic.
+    pub fn admits(&self, session: SessionKey, holders: &Holders) -> bool {
+        holders.is_decided(session, self.judged_at)
+            && self.targets.binary_search_by_key(&session, |target| target.session).is_ok()
+    }
 }
 
 /// The routes of one core.
@@ -75,6 +94,8 @@ pub(crate) struct RouteCache {
     by_topic: HashTable<u32>,
     routes: Vec<Route>,
     epoch: u64,
+    /// Moves when places are given to other topics, and when the rules change.
+    stamp: u32,
 }
 
 /// What the cache knows of a topic.
@@ -90,7 +111,7 @@ pub(crate) enum Lookup {
 
 impl RouteCache {
     pub fn new(hasher: RandomState) -> Self {
-        Self { hasher, by_topic: HashTable::new(), routes: Vec::new(), epoch: 1 }
+        Self { hasher, by_topic: HashTable::new(), routes: Vec::new(), epoch: 1, stamp: 1 }
     }
 
     #[inline]
@@ -129,6 +150,7 @@ impl RouteCache {
         if self.routes.len() >= ROUTES_MAX {
             self.by_topic.clear();
             self.routes.clear();
+            self.stamp += 1;
         }
         let index = self.routes.len();
         self.routes.push(Route { topic: topic.into(), ..Route::default() });
@@ -143,6 +165,24 @@ impl RouteCache {
         route.epoch = self.epoch;
         route.topic = std::mem::take(&mut self.routes[index].topic);
         self.routes[index] = route;
+    }
+
+    /// The rules changed: everything is decided again.
+    pub fn renew(&mut self) {
+        self.epoch += 1;
+        self.stamp += 1;
+    }
+
+    /// What says that a place still belongs to the same topic, under the same rules.
+    #[inline]
+    pub fn stamp(&self) -> u32 {
+        self.stamp
+    }
+
+    /// A publisher may publish to the topic at `index`.
+    pub fn admit(&mut self, index: usize, link: LinkId) {
+        let publishers = &mut self.routes[index].publishers;
+        *publishers = [Some(link), publishers[0]];
     }
 
     /// A subscription with this filter changed: an exact filter touches one route, a wildcard may touch all.
@@ -227,5 +267,24 @@ mod tests {
         assert_eq!((cache.lookup(b"a"), cache.lookup(b"b")), (Lookup::Stale(0), Lookup::Fresh(1)));
         cache.invalidate("x/#");
         assert_eq!((cache.lookup(b"b"), cache.lookup(b"c")), (Lookup::Stale(1), Lookup::Unknown));
+    }
+
+    #[test]
+    fn the_stamp_moves_when_the_rules_change_and_when_places_are_given_anew() {
+        let mut cache = RouteCache::new(RandomState::with_seeds(1, 2, 3, 4));
+        let index = cache.reserve(b"a");
+        cache.fill(index, Route::default());
+        let before = cache.stamp();
+        cache.invalidate("#");
+        assert_eq!(cache.stamp(), before, "the place is still that of the topic");
+        cache.renew();
+        assert_eq!(cache.lookup(b"a"), Lookup::Stale(index));
+        assert_ne!(cache.stamp(), before);
+        let before = cache.stamp();
+        for number in 1..=ROUTES_MAX {
+            let _place = cache.reserve(format!("t/{number}").as_bytes());
+        }
+        assert_ne!(cache.stamp(), before);
+        assert_eq!(cache.lookup(b"a"), Lookup::Unknown);
     }
 }

@@ -20,7 +20,7 @@ use stdx::Instant;
 use crate::change::{Change, StoreHealth, SubscriptionTerms};
 use crate::core_id::CoreId;
 use crate::exchange::Exchange;
-use crate::link::{Link, LinkId};
+use crate::link::{Hold, Link, LinkId};
 use crate::parcel::Parcel;
 use crate::retained::RetainedCursor;
 use crate::route::{Subscriber, SubscriptionIds};
@@ -66,6 +66,7 @@ impl Exchange {
         let mut wishes = Vec::with_capacity(subscribe.len());
         for request in subscribe.requests() {
             let reason = self.judge(key, request, subscribe.subscription_id.is_some(), &mut added);
+            self.counters.subscriptions_refused += u64::from(reason == ReasonCode::QuotaExceeded);
             wishes.push(Wish { filter: request.filter.into(), options: request.options, reason });
         }
         let pending = PendingSubscribe {
@@ -82,7 +83,7 @@ impl Exchange {
         }
         self.announce(&pending);
         self.barrier_is_due = true;
-        self.link_mut(key).expect("a connected client subscribes").is_held = true;
+        self.link_mut(key).expect("a connected client subscribes").hold = Hold::Subscribe;
         self.pending.push_back(pending);
         Ok(())
     }
@@ -125,7 +126,7 @@ impl Exchange {
         if inner.contains(['+', '#']) && !self.limits.wildcard_available {
             return ReasonCode::WildcardSubscriptionsNotSupported;
         }
-        if self.policy.as_ref().is_some_and(|policy| !policy.may_subscribe(&session.client_id, inner)) {
+        if !self.holders.may_subscribe(key, inner) {
             return ReasonCode::NotAuthorized;
         }
         if self.store_health == StoreHealth::Full && session.is_lasting {
@@ -212,7 +213,7 @@ impl Exchange {
         if is_alive {
             let link = pending.link;
             self.complete_subscribe(now, pending);
-            self.link_mut(key).expect("alive, as was just asked").is_held = false;
+            self.link_mut(key).expect("alive, as was just asked").hold = Hold::None;
             self.released.push(link);
         }
         for filter in filters {
@@ -276,6 +277,10 @@ impl Exchange {
         let subscriber = Subscriber { session: key, qos, keeps_retain, no_local, id };
         let slot = match (split_share(full), found) {
             (Some((name, filter)), _) => {
+                if self.holders.is_on {
+                    // Routes know which members of groups may not receive.
+                    self.table.doubt(filter);
+                }
                 let ids: SubscriptionIds = (id != 0).then(|| Arc::from([id].as_slice()));
                 self.table.group_add(name, filter, Member { session: key, qos, keeps_retain, ids });
                 self.counters.shared_subscriptions += u64::from(found.is_err());
@@ -389,7 +394,7 @@ impl Wish {
 }
 
 /// Whether a filter is shared, and the filter that topics are matched with.
-fn inner_filter(full: &str) -> (bool, &str) {
+pub(crate) fn inner_filter(full: &str) -> (bool, &str) {
     split_share(full).map_or((false, full), |(_, filter)| (true, filter))
 }
 

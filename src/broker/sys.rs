@@ -211,7 +211,7 @@ impl Exchange {
             stored: OnceCell::new(),
             verbatim: None,
         };
-        if let Ok((route, _)) = self.table.route(topic.as_bytes(), usize::MAX) {
+        if let Ok((route, _)) = self.table.route(topic.as_bytes(), usize::MAX, &self.holders) {
             self.route_message(now, route, &message);
         }
     }

@@ -12,7 +12,9 @@ use slab::Slab;
 
 use crate::core_id::{CoreId, CoreSet};
 use crate::filter_tree::FilterTree;
-use crate::route::{Lookup, Route, RouteCache, Subscriber, SubscriptionIds, merge};
+use crate::holders::Holders;
+use crate::link::LinkId;
+use crate::route::{Barred, Lookup, Route, RouteCache, Subscriber, SubscriptionIds, merge};
 use crate::session::SessionKey;
 
 #[derive(Debug)]
@@ -95,12 +97,17 @@ impl Table {
 
     /// The route of a topic; `true` if it was in the cache. A topic seen for the first time is checked.
     #[inline]
-    pub fn route(&mut self, name: &[u8], levels_max: usize) -> Result<(usize, bool), Violation> {
+    pub fn route(
+        &mut self,
+        name: &[u8],
+        levels_max: usize,
+        holders: &Holders,
+    ) -> Result<(usize, bool), Violation> {
         match self.routes.lookup(name) {
             Lookup::Fresh(index) => Ok((index, true)),
             Lookup::Stale(index) => {
                 let name = std::str::from_utf8(name).expect("the cache holds valid topic names only");
-                self.build(index, name);
+                self.build(index, name, holders);
                 Ok((index, false))
             }
             Lookup::Unknown => {
@@ -109,7 +116,7 @@ impl Table {
                     return Err(Violation::ControlCharacter);
                 }
                 let index = self.routes.reserve(name);
-                self.build(index, valid);
+                self.build(index, valid, holders);
                 Ok((index, false))
             }
         }
@@ -123,12 +130,13 @@ impl Table {
         name: &[u8],
         levels_max: usize,
         near: &mut u32,
+        holders: &Holders,
     ) -> Result<(usize, bool), Violation> {
         let index = stdx::widen(*near);
         if self.routes.is_fresh(index, name) {
             return Ok((index, true));
         }
-        let (index, was_cached) = self.route(name, levels_max)?;
+        let (index, was_cached) = self.route(name, levels_max, holders)?;
         *near = stdx::narrow(index);
         Ok((index, was_cached))
     }
@@ -138,7 +146,7 @@ impl Table {
         self.routes.get(index)
     }
 
-    fn build(&mut self, index: usize, name: &str) {
+    fn build(&mut self, index: usize, name: &str, holders: &Holders) {
         let mut route = Route::default();
         let found = &mut self.found;
         found.clear();
@@ -147,9 +155,58 @@ impl Table {
             route.remote.merge(node.remote);
             route.groups.extend_from_slice(&node.groups);
         });
-        route.targets = merge(found);
+        if holders.is_on {
+            self.judge(index, name, holders, &mut route);
+        }
+        route.targets = merge(&mut self.found);
         route.groups.sort_unstable();
         self.routes.fill(index, route);
+    }
+
+    /// Leaves out who may not receive. What the place's last route knew about that is used again, or every new subscriber
+    /// of a topic would cost a judgement of all others.
+    #[cold]
+    fn judge(&mut self, index: usize, name: &str, holders: &Holders, route: &mut Route) {
+        let last = self.routes.get(index);
+        let may_receive = |session| last.admits(session, holders) || holders.may_receive(session, name);
+        self.found.retain(|subscriber| may_receive(subscriber.session));
+        let members = route.groups.iter().flat_map(|group| &self.groups[stdx::widen(*group)].members);
+        let barred: Vec<SessionKey> = members
+            .map(|member| member.session)
+            .filter(|session| !holders.may_receive(*session, name))
+            .collect();
+        route.barred = (!barred.is_empty()).then(|| barred.into());
+        route.judged_at = holders.now();
+        if holders.is_in_force(last.judged_at) {
+            route.publishers = last.publishers;
+        }
+    }
+
+    /// The rules changed.
+    pub fn renew_routes(&mut self) {
+        self.routes.renew();
+    }
+
+    /// A session that has subscribed to a filter has other rights than before.
+    pub fn doubt(&mut self, filter: &str) {
+        self.routes.invalidate(filter);
+    }
+
+    /// As [`RouteCache::stamp`].
+    #[inline]
+    pub fn stamp(&self) -> u32 {
+        self.routes.stamp()
+    }
+
+    /// A publisher may publish to the topic of a route.
+    pub fn admit(&mut self, route: usize, link: LinkId) {
+        self.routes.admit(route, link);
+    }
+
+    /// Who of the members of groups on this core may not receive a topic.
+    pub fn barred(&mut self, name: &[u8], holders: &Holders) -> Result<Barred, Violation> {
+        let (route, _) = self.route(name, usize::MAX, holders)?;
+        Ok(self.routes.get(route).barred.clone())
     }
 
     /// Adds a subscriber; returns its slot.

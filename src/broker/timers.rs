@@ -1,4 +1,4 @@
-//! Timers of one core: silence, session ends, delayed wills, expiring retained messages, `$SYS`.
+//! Timers of one core: silence, rights that end, session ends, delayed wills, expiring retained messages, `$SYS`.
 //!
 //! Why lazily: a timer only says when to look. Whoever it was set for may have moved on; then it is set again or
 //! forgotten.
@@ -10,17 +10,21 @@ use mqtt::Violation;
 use stdx::Instant;
 
 use crate::exchange::Exchange;
-use crate::link::LinkId;
+use crate::link::{Hold, LinkId};
 use crate::session::SessionKey;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Timer {
     /// Look whether a client has been silent too long.
     Silence(SessionKey, LinkId),
+    /// A client that has published too much may be read again.
+    Quota(SessionKey, LinkId),
     /// A session without a connection may have come to its end; with the session's serial.
     SessionEnd(SessionKey, u64),
     /// A delayed will may be due; with the session's serial.
     Will(SessionKey, u64),
+    /// What let a client in runs out.
+    RightsEnd(SessionKey, LinkId),
     /// A retained message expires.
     RetainedExpiry,
     /// `$SYS` is due.
@@ -41,8 +45,10 @@ impl Exchange {
         for timer in fired.drain(..) {
             match timer {
                 Timer::Silence(key, link) => self.check_silence(now, key, link),
+                Timer::Quota(key, link) => self.check_quota(now, key, link),
                 Timer::SessionEnd(key, serial) => self.check_session_end(now, key, serial),
                 Timer::Will(key, serial) => self.check_will(now, key, serial),
+                Timer::RightsEnd(key, link) => self.check_rights(now, key, link),
                 Timer::RetainedExpiry => self.expire_retained(now),
                 Timer::Sys => self.sys_tick(now),
             }
@@ -52,11 +58,24 @@ impl Exchange {
 
     fn check_silence(&mut self, now: Instant, key: SessionKey, id: LinkId) {
         let Some(link) = self.link(key).filter(|link| link.id == id) else { return };
-        let deadline = link.last_seen + link.silence_max;
+        let is_unread = link.hold == Hold::Quota;
+        let deadline = if is_unread { now } else { link.last_seen } + link.silence_max;
         if deadline <= now {
             self.violated(now, key, Violation::KeepAliveTimeout);
         } else {
             self.timers.insert(deadline, Timer::Silence(key, id));
+        }
+    }
+
+    fn check_rights(&mut self, now: Instant, key: SessionKey, id: LinkId) {
+        if self.link(key).is_none_or(|link| link.id != id) {
+            return;
+        }
+        let Some(ends_at) = self.holders.expires_at(key) else { return };
+        if ends_at <= self.wall_at(now) {
+            self.rights_ended(now, key);
+        } else {
+            self.timers.insert(self.instant_of(ends_at), Timer::RightsEnd(key, id));
         }
     }
 

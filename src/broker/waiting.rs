@@ -27,6 +27,8 @@ pub(crate) struct Waiting {
     bytes: usize,
     /// What stands behind `queue` and is on disk only.
     pub spilled: Option<Spilled>,
+    /// When the first of what waits was judged, on the clock of changes; 0 is never.
+    pub judged_at: u64,
     /// Whose turn it is when both a queued message and a replay could go.
     pub replay_next: bool,
 }
@@ -81,6 +83,11 @@ impl Waiting {
     #[inline]
     pub fn has_acknowledged(&self) -> bool {
         !self.queue.is_empty() || self.spilled.is_some()
+    }
+
+    /// Whether a message of any QoS waits.
+    pub fn has_queued(&self) -> bool {
+        self.has_acknowledged() || !self.queue_qos0.is_empty()
     }
 
     /// Queued messages of any QoS, on disk too.

@@ -9,4 +9,4 @@
 mod metrics;
 mod serve;
 
-pub use serve::{Ask, ControlError, Sources, start};
+pub use serve::{Ask, ControlError, Reloaded, Sources, start};

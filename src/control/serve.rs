@@ -1,4 +1,4 @@
-//! The HTTP server: health, readiness, metrics.
+//! The HTTP server: health, readiness, metrics, reading files again.
 //!
 //! Invariants:
 //! - The address is bound before [`start`] returns, so that a failure stops the start of the broker.
@@ -13,7 +13,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use broker::Counters;
 use flume::Receiver;
 use shard::Reply;
@@ -50,6 +50,17 @@ pub struct Sources {
     pub ailment: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// Metrics of what is not a core, in Prometheus' text format.
     pub more_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Reads certificates and lists again; may take seconds.
+    pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
+}
+
+/// What came of reading files again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reloaded {
+    /// One line for each of them.
+    pub text: String,
+    /// Whether everything is in use; otherwise what is broken was left as it had been.
+    pub is_whole: bool,
 }
 
 #[derive(Clone)]
@@ -86,13 +97,14 @@ fn router(plane: Plane) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/reload", post(reload))
         .fallback(|| async { (StatusCode::NOT_FOUND, "nothing here; see /\n") })
         .with_state(plane)
 }
 
 async fn index(State(plane): State<Plane>) -> String {
     format!(
-        "ringmq {}\n/healthz  the process lives\n/readyz   every core answers, and what must be kept is kept\n/metrics  counters for Prometheus\n",
+        "ringmq {}\n/healthz  the process lives\n/readyz   every core answers, and what must be kept is kept\n/metrics  counters for Prometheus\n/reload   POST: read certificates and lists again\n",
         plane.version
     )
 }
@@ -116,6 +128,15 @@ async fn metrics(State(plane): State<Plane>) -> Response {
             (kind, text).into_response()
         }
         Err(core) => silent(core),
+    }
+}
+
+async fn reload(State(plane): State<Plane>) -> Response {
+    let ask = Arc::clone(&plane.sources.reload);
+    match tokio::task::spawn_blocking(move || ask()).await {
+        Ok(Reloaded { text, is_whole: true }) => text.into_response(),
+        Ok(Reloaded { text, is_whole: false }) => (StatusCode::UNPROCESSABLE_ENTITY, text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
@@ -147,14 +168,28 @@ mod tests {
 
     fn answered(path: &str, ask: Ask) -> (StatusCode, String) {
         let more_metrics = || "more_of_them 1\n".to_owned();
-        answered_by(path, Sources { ask, ailment: Arc::new(|| None), more_metrics: Arc::new(more_metrics) })
+        answered_by(path, Sources { ask, more_metrics: Arc::new(more_metrics), ..sources() })
+    }
+
+    fn sources() -> Sources {
+        let nothing = || Reloaded { text: String::new(), is_whole: true };
+        Sources {
+            ask: two_cores(),
+            ailment: Arc::new(|| None),
+            more_metrics: Arc::new(String::new),
+            reload: Arc::new(nothing),
+        }
     }
 
     fn answered_by(path: &str, sources: Sources) -> (StatusCode, String) {
+        asked(Request::get(path), sources)
+    }
+
+    fn asked(request: axum::http::request::Builder, sources: Sources) -> (StatusCode, String) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let request = Request::get(path).body(Body::empty()).unwrap();
+            let request = request.body(Body::empty()).unwrap();
             let response = router(Plane { sources, version: "1.0".into() }).oneshot(request).await.unwrap();
             let status = response.status();
             let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
@@ -184,8 +219,7 @@ mod tests {
     #[test]
     fn an_ailment_makes_the_broker_not_ready_and_is_told() {
         let ailment = || Some("the disk is full".to_owned());
-        let more_metrics = Arc::new(String::new);
-        let sources = Sources { ask: two_cores(), ailment: Arc::new(ailment), more_metrics };
+        let sources = Sources { ailment: Arc::new(ailment), ..sources() };
         let told = (StatusCode::SERVICE_UNAVAILABLE, "degraded: the disk is full\n".to_owned());
         assert_eq!(answered_by("/readyz", sources.clone()), told);
         assert_eq!(answered_by("/healthz", sources.clone()).0, StatusCode::OK);
@@ -201,6 +235,18 @@ mod tests {
             (StatusCode::SERVICE_UNAVAILABLE, "core 0 does not answer\n".into())
         );
         assert_eq!(answered("/healthz", ask).0, StatusCode::OK);
+    }
+
+    #[test]
+    fn a_reload_that_kept_something_is_no_success_and_says_what() {
+        let told = |is_whole| {
+            let reloaded = Reloaded { text: "a.pem\n".to_owned(), is_whole };
+            let sources = Sources { reload: Arc::new(move || reloaded.clone()), ..sources() };
+            asked(Request::post("/reload"), sources)
+        };
+        assert_eq!(told(true), (StatusCode::OK, "a.pem\n".to_owned()));
+        assert_eq!(told(false), (StatusCode::UNPROCESSABLE_ENTITY, "a.pem\n".to_owned()));
+        assert_eq!(answered_by("/reload", sources()).0, StatusCode::METHOD_NOT_ALLOWED);
     }
 
     #[test]

@@ -1,24 +1,56 @@
-//! What the broker knows of devices, whatever dialect they speak. Today: the trait by which a dialect introduces them.
+//! The waist of meaning: what the broker knows of devices, whatever dialect they speak.
 //!
-//! Why a waist: shards must place and admit clients without knowing vendors, and vendors' dialects must not know shards.
+//! Why a waist: a device maker's firmware, a dashboard and a script should not have to know each other's words. Dialects
+//! turn packets into the few verbs of this room and back; everything behind them (registry, attributes, commands) exists
+//! once.
 //!
 //! Invariants:
-//! - Nothing here knows a core, a socket or a session.
+//! - Nothing here knows a core, a socket or a session, and nothing knows a dialect.
+//! - Time and randomness come in as values; what must be written down goes out as [`Change`]s.
 
-use mqtt::Connect;
+mod attributes;
+mod change;
+mod checksum;
+mod claim;
+mod command;
+mod credential;
+mod dialect;
+mod hub;
+mod ids;
+mod package;
+mod presence;
+mod profile;
+mod provision;
+mod rate;
+mod record;
+mod registry;
+mod speech;
+mod typing;
+mod value;
 
-/// One way in which devices speak over MQTT.
-pub trait Dialect: Sync + std::fmt::Debug {
-    /// The name by which the configuration knows it.
-    fn name(&self) -> &'static str;
-
-    /// Says who a CONNECT comes from.
-    fn introduce<'a>(&self, connect: &Connect<'a>) -> Introduction<'a>;
-}
-
-/// Who a client is, before it is admitted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Introduction<'a> {
-    /// What decides the client's home core: the same for all connections that share a state.
-    pub placement_key: &'a str,
-}
+pub use attributes::Facts;
+pub use change::{Change, Scope};
+pub use checksum::Algorithm;
+pub use claim::{CLAIM_MS, Claim, Redeemed};
+pub use command::{Command, CommandKind, CommandState, CommandTerms, Order};
+pub use credential::{
+    BasicCredential, CertificateCredential, Credential, Fingerprint, Match, NoCredential, Probe, fingerprint,
+};
+pub use dialect::{
+    Dialect, Guest, Hello, Interpreter, Introduction, Offer, Rates, Shown, Unspeakable, Welcome,
+};
+pub use hub::{Addressed, Hub, HubTerms, Outcome, Report, TooManyCommands};
+pub use ids::{Chance, CommandId, CustomerId, DeviceId, PackageId, ProfileId, TenantId, random_word};
+pub use package::{Assignment, Chunk, Content, NoChunk, Package, PackageKind, WrongChecksum, unassign};
+pub use presence::{Presence, Turn};
+pub use profile::{ChainRule, Keeping, Profile, ProvisionKey, Provisioning, Terms, Transport};
+pub use provision::{CredentialWanted, PROVISIONED_STAY_MS, ProvisionReply, ProvisionRequest};
+pub use rate::{BadRate, Bucket, Rate, TooMuch};
+pub use record::{DEVICE_BYTES_MAX, Device, Rare, Role, Tenant};
+pub use registry::{Clash, NewDevice, Registry};
+pub use speech::{
+    Answer, ChunkWanted, Cookie, Downlink, Ear, Forward, Remark, Said, Speech, Subject, Uplink, Utterance,
+    Wanted,
+};
+pub use typing::{PLAIN_DIGITS_MAX, Typing, Untypable};
+pub use value::{Sample, Value, write_members, write_text};

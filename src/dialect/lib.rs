@@ -1,14 +1,18 @@
 //! The dialects that devices speak, one folder each.
 //!
 //! Why a table: the front door finds a dialect by the name in the configuration; deleting a dialect means deleting its
-//! folder and its line here.
+//! folder and its line here. The table names what a listener may speak; a dialect that no listener speaks yet stands beside
+//! it.
 //!
 //! Invariants:
 //! - A dialect knows neither broker nor shard nor store.
 
 mod plain;
+mod thingsboard;
 
 use device::Dialect;
+
+pub use thingsboard::ThingsBoard;
 
 /// Every dialect, by the name that the configuration uses.
 pub const DIALECTS: &[&dyn Dialect] = &[&plain::Plain];

@@ -24,6 +24,7 @@ use thiserror::Error;
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::control::Control;
+use crate::doors::{self, DoorEnd};
 use crate::driver::{self, Doors, Driver, Equipment, Habits};
 use crate::journal::{JournalEnd, Office, open_office};
 use crate::mesh::{self, Inquiry, MeshEnd};
@@ -53,6 +54,8 @@ pub struct Plan {
     pub shutdown_grace: Span,
     /// Whether cores hand what must be kept to a store.
     pub stores: bool,
+    /// Who answers what cores ask about clients; nobody without.
+    pub doors: Option<doors::Doors>,
 }
 
 /// Why the cores do not run.
@@ -159,10 +162,12 @@ where
     let mut running =
         Running { handles: Vec::new(), stopper: stopper.clone(), inquiry: mesh::inquiry(&ends), office };
     let mut journal_ends = journal_ends.into_iter();
+    let mut door_ends = plan.doors.map(|doors| doors.ends(&bells)).unwrap_or_default().into_iter();
     let habits = Habits { spin_rounds: plan.spin_rounds, shutdown_grace: plan.shutdown_grace };
     for (end, doors, cpu) in seats(ends, plan.listeners, &plan.cpus) {
         let seat = Seat {
             journal: journal_ends.next().flatten(),
+            door: door_ends.next(),
             pieces: pieces.next().expect("one receiver per core was made"),
             end,
             doors,
@@ -220,6 +225,7 @@ impl Running {
 /// Everything that goes to the thread of one core.
 struct Seat {
     journal: Option<JournalEnd>,
+    door: Option<DoorEnd>,
     pieces: Receiver<Piece>,
     end: MeshEnd,
     doors: Doors,
@@ -242,7 +248,7 @@ impl Seat {
     }
 
     async fn drive<M: Mind>(self, make_mind: impl FnOnce(CoreId, Instant) -> M) -> io::Result<()> {
-        let Seat { journal, pieces, end, doors, stopper, clock, depth, habits, informed } = self;
+        let Seat { journal, door, pieces, end, doors, stopper, clock, depth, habits, informed } = self;
         let ring = Ring::new(depth)?;
         let mut mind = make_mind(end.core(), clock.now());
         if !restore::take_home(&mut mind, &pieces, clock) {
@@ -250,7 +256,7 @@ impl Seat {
         }
         drop(pieces);
         let control = stopper.control;
-        let equipment = Equipment { ring, mesh: end, doors, control, journal, informed, clock, habits };
+        let equipment = Equipment { ring, mesh: end, doors, control, journal, door, informed, clock, habits };
         driver::run(Driver::new(mind, equipment)).await
     }
 }

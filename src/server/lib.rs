@@ -14,7 +14,11 @@ mod clock;
 mod config;
 mod control;
 mod cores;
+mod doors;
+mod doorway;
 mod driver;
+mod explain;
+mod guard;
 mod journal;
 mod kernel;
 mod launch;
@@ -23,6 +27,8 @@ mod logging;
 mod mesh;
 mod mind;
 mod notices;
+mod passwd;
+mod reload;
 mod restore;
 mod rights;
 mod ring;
@@ -31,10 +37,15 @@ mod signals;
 
 pub use clock::Clock;
 pub use config::{
-    Complaint, Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Place, Protocol, Server, Sources,
-    Store, Sys, default_file, load,
+    Access, Authenticator, AuthenticatorKind, Bind, CertificateUse, ClientCertificate, Complaint, Config,
+    ControlPlane, KeyPairs, Listener, Log, LogFormat, LogLevel, Names, Networks, NotAnAddress, NotNetworks,
+    NotPairs, Place, Protocol, Server, Sources, Store, Sys, TlsKeys, TlsMin, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
+pub use doors::{Doors, DoorsError, examine_doors};
+pub use doorway::{CertError, inspect, make_first_certificates};
+pub use explain::explain_acl;
+pub use guard::Guard;
 pub use journal::{SafeError, StoreWatch};
 pub use kernel::KernelError;
 pub use launch::{LaunchError, Plan, Running, Stopper, launch};
@@ -42,6 +53,8 @@ pub use listen::{ListenError, Listening, bind, listen};
 pub use logging::{LogGuard, open_log};
 pub use mesh::Inquiry;
 pub use mind::Mind;
+pub use passwd::{PasswdFile, PasswdTask, passwd};
+pub use reload::{Reloader, Tiding};
 pub use restore::Homes;
 pub use rights::RightsError;
 pub use ring::Depth;

@@ -12,15 +12,19 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use broker::{Batch, CoreId};
 use flume::{Receiver, Sender, TrySendError};
 use shard::{Arrival, Call, Reply};
+use wire::Wardrobe;
 
 use crate::bell::Bell;
 
 /// Freight that one channel holds at most.
 const CHANNEL_FREIGHT_MAX: usize = 256;
+/// How long cores may take to put something new into use.
+const TAKEN_MAX: Duration = Duration::from_secs(2);
 
 /// What travels between cores.
 pub(crate) enum Freight {
@@ -39,6 +43,13 @@ pub(crate) enum Freight {
         call: Call,
         /// Where the answer goes.
         reply: Sender<Reply>,
+    },
+    /// What new connections wear from now on, in the same way.
+    Wardrobes {
+        /// By listener.
+        wardrobes: Arc<[Wardrobe]>,
+        /// Told when they are in use.
+        taken: Sender<()>,
     },
 }
 
@@ -76,13 +87,37 @@ impl Inquiry {
         let ask = |(core, calls): (usize, &Sender<Freight>)| {
             let (reply, answer) = flume::bounded(1);
             if calls.try_send(Freight::Call { call, reply }).is_ok() {
-                let bell = &self.bells[core];
-                bell.mark_mail(CoreId::new(u16::try_from(core).expect("at most CORES_MAX cores")));
-                bell.sound_alarm();
+                self.ring(core);
             }
             answer
         };
         self.calls.iter().enumerate().map(ask).collect()
+    }
+
+    /// Gives every core what new connections wear and waits until they do. Returns the cores that have not said so in
+    /// time; they do it when they come to it.
+    pub(crate) fn give_wardrobes(&self, wardrobes: &Arc<[Wardrobe]>) -> Vec<usize> {
+        let deadline = Instant::now() + TAKEN_MAX;
+        let give = |(core, calls): (usize, &Sender<Freight>)| {
+            let (taken, answer) = flume::bounded(1);
+            if calls
+                .send_deadline(Freight::Wardrobes { wardrobes: Arc::clone(wardrobes), taken }, deadline)
+                .is_ok()
+            {
+                self.ring(core);
+            }
+            answer
+        };
+        let answers: Vec<Receiver<()>> = self.calls.iter().enumerate().map(give).collect();
+        let silent =
+            |(core, answer): (usize, Receiver<()>)| answer.recv_deadline(deadline).err().map(|_| core);
+        answers.into_iter().enumerate().filter_map(silent).collect()
+    }
+
+    fn ring(&self, core: usize) {
+        let bell = &self.bells[core];
+        bell.mark_mail(CoreId::new(u16::try_from(core).expect("at most CORES_MAX cores")));
+        bell.sound_alarm();
     }
 }
 
@@ -139,7 +174,7 @@ impl MeshEnd {
     pub(crate) fn send_batch(&mut self, to: CoreId, batch: Batch) -> Result<(), Batch> {
         match self.offer(to, Freight::Batch(batch)) {
             Err(Freight::Batch(batch)) => Err(batch),
-            Err(Freight::Arrival { .. } | Freight::Call { .. }) => {
+            Err(Freight::Arrival { .. } | Freight::Call { .. } | Freight::Wardrobes { .. }) => {
                 unreachable!("what is refused is what was offered")
             }
             Ok(()) => Ok(()),
@@ -234,7 +269,14 @@ mod tests {
     fn arrival(number: usize) -> Box<Arrival> {
         let bytes = number.to_string().into_bytes();
         let peer = "127.0.0.1:1".parse().unwrap();
-        Box::new(Arrival { listener: ListenerId(0), peer, accepted_at: Instant::START, bytes })
+        Box::new(Arrival {
+            listener: ListenerId(0),
+            peer,
+            has_arrived: false,
+            accepted_at: Instant::START,
+            bytes,
+            coating: None,
+        })
     }
 
     #[test]
@@ -269,7 +311,9 @@ mod tests {
         receiver.receive(CHANNEL_FREIGHT_MAX, &mut freight);
         let arrived = freight.iter().map(|(_, piece)| match piece {
             Freight::Arrival { arrival, .. } => String::from_utf8(arrival.bytes.clone()).unwrap(),
-            Freight::Batch(_) | Freight::Call { .. } => unreachable!("only connections were sent"),
+            Freight::Batch(_) | Freight::Call { .. } | Freight::Wardrobes { .. } => {
+                unreachable!("only connections were sent")
+            }
         });
         assert!(arrived.eq((0..count).map(|number| number.to_string())));
     }

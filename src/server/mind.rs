@@ -6,9 +6,12 @@
 //! Invariants:
 //! - Methods are called on one thread, and effects are carried out before the next event.
 
+use std::sync::Arc;
+
 use broker::{Batch, Change, CoreId, Fetched, StoreHealth};
-use shard::{Accepted, Arrival, Call, ConnId, Effects, Reply, Shard};
+use shard::{Accepted, Answer, Arrival, Call, ConnId, Effects, Reply, Shard};
 use stdx::Instant;
+use wire::Wardrobe;
 
 /// One core's mind: [`shard::Shard`], or a stand-in that echoes.
 pub trait Mind: 'static {
@@ -44,7 +47,15 @@ pub trait Mind: 'static {
     fn return_batch(&mut self, to: CoreId, batch: Batch);
     /// Connections that are still open.
     fn connections(&self) -> usize;
+    /// Whether connections must be received from once at a time, because the mind may want one to be left unread.
+    fn is_metered(&self) -> bool {
+        false
+    }
 
+    /// What was found out about a client that waits. Only where somebody is asked.
+    fn handle_answer(&mut self, _now: Instant, _conn: ConnId, _answer: Answer) {}
+    /// What new connections wear from now on, by listener.
+    fn handle_wardrobes(&mut self, _now: Instant, _wardrobes: Arc<[Wardrobe]>) {}
     /// Everything that this core had written up to that turn is durable. As all below: only where there is a store.
     fn handle_durable(&mut self, _now: Instant, _turn: u64) {}
     /// Queued messages that were asked for.
@@ -80,6 +91,14 @@ impl Mind for Shard {
 
     fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
         Shard::handle_batch(self, now, from, batch);
+    }
+
+    fn handle_answer(&mut self, now: Instant, conn: ConnId, answer: Answer) {
+        Shard::handle_answer(self, now, conn, answer);
+    }
+
+    fn handle_wardrobes(&mut self, now: Instant, wardrobes: Arc<[Wardrobe]>) {
+        Shard::handle_wardrobes(self, now, wardrobes);
     }
 
     fn handle_durable(&mut self, now: Instant, turn: u64) {
@@ -140,5 +159,9 @@ impl Mind for Shard {
 
     fn connections(&self) -> usize {
         Shard::connections(self)
+    }
+
+    fn is_metered(&self) -> bool {
+        Shard::is_metered(self)
     }
 }

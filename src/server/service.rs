@@ -20,13 +20,17 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::config::{Config, Listener, LogLevel, Protocol, name_of};
+use crate::config::{Complaint, Config, Listener, LogLevel, name_of};
 use crate::cores::{CoresError, allowed_cpus};
+use crate::doors::{Doors, DoorsError};
+use crate::doorway::{Doorway, Rereading};
+use crate::guard::{Guard, Rules, Watching};
 use crate::journal::{Keeping, Safe, SafeError, StoreWatch};
 use crate::kernel::{self, KernelError};
 use crate::launch::{LaunchError, Plan, launch};
-use crate::listen::{ListenError, Listening, bind};
+use crate::listen::{ListenError, Listening, SocketFile, bind};
 use crate::mesh::Inquiry;
+use crate::reload::Reloader;
 use crate::restore::Homes;
 use crate::rights::{self, RightsError, Room};
 use crate::ring::Depth;
@@ -44,6 +48,9 @@ pub enum Failure {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Files that the listeners name are not what they should be.
+    #[error("{}", in_lines(.0))]
+    Doorway(Vec<Complaint>),
     /// A resource limit is too low.
     #[error(transparent)]
     Rights(#[from] RightsError),
@@ -59,6 +66,9 @@ pub enum Failure {
     /// A dialect was configured that nobody has passed in.
     #[error("unknown dialect `{0}`")]
     Dialect(String),
+    /// A file that says who may come in or what they may do is not good.
+    #[error(transparent)]
+    Doors(#[from] DoorsError),
     /// The store cannot be opened, or has failed.
     #[error(transparent)]
     Store(#[from] SafeError),
@@ -77,8 +87,10 @@ impl Failure {
             Failure::Store(SafeError::Dir { .. }) => 2,
             Failure::Cores(_)
             | Failure::Listen(_)
+            | Failure::Doorway(_)
             | Failure::Rights(_)
             | Failure::Dialect(_)
+            | Failure::Doors(_)
             | Failure::Beside(_) => 2,
             Failure::Kernel(_) | Failure::Launch(_) | Failure::System(_) => 3,
         }
@@ -94,6 +106,17 @@ pub struct Started {
     pub inquiry: Inquiry,
     /// Watches its store.
     pub store: StoreWatch,
+    /// Who comes in.
+    pub doors: Doors,
+    /// Stands at its doors.
+    pub guard: Arc<Guard>,
+    /// Reads certificates, lists, passwords and rules again.
+    pub reloader: Reloader,
+}
+
+/// Several complaints behind the name of the program, which stands in front of the first.
+fn in_lines(complaints: &[Complaint]) -> String {
+    complaints.iter().map(Complaint::to_string).collect::<Vec<_>>().join("\nringmq: ")
 }
 
 /// Runs the broker until it is told to stop by a signal. `announce` is called once it is ready; what it cannot start
@@ -108,11 +131,18 @@ pub fn serve(
     let cpus = config.server.cores.resolve(&allowed_cpus()?)?;
     let room = rights::raise(config.limits.connections_max, cpus.len())?;
     report_room(config, room);
-    let settings = Arc::new(settings(config, room, dialects, version)?);
-    let bound: Vec<Listening> =
-        config.listener.iter().map(|listener| bind(listener.bind, cpus.len())).collect::<Result<_, _>>()?;
-    let ready_line = ready_line(version, config, &bound, cpus.len());
     let clock = Clock::start();
+    let guard = Arc::new(Guard::new(Rules::of(config, room.connections_max)));
+    let (doorway, remarks) = Doorway::open(config).map_err(Failure::Doorway)?;
+    remarks.iter().for_each(|remark| warn!("{remark}"));
+    let doors = Doors::open(config, cpus.len(), clock, Arc::new(Watching::new(Arc::clone(&guard), clock)))?;
+    let settings = settings(config, room, dialects, version, &doors)?;
+    let settings = Arc::new(Settings { wardrobes: doorway.wardrobes(), ..settings });
+    let mut bound = bind_all(config, cpus.len())?;
+    // They are removed when this function ends, however it ends.
+    let _socket_files: Vec<SocketFile> =
+        bound.iter_mut().filter_map(|listening| listening.file.take()).collect();
+    let ready_line = ready_line(version, config, &bound, cpus.len());
     let mut safe = if config.stores() { Some(Safe::open(config, clock)?) } else { None };
     let cores = u16::try_from(cpus.len()).expect("the choice of cores has at most CORES_MAX");
     let seed = random_seed()?;
@@ -124,12 +154,14 @@ pub fn serve(
         spin_rounds: config.server.spin_rounds,
         shutdown_grace: Span::from_s(config.server.shutdown_grace_s.into()),
         stores: safe.is_some(),
+        doors: Some(doors.clone()),
     };
     let restore = |homes: &mut Homes| safe.as_mut().map_or(Ok(()), |safe| safe.recover(homes));
     let running = launch(plan, restore, move |core, now| {
         // Each core has its own seed, or two of them would give the same names to clients without one.
         let seed = seed.wrapping_add(u64::from(core.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Shard::new(Setup { core, cores, seed, settings: settings.clone(), wall: clock.wall() }, now)
+        let setup = Setup { core, cores, seed, settings: settings.clone(), wall: clock.wall() };
+        Shard::new(setup, now)
     });
     let mut running = running.map_err(|failure| match failure {
         LaunchError::Restore(fault) => Failure::Store(fault.into()),
@@ -141,8 +173,12 @@ pub fn serve(
     bound.iter().try_for_each(Listening::open)?;
     drop(bound);
     running.open();
-    signals::heed(running.stopper())?;
-    let announced = announce(Started { ready_line, inquiry: running.inquiry(), store });
+    let reloader = Reloader::default();
+    reloader.add(Box::new(Rereading { doorway, inquiry: running.inquiry() }));
+    reloader.add(Box::new(doors.clone()));
+    signals::heed(running.stopper(), reloader.clone())?;
+    let announced =
+        announce(Started { ready_line, inquiry: running.inquiry(), store, doors, guard, reloader });
     match &announced {
         Ok(()) => signals::tell_supervisor(NotifyState::Ready),
         Err(_) => running.stopper().stop(),
@@ -156,11 +192,16 @@ pub fn serve(
     Ok(())
 }
 
+fn bind_all(config: &Config, cores: usize) -> Result<Vec<Listening>, ListenError> {
+    config.listener.iter().map(|listener| bind(&listener.bind, cores)).collect()
+}
+
 fn settings(
     config: &Config,
     room: Room,
     dialects: &[&'static dyn Dialect],
     version: &str,
+    doors: &Doors,
 ) -> Result<Settings, Failure> {
     let dialect_of = |listener: &Listener| {
         let found = dialects.iter().copied().find(|dialect| dialect.name() == listener.dialect);
@@ -174,6 +215,8 @@ fn settings(
         notice_level: notice_level(config.log.level),
         durabilities: config.listener.iter().map(|listener| config.durability_of(listener)).collect(),
         durability_shown: durability_shown(config),
+        doorkeeper: Some(Arc::new(doors.clone())),
+        listener_names: config.listener.iter().map(|listener| listener.bind.to_string().into()).collect(),
         journal_is_on: config.stores(),
         ..Settings::default()
     })
@@ -211,14 +254,12 @@ fn report_room(config: &Config, room: Room) {
 }
 
 fn ready_line(version: &str, config: &Config, bound: &[Listening], cores: usize) -> String {
-    let spoken = |listener: &Listener| match listener.protocol {
-        Protocol::Mqtt => "mqtt",
-    };
     let addresses = config.listener.iter().zip(bound);
     let addresses: Vec<String> = addresses
         .map(|(listener, listening)| {
             let durability = name_of(config.durability_of(listener));
-            format!("{} {} {durability}", spoken(listener), listening.address)
+            let path = if listener.protocol.has_websocket() { listener.websocket_path.as_str() } else { "" };
+            format!("{} {}{path} {durability}", listener.protocol.name(), listening.address)
         })
         .collect();
     let plural = if cores == 1 { "" } else { "s" };

@@ -1,4 +1,4 @@
-//! Signals: the first wish to stop is graceful, the second is not.
+//! Signals: the first wish to stop is graceful, the second is not; SIGHUP reads the files of the doors again.
 //!
 //! Invariants:
 //! - The thread lives as long as the process and holds nothing that must be given back.
@@ -13,6 +13,7 @@ use signal_hook::low_level::signal_name;
 use tracing::info;
 
 use crate::launch::Stopper;
+use crate::reload::Reloader;
 
 /// Exit code of a process that was told twice.
 const IMPATIENT: i32 = 130;
@@ -24,14 +25,14 @@ pub(crate) fn tell_supervisor(state: NotifyState<'_>) {
 }
 
 /// Listens for signals from now on, on a thread of its own.
-pub(crate) fn heed(stopper: Stopper) -> io::Result<()> {
+pub(crate) fn heed(stopper: Stopper, reloader: Reloader) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let listen = move || {
         let mut stopping = false;
         for signal in signals.forever() {
             let name = signal_name(signal).unwrap_or("a signal");
             if signal == SIGHUP {
-                info!("{name} is reserved for reading the configuration again and does nothing yet");
+                reloader.reload(name);
             } else if stopping {
                 // Not through the log, whose queue dies with the process.
                 eprintln!("ringmq: {name} again: ending at once");

@@ -12,6 +12,7 @@ use mqtt::Version;
 use stdx::Instant;
 use wire::Inlet;
 
+use crate::coating::Coating;
 use crate::effects::{ConnId, ListenerId};
 
 /// One connection.
@@ -20,7 +21,25 @@ pub(crate) struct Connection {
     pub listener: ListenerId,
     pub peer: SocketAddr,
     pub inlet: Inlet,
+    /// None for plain TCP.
+    pub coating: Option<Box<Coating>>,
+    /// Whether the doorkeeper has counted it in, and must be told when it is gone.
+    pub has_arrived: bool,
     pub state: State,
+    /// The driver was told not to read it.
+    pub is_paused: bool,
+}
+
+impl Connection {
+    /// Whether its address is not known yet, because a PROXY header comes first.
+    pub fn awaits_peer(&self) -> bool {
+        self.coating.as_ref().is_some_and(|coating| coating.coats.awaits_peer())
+    }
+
+    /// Whether its coats have put it into the effects of this turn.
+    pub fn is_dirty_by_coats(&self) -> bool {
+        self.coating.as_ref().is_some_and(|coating| coating.is_dirty)
+    }
 }
 
 /// Where a connection stands.
@@ -105,7 +124,10 @@ mod tests {
             listener: ListenerId(0),
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             inlet: Inlet::default(),
+            coating: None,
+            has_arrived: false,
             state: State::Lobby { accepted_at: Instant::START },
+            is_paused: false,
         }
     }
 

@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 use broker::{Batch, CoreId, Counters, Fetch, Notice, Written};
 use stdx::Instant;
 
+use crate::coating::Coating;
+use crate::doorkeeper::Question;
+
 /// Names one connection of one core. Packs into 64 bits for a completion's user data.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId {
     /// Slot in the connection table.
     pub index: u32,
@@ -31,17 +34,25 @@ pub struct Accepted {
 }
 
 /// A connection on its way from the core that accepted it to its home core. The socket travels beside it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Arrival {
     /// The listener.
     pub listener: ListenerId,
     /// The peer's address.
     pub peer: SocketAddr,
+    /// Whether the doorkeeper has counted it in.
+    pub has_arrived: bool,
     /// When it was accepted: the connect timeout counts from here.
     pub accepted_at: Instant,
     /// Everything read so far: a whole CONNECT and perhaps bytes behind it.
     pub bytes: Vec<u8>,
+    /// What it wears; none for plain TCP.
+    pub coating: Option<Packed>,
 }
+
+/// The coats of a connection on its way.
+#[derive(Debug)]
+pub struct Packed(pub(crate) Box<Coating>);
 
 /// A connection whose home is another core: stop reading, take the socket, and ship both.
 #[derive(Debug)]
@@ -64,7 +75,8 @@ pub struct Closing {
     pub last: Vec<u8>,
 }
 
-/// What must be done after a turn, in this order: written, fetches, moves, sends, closes, batches. The store must have
+/// What must be done after a turn, in this order: written, fetches, moves, sends, closes, batches;
+/// questions whenever it suits. The store must have
 /// taken `written` before a batch of this turn leaves, for what other cores write because of it must come behind.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -74,16 +86,31 @@ pub struct Effects {
     pub moved: Vec<Moved>,
     /// Connections with bytes to send; fetch them with `Shard::take_out`. No connection stands here twice.
     pub dirty: Vec<ConnId>,
+    /// Connections that must not be read from now on, or may be again, in this order. Only if publishing has a limit.
+    pub paces: Vec<(ConnId, Pace)>,
     /// Connections to close.
     pub closing: Vec<Closing>,
     /// One batch at most for each other core, to be handed over in order.
     pub batches: Vec<(CoreId, Batch)>,
+    /// What must be found out about clients before they are let in; each is answered by `Shard::handle_answer`, in any order
+    /// and at any time, or never: then the connect timeout ends the connection.
+    pub questions: Vec<Question>,
     /// What a human may want to know.
     pub notices: Vec<Notice>,
     /// What must be written down; answered by `Shard::handle_durable`. Only if the settings ask for a journal.
     pub written: Option<Written>,
     /// What must be read back, behind everything written; answered by `Shard::handle_fetched`.
     pub fetches: Vec<Fetch>,
+}
+
+/// Whether a connection may be read. Bytes that come all the same are kept, so whoever drives a shard that is metered must
+/// receive once at a time: then they are few.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// It must not.
+    Pause,
+    /// It may again.
+    Go,
 }
 
 /// A connection that is not taken: a limit is reached, or the broker is closing. Close its socket at once.

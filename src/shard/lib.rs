@@ -1,4 +1,4 @@
-//! One core's whole mind: the connection table, the lobby, arrivals, and the turn.
+//! One core's whole mind: the connection table, the lobby, the door, arrivals, and the turn.
 //!
 //! A shard is a plain struct. The `server` room (or the simulator, or a talk file) feeds it what the world did through
 //! the `handle_*` methods, ends the turn, and then carries out what stands in [`Effects`]. Nothing in here reads a
@@ -11,7 +11,10 @@
 //! - Between one `take_out` of a connection and the `handle_sent` that accounts for its last byte, the shard counts
 //!   those bytes as unsent; slow consumers are judged by that sum.
 
+mod coating;
 mod connections;
+mod door;
+mod doorkeeper;
 mod effects;
 mod lobby;
 mod packets;
@@ -23,6 +26,9 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-pub use effects::{Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Refused, Reply};
+pub use doorkeeper::{Answer, Doorkeeper, Judgement, Knock, Owner, Question, Turned};
+pub use effects::{
+    Accepted, Arrival, Call, Closing, ConnId, Effects, ListenerId, Moved, Pace, Packed, Refused, Reply,
+};
 pub use settings::{Durability, Settings, Setup};
 pub use shard::Shard;

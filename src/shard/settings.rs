@@ -5,9 +5,12 @@
 
 use std::sync::Arc;
 
-use broker::{CoreId, Level, Limits, Policy};
+use broker::{CoreId, Level, Limits};
 use device::Dialect;
 use stdx::WallMs;
+use wire::Wardrobe;
+
+use crate::doorkeeper::Doorkeeper;
 
 /// When acknowledgements to clients of a listener leave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,6 +31,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The dialect of each listener, by [`crate::ListenerId`].
     pub dialects: Vec<&'static dyn Dialect>,
+    /// What connections of each listener wear, by [`crate::ListenerId`]; nothing for those beyond the end.
+    pub wardrobes: Arc<[Wardrobe]>,
     /// The durability of each listener, by [`crate::ListenerId`]; the default for those beyond the end. Without a journal
     /// nothing waits.
     pub durabilities: Vec<Durability>,
@@ -37,8 +42,11 @@ pub struct Settings {
     pub sys_interval_s: u32,
     /// What `$SYS/broker/version` says.
     pub version: String,
-    /// Who may do what; none allows everything.
-    pub policy: Option<Arc<dyn Policy>>,
+    /// Who lets clients in and says what they may do; none lets everybody in and allows everything.
+    pub doorkeeper: Option<Arc<dyn Doorkeeper>>,
+    /// What the store calls each listener, by [`crate::ListenerId`]: a name that means the same listener after a restart with
+    /// another configuration. Those beyond the end are called by their number.
+    pub listener_names: Vec<Arc<str>>,
     /// Whether shards write down their changes for a store.
     pub journal_is_on: bool,
     /// Notices below this level are not made.
@@ -65,11 +73,13 @@ impl Default for Settings {
         Self {
             limits: Limits::default(),
             dialects: Vec::new(),
+            wardrobes: Arc::new([]),
             durabilities: Vec::new(),
             durability_shown: "memory".into(),
             sys_interval_s: 10,
             version: env!("CARGO_PKG_VERSION").into(),
-            policy: None,
+            doorkeeper: None,
+            listener_names: Vec::new(),
             journal_is_on: false,
             notice_level: Level::Info,
         }

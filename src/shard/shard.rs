@@ -3,12 +3,14 @@
 //! Invariants:
 //! - The exchange and the connection table agree: a session's link names a connection that lives here.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use broker::{
     Batch, Change, CoreId, Counters, Exchange, ExchangeSetup, Fetched, LinkEnd, LinkId, StoreHealth,
 };
 use stdx::{Instant, Wheel};
+use wire::Wardrobe;
 
 use crate::connections::{Connections, State, conn_of};
 use crate::effects::{Call, ConnId, Effects, Reply};
@@ -25,6 +27,19 @@ pub struct Shard {
     pub(crate) lobby_timers: Wheel<ConnId>,
     pub(crate) effects: Effects,
     pub(crate) is_closing: bool,
+    /// MQTT of the bytes in hand, of a connection with coats.
+    pub(crate) plain: Vec<u8>,
+    /// A spare out buffer for the exchange, whose bytes are dressed before they leave.
+    pub(crate) plain_out: Vec<u8>,
+    pub(crate) wardrobes: Arc<[Wardrobe]>,
+    pub(crate) handshake_steps: u32,
+    pub(crate) postponed: VecDeque<ConnId>,
+    /// Connections that stand in the effects because of their coats.
+    pub(crate) dirty_coats: usize,
+    /// Connections that wait for an answer about their client, and the client id in use.
+    pub(crate) asked: BTreeMap<ConnId, Box<str>>,
+    /// Whether the version of the rules must be looked at before anything is decided in this turn.
+    are_rules_due: bool,
     /// Connections that came from other cores before this one could let anybody in.
     pub(crate) early: Vec<ConnId>,
     ended: Vec<LinkEnd>,
@@ -41,7 +56,7 @@ impl Shard {
             cores: setup.cores,
             seed: setup.seed,
             limits: settings.limits.clone(),
-            policy: settings.policy.clone(),
+            asks_rights: settings.doorkeeper.is_some(),
             version: settings.version.clone(),
             durability: settings.durability_shown.clone(),
             sys_interval_s: settings.sys_interval_s,
@@ -59,6 +74,14 @@ impl Shard {
             lobby_timers: Wheel::new(now),
             effects: Effects::default(),
             is_closing: false,
+            plain: Vec::new(),
+            plain_out: Vec::new(),
+            wardrobes: Arc::clone(&settings.wardrobes),
+            handshake_steps: 0,
+            postponed: VecDeque::new(),
+            dirty_coats: 0,
+            asked: BTreeMap::new(),
+            are_rules_due: settings.doorkeeper.is_some(),
             early: Vec::new(),
             ended: Vec::new(),
             released: Vec::new(),
@@ -69,7 +92,11 @@ impl Shard {
     /// The socket took `count` of the bytes fetched with [`Shard::take_out`].
     #[inline]
     pub fn handle_sent(&mut self, now: Instant, conn: ConnId, count: usize) {
+        self.look_at_rules();
         let Some(connection) = self.connections.get_mut(conn) else { return };
+        if connection.coating.is_some() {
+            return self.sent_coated(now, conn, count);
+        }
         if let State::Home { key, .. } = connection.state {
             self.exchange.sent(now, key, count);
         }
@@ -77,8 +104,8 @@ impl Shard {
 
     /// The peer is gone without a word: end of stream, reset or error. The driver closes the socket itself.
     pub fn handle_gone(&mut self, now: Instant, conn: ConnId) {
-        let Some(connection) = self.connections.remove(conn) else { return };
-        self.exchange.counters_mut().connections_open -= 1;
+        self.look_at_rules();
+        let Some(connection) = self.dismiss(conn) else { return self.stop_moving(conn) };
         if let State::Home { key, .. } = connection.state {
             self.exchange.gone(now, key);
         }
@@ -87,6 +114,7 @@ impl Shard {
 
     /// A batch from another core; batches of one core must come in the order in which they left.
     pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
+        self.look_at_rules();
         self.exchange.handle_batch(now, from, batch);
         if !self.early.is_empty() && self.exchange.is_ready() {
             self.let_in(now);
@@ -96,6 +124,7 @@ impl Shard {
 
     /// Does what is due at `now`.
     pub fn handle_timers(&mut self, now: Instant) {
+        self.look_at_rules();
         self.lobby_timeouts(now);
         self.exchange.handle_timers(now);
         self.settle_ends(now);
@@ -112,9 +141,15 @@ impl Shard {
         }
     }
 
+    /// What new connections wear from now on, by [`crate::ListenerId`]. Those that are here keep what they have on.
+    pub fn handle_wardrobes(&mut self, _now: Instant, wardrobes: Arc<[Wardrobe]>) {
+        self.wardrobes = wardrobes;
+    }
+
     /// Begins the graceful end: no new connections, DISCONNECT 0x8B to 5.0 clients, everything closed behind what was
     /// written already.
     pub fn handle_shutdown(&mut self, now: Instant) {
+        self.look_at_rules();
         self.is_closing = true;
         self.exchange.shut_down(now);
         let lobby: Vec<ConnId> = self
@@ -131,13 +166,32 @@ impl Shard {
 
     /// Closes the turn: completes [`Shard::effects`].
     pub fn end_turn(&mut self, now: Instant) {
+        self.look_at_rules();
+        self.shake_hands(now);
         self.exchange.work(now);
         self.settle_ends(now);
         let (effects, exchange) = (&mut self.effects, &mut self.exchange);
         exchange.take_notices(&mut effects.notices);
         effects.written = exchange.end_turn(&mut effects.batches);
         exchange.take_fetches(&mut effects.fetches);
-        exchange.drain_dirty(|link| effects.dirty.push(conn_of(link)));
+        let (connections, any_coats) = (&mut self.connections, self.dirty_coats > 0);
+        exchange.drain_dirty(|link| {
+            let conn = conn_of(link);
+            let stands_there = any_coats && connections.get_mut(conn).is_some_and(|c| c.is_dirty_by_coats());
+            if !stands_there {
+                effects.dirty.push(conn);
+            }
+        });
+        self.are_rules_due = self.settings.doorkeeper.is_some();
+    }
+
+    /// Asks once a turn whether the rules have changed, before anything is decided by them.
+    #[inline]
+    pub(crate) fn look_at_rules(&mut self) {
+        if self.are_rules_due {
+            self.are_rules_due = false;
+            self.heed_rules();
+        }
     }
 
     /// Closes what ended and goes on with what was held, until nothing more follows from it. Called before the next
@@ -168,16 +222,18 @@ impl Shard {
     #[inline]
     pub fn take_out(&mut self, conn: ConnId, spare: Vec<u8>) -> Vec<u8> {
         debug_assert!(spare.is_empty());
-        match self.connections.get_mut(conn).map(|connection| connection.state) {
-            Some(State::Home { key, .. }) => self.exchange.take_out(key, spare),
-            Some(State::Lobby { .. }) | None => spare,
+        let Some(connection) = self.connections.get_mut(conn) else { return spare };
+        match connection.state {
+            _ if connection.coating.is_some() => self.take_out_coated(conn, spare),
+            State::Home { key, .. } => self.exchange.take_out(key, spare),
+            State::Lobby { .. } => spare,
         }
     }
 
     /// When [`Shard::handle_timers`] should be called at the latest; in the past if there is work left for another turn.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.exchange.has_work() {
+        if self.exchange.has_work() || !self.postponed.is_empty() {
             return Some(Instant::START);
         }
         let deadlines = [self.lobby_timers.next_deadline(), self.exchange.next_deadline()];
@@ -215,6 +271,7 @@ impl Shard {
 
     /// Queued messages came back from disk.
     pub fn handle_fetched(&mut self, now: Instant, fetched: Fetched) {
+        self.look_at_rules();
         self.exchange.fetched(now, fetched);
         self.settle_ends(now);
     }
@@ -227,7 +284,12 @@ impl Shard {
     /// Takes over changes that an earlier process wrote down, in order, before the first event; may be called with any
     /// number of pieces. Changes of clients that are at home on another core are left out.
     pub fn restore<'a>(&mut self, changes: impl IntoIterator<Item = &'a Change>) {
-        changes.into_iter().for_each(|change| self.exchange.restore(change));
+        for change in changes {
+            self.exchange.restore(change);
+            if let Change::Session { client_id, owner, .. } = change {
+                self.remember(client_id, owner.as_ref());
+            }
+        }
     }
 
     /// All changes were taken over: the life of what they brought back begins.

@@ -8,6 +8,9 @@ use stdx::{Instant, Span, WallMs};
 
 use crate::{Accepted, Arrival, ConnId, ListenerId, Settings, Setup, Shard};
 
+mod leaps;
+mod quota;
+
 const CONNECT_A: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a";
 const CONNECT_B: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01b";
 const CONNACK: &[u8] = b"\x20\x02\x00\x00";

@@ -1,5 +1,5 @@
-//! What the standard library and the chosen crates lack: time as a value, a timer wheel, seeded randomness, and the
-//! stable hash that places clients on cores.
+//! What the standard library and the chosen crates lack: time as a value, a timer wheel, token buckets, seeded randomness,
+//! and the stable hash that places clients on cores.
 //!
 //! Why a room of its own: every pure room needs these, and none of them may know MQTT. Nothing here reads a clock or
 //! the operating system; callers pass time and seeds in.
@@ -10,11 +10,13 @@
 
 mod hash;
 mod prng;
+mod quota;
 mod time;
 mod wheel;
 
 pub use hash::stable_hash;
 pub use prng::Prng;
+pub use quota::{Allowance, Bucket, RATES_MAX, Rate, Rates, RatesError};
 pub use time::{Instant, Span, WallMs};
 pub use wheel::Wheel;
 

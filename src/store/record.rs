@@ -11,8 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use broker::{
-    CORES_MAX, CoreId, CoreSet, MessageCopy, RetainedVersion, Shipped, StoredMessage, StoredParts,
-    SubscriptionTerms, WillState,
+    CORES_MAX, CoreId, CoreSet, MessageCopy, RetainedVersion, SessionOwner, Shipped, StoredMessage,
+    StoredParts, SubscriptionTerms, WillState,
 };
 use mqtt::{PacketId, QoS};
 use stdx::Instant;
@@ -21,8 +21,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::anchor::Anchor;
 use crate::codec::{Garbled, Input, Output};
 
-/// The version of all values written today.
+/// The version of all values written today, but those of sessions with an owner.
 const VERSION: u8 = 1;
+/// The version of sessions with an owner.
+const VERSION_OWNED: u8 = 2;
 
 /// Longer names are cut here in keys and told apart by a hash: a key may have at most 65,535 bytes.
 const NAME_BYTES_MAX: usize = 64_000;
@@ -87,6 +89,7 @@ pub(crate) struct SessionRecord {
     pub ends_at: Instant,
     pub is_connected: bool,
     pub will: Option<WillState>,
+    pub owner: Option<SessionOwner>,
 }
 
 impl Key {
@@ -199,9 +202,16 @@ fn core_of(index: u16) -> Result<CoreId, Garbled> {
 }
 
 impl Record {
+    fn version(&self) -> u8 {
+        match self {
+            Self::Session(session) if session.owner.is_some() => VERSION_OWNED,
+            _as_ever => VERSION,
+        }
+    }
+
     /// Appends the value.
     pub fn encode(&self, anchor: Anchor, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        out.push(self.version());
         match self {
             Self::Handled { turn } => out.push_u64(*turn),
             Self::Inflight { seq, is_released, copy } => {
@@ -231,7 +241,8 @@ impl Record {
 
     /// Reads the value that stands under `key`.
     pub fn decode(key: &[u8], value: &[u8], anchor: Anchor) -> Result<Self, Garbled> {
-        let mut input = versioned(value)?;
+        let is_owned = key.first() == Some(&SESSION) && value.first() == Some(&VERSION_OWNED);
+        let mut input = if is_owned { Input(&value[1..]) } else { versioned(value)? };
         let record = match key.first() {
             Some(&HANDLED) => Self::Handled { turn: input.u64()? },
             Some(&INFLIGHT) => decode_inflight(&mut input, anchor)?,
@@ -243,7 +254,7 @@ impl Record {
                 }
                 Self::Received { shipped }
             }
-            Some(&SESSION) => Self::Session(SessionRecord::decode(&mut input, anchor)?),
+            Some(&SESSION) => Self::Session(SessionRecord::decode(&mut input, is_owned, anchor)?),
             Some(&RETAINED) => {
                 let version = RetainedVersion { counter: input.u64()?, core: input.u16()? };
                 Self::Retained { message: Arc::new(decode_message(&mut input, anchor)?), version }
@@ -314,6 +325,9 @@ impl SessionRecord {
         out.push_u64(anchor.wall_ms(self.ends_at));
         out.push(u8::from(self.is_connected) | u8::from(self.will.is_some()) << 1);
         out.push_bytes(self.client_id.as_bytes());
+        if let Some(owner) = &self.owner {
+            encode_owner(owner, out);
+        }
         if let Some(will) = &self.will {
             out.push(u8::from(will.expiry_s.is_some()));
             out.push_u32(will.expiry_s.unwrap_or(0));
@@ -323,7 +337,7 @@ impl SessionRecord {
         }
     }
 
-    fn decode(input: &mut Input<'_>, anchor: Anchor) -> Result<Self, Garbled> {
+    fn decode(input: &mut Input<'_>, is_owned: bool, anchor: Anchor) -> Result<Self, Garbled> {
         let expiry_s = input.u32()?;
         let ends_at = anchor.instant(input.u64()?);
         let flags = input.u8()?;
@@ -334,9 +348,27 @@ impl SessionRecord {
         if client_id.len() > usize::from(u16::MAX) {
             return Err(Garbled("a client id is too long"));
         }
+        let owner = if is_owned { Some(decode_owner(input)?) } else { None };
         let will = if flags & 2 == 0 { None } else { Some(decode_will(input, anchor)?) };
-        Ok(Self { client_id: client_id.into(), expiry_s, ends_at, is_connected: flags & 1 != 0, will })
+        let (client_id, is_connected) = (client_id.into(), flags & 1 != 0);
+        Ok(Self { client_id, expiry_s, ends_at, is_connected, will, owner })
     }
+}
+
+fn encode_owner(owner: &SessionOwner, out: &mut Vec<u8>) {
+    out.push(u8::from(owner.listener.is_some()) | u8::from(owner.user.is_some()) << 1);
+    let names = [owner.listener.as_deref(), owner.user.as_deref()];
+    names.into_iter().flatten().for_each(|name| out.push_bytes(name.as_bytes()));
+}
+
+fn decode_owner(input: &mut Input<'_>) -> Result<SessionOwner, Garbled> {
+    let flags = input.u8()?;
+    if flags > 3 {
+        return Err(Garbled("an owner has unknown flags"));
+    }
+    let listener = if flags & 1 == 0 { None } else { Some(input.text()?.into()) };
+    let user = if flags & 2 == 0 { None } else { Some(input.text()?.into()) };
+    Ok(SessionOwner { listener, user })
 }
 
 fn decode_will(input: &mut Input<'_>, anchor: Anchor) -> Result<WillState, Garbled> {
@@ -457,4 +489,51 @@ pub(crate) fn judge(key: &[u8], value: &[u8], anchor: Anchor) -> Result<Record, 
         }
     }
     Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANCHOR: Anchor = Anchor { at: Instant::START, wall: stdx::WallMs(0) };
+
+    fn session(value: &[u8]) -> Result<SessionRecord, Garbled> {
+        let mut key = Vec::new();
+        Key::Session(1).encode(&mut key);
+        match judge(&key, value, ANCHOR)? {
+            Record::Session(session) => Ok(session),
+            _other_kinds_have_other_keys => unreachable!("the key is that of a session"),
+        }
+    }
+
+    #[test]
+    fn a_session_without_an_owner_is_read_and_written_as_ever() {
+        let old = b"\x01\x3c\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\x01\x05\0\0\0meter";
+        let read = session(old).unwrap();
+        assert_eq!(
+            (&*read.client_id, read.expiry_s, read.is_connected, read.owner.is_none()),
+            ("meter", 60, true, true)
+        );
+        let mut written = Vec::new();
+        Record::Session(read).encode(ANCHOR, &mut written);
+        assert_eq!(written, old);
+    }
+
+    #[test]
+    fn the_owner_of_a_session_is_read_back_and_has_a_version_of_its_own() {
+        let value =
+            b"\x02\x3c\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\x00\x01\0\0\0a\x03\x04\0\0\0here\x03\0\0\0ann";
+        let read = session(value).unwrap();
+        let owner = SessionOwner { listener: Some("here".into()), user: Some("ann".into()) };
+        assert_eq!(read.owner, Some(owner));
+        let mut written = Vec::new();
+        Record::Session(read).encode(ANCHOR, &mut written);
+        assert_eq!(written, value);
+        for len in 0..value.len() {
+            assert!(session(&value[..len]).is_err(), "cut at {len}");
+        }
+        let mut strange = value.to_vec();
+        strange[19] = 4;
+        assert!(session(&strange).is_err() && session(b"\x03").is_err());
+    }
 }

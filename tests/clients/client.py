@@ -5,7 +5,9 @@ then expect that, at the latest after `TIMEOUT_S`. A test that says "nothing arr
 the fence to be next, which no waiting time could prove.
 """
 
+import contextlib
 import itertools
+import os
 import queue
 import socket
 
@@ -51,7 +53,10 @@ class Client:
     """One connection of one client; connect again with a new `Client` under the same id."""
 
     def __init__(self, address, client_id, version=V5, manual_ack=False, inbox=None):
-        """With an `inbox` (a queue that several clients may share) messages go there as (client, message)."""
+        """`address` may be a door (see doors.py) that says what MQTT is wrapped in.
+
+        With an `inbox` (a queue that several clients may share) messages go there as (client, message).
+        """
         self.id = client_id
         self.version = version
         self._address = address
@@ -66,8 +71,9 @@ class Client:
 
     # ---- connection ----------------------------------------------------------------------------------------------
 
-    def connect(self, clean=True, keep_alive_s=60, will=None, **values):
-        """CONNECT; `will` is a dict of topic, payload, qos, retain, properties; `values` are 5.0 properties."""
+    def connect(self, clean=True, keep_alive_s=60, will=None, source="", **values):
+        """CONNECT; `will` is a dict of topic, payload, qos, retain, properties; `source` is the client's own address;
+        `values` are 5.0 properties."""
         five = self.version == V5
         self._paho = client = paho.Client(
             paho.CallbackAPIVersion.VERSION2,
@@ -76,7 +82,10 @@ class Client:
             protocol=self.version,
             reconnect_on_failure=False,
             manual_ack=self._manual_ack,
+            transport=getattr(self._address, "transport", "tcp"),
         )
+        if tls := getattr(self._address, "tls", None):
+            client.tls_set(**tls)
         client.on_connect = lambda _c, _u, flags, reason, props: self._connacks.put(Connack(flags, reason, props))
         client.on_message = lambda _c, _u, message: self._deliver(message)
         client.on_disconnect = lambda _c, _u, flags, _r, _p: self._farewells.put(Farewell(flags))
@@ -86,8 +95,9 @@ class Client:
         if will:
             client.will_set(**will)
         extra = {"clean_start": clean, "properties": properties("CONNECT", **values)} if five else {}
-        client.connect(self._address.host, self._address.port, keep_alive_s, **extra)
-        client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.connect(self._address.host, self._address.port, keep_alive_s, source, **extra)
+        with self._bare_socket() as bare:
+            bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.loop_start()
         return self._take(self._connacks, "CONNACK")
 
@@ -102,8 +112,15 @@ class Client:
 
     def drop(self):
         """Ends the connection without DISCONNECT, as a client that lost its power."""
-        self._paho.socket().shutdown(socket.SHUT_RDWR)
+        with self._bare_socket() as bare:
+            bare.shutdown(socket.SHUT_RDWR)
         self.farewell()
+
+    @contextlib.contextmanager
+    def _bare_socket(self):
+        """The socket below TLS and WebSocket."""
+        with socket.socket(fileno=os.dup(self._paho.socket().fileno())) as bare:
+            yield bare
 
     def farewell(self):
         """Waits for the end of the connection."""

@@ -13,18 +13,32 @@ TIMEOUT_S = 6
 MARK = "message "
 
 
-def publish(address, version, *arguments, stdin=None):
-    """Runs mosquitto_pub to its end; a non-zero exit is a failure."""
-    command = ["mosquitto_pub", "-h", address.host, "-p", address.port, "-V", version, *arguments]
-    done = subprocess.run(
+def target(address):
+    """The arguments that name a broker, and what TLS at its door needs."""
+    arguments = ["-h", address.host, "-p", address.port]
+    options = {"ca_certs": "--cafile", "certfile": "--cert", "keyfile": "--key"}
+    for name, path in (getattr(address, "tls", None) or {}).items():
+        arguments += [options[name], path]
+    return arguments
+
+
+def try_publish(address, version, *arguments, stdin=None):
+    """Runs mosquitto_pub to its end, whatever that is."""
+    command = ["mosquitto_pub", *target(address), "-V", version, *arguments]
+    return subprocess.run(
         [str(part) for part in command], input=stdin, capture_output=True, timeout=TIMEOUT_S, check=False
     )
+
+
+def publish(address, version, *arguments, stdin=None):
+    """Runs mosquitto_pub to its end; a non-zero exit is a failure."""
+    done = try_publish(address, version, *arguments, stdin=stdin)
     assert done.returncode == 0, f"mosquitto_pub exited with {done.returncode}: {done.stderr.decode()}"
 
 
 def prepare_session(address, version, client_id, topic_filter, qos):
     """Leaves a lasting session with one subscription behind (`-E` ends after the SUBACK)."""
-    command = ["mosquitto_sub", "-h", address.host, "-p", address.port, "-V", version]
+    command = ["mosquitto_sub", *target(address), "-V", version]
     command += ["-c", "-i", client_id, "-t", topic_filter, "-q", qos, "-E"]
     done = subprocess.run([str(part) for part in command], capture_output=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, f"mosquitto_sub exited with {done.returncode}: {done.stderr.decode()}"
@@ -34,7 +48,7 @@ class Subscriber:
     """A mosquitto_sub that has its SUBACK."""
 
     def __init__(self, address, version, *arguments):
-        command = ["stdbuf", "-oL", "mosquitto_sub", "-h", address.host, "-p", address.port, "-V", version]
+        command = ["stdbuf", "-oL", "mosquitto_sub", *target(address), "-V", version]
         command += ["-d", "-F", MARK + "%j", *arguments]
         self.output = []
         self._messages = queue.Queue()

@@ -126,6 +126,12 @@ impl Broker {
         }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it without a chance to say anything. Nothing of it runs any more when this returns.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

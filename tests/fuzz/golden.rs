@@ -5,6 +5,7 @@
 //! Invariants:
 //! - Every input has a name, and no two of a target have the same.
 
+use crate::arrivals;
 use crate::packet::{field, packet, properties};
 use crate::script::code;
 
@@ -24,6 +25,12 @@ pub fn golden(target: &str) -> Inputs {
         "stream_splitter" => named(streams()),
         "filters" => named(filter_lines()),
         "script" => scripts(),
+        "websocket" => named(arrivals::websockets()),
+        "proxy" => named(arrivals::proxies()),
+        "tls" => named(arrivals::conversations()),
+        "acl" => named(arrivals::rules()),
+        "passwords" => named(arrivals::password_files()),
+        "config" => named(arrivals::config_files()),
         _ => Vec::new(),
     }
 }

@@ -8,6 +8,7 @@
 //! Invariants:
 //! - A target is a function of its bytes: no clock, no chance, no state between two calls.
 
+mod arrivals;
 mod golden;
 mod mutator;
 mod packet;
@@ -17,8 +18,9 @@ mod watch;
 
 pub use golden::golden;
 pub use mutator::Mutator;
-pub use script::script;
+pub use script::{Bystander, Network, bend, script};
 pub use targets::{
-    TARGETS, Target, connect, filters, packet_v3, packet_v5, properties, store, stream_splitter, target,
+    TARGETS, Target, acl, config, connect, filters, packet_v3, packet_v5, passwords, properties, proxy,
+    store, stream_splitter, target, tls, websocket,
 };
 pub use watch::{begin, crashes_folder, load, watch};

@@ -140,7 +140,10 @@ fn swarm(dice: &mut Dice, most: u64) -> u64 {
 }
 
 fn limits(dice: &mut Dice) -> Limits {
-    let mut limits = Limits { receive_maximum: 20, topic_alias_max: 5, ..Limits::default() };
+    // Takeovers are part of the plan, however many there are in a minute of virtual time.
+    let takeovers_per_minute_max = 0;
+    let mut limits =
+        Limits { receive_maximum: 20, topic_alias_max: 5, takeovers_per_minute_max, ..Limits::default() };
     if dice.percent(25) {
         limits.queue_messages_max = *dice.pick(&[1, 3, 10]);
     }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use broker::{Batch, Change, CoreId, Counters, Limits};
-use shard::{Accepted, Arrival, ConnId, Durability, ListenerId, Settings, Setup, Shard};
+use shard::{Accepted, Answer, Arrival, ConnId, Durability, ListenerId, Question, Settings, Setup, Shard};
 use stdx::Instant;
 use store::MemoryEngine;
 
@@ -32,6 +32,8 @@ pub struct Rig {
     links: Vec<VecDeque<Batch>>,
     enqueued: Vec<usize>,
     travellers: Vec<VecDeque<(usize, Arrival)>>,
+    /// What each core wants to know about clients.
+    questions: Vec<VecDeque<Question>>,
     link_batches: usize,
     settings: Settings,
     seed: u64,
@@ -109,6 +111,12 @@ impl Rig {
     #[must_use]
     pub fn new(cores: usize, limits: &Limits, link_batches: usize, seed: u64, now: Instant) -> Self {
         let settings = Settings { limits: limits.clone(), sys_interval_s: 0, ..Settings::default() };
+        Self::with(cores, settings, link_batches, seed, now)
+    }
+
+    /// A broker that has been given all of its settings.
+    #[must_use]
+    pub fn with(cores: usize, settings: Settings, link_batches: usize, seed: u64, now: Instant) -> Self {
         Self {
             shards: shards(cores, seed, &settings, now),
             names: vec![BTreeMap::new(); cores],
@@ -117,6 +125,7 @@ impl Rig {
             links: (0..cores * cores).map(|_| VecDeque::new()).collect(),
             enqueued: vec![0; cores * cores],
             travellers: (0..cores * cores).map(|_| VecDeque::new()).collect(),
+            questions: (0..cores).map(|_| VecDeque::new()).collect(),
             link_batches,
             settings,
             seed,
@@ -192,6 +201,7 @@ impl Rig {
         self.links = (0..pairs).map(|_| VecDeque::new()).collect();
         self.enqueued = vec![0; pairs];
         self.travellers = (0..pairs).map(|_| VecDeque::new()).collect();
+        self.questions = (0..cores).map(|_| VecDeque::new()).collect();
     }
 
     /// The cores tell each other everything that they have to tell. Before anything happened.
@@ -358,6 +368,19 @@ impl Rig {
         }
     }
 
+    /// Whether a core waits for an answer about a client.
+    #[must_use]
+    pub fn question_waiting(&self, core: usize) -> bool {
+        !self.questions[core].is_empty()
+    }
+
+    /// Answers the oldest question of a core.
+    pub fn hand_answer(&mut self, now: Instant, core: usize, answer: impl FnOnce(&Question) -> Answer) {
+        if let Some(question) = self.questions[core].pop_front() {
+            self.shards[core].handle_answer(now, question.conn, answer(&question));
+        }
+    }
+
     /// Fires the timers of a core.
     pub fn hand_timers(&mut self, now: Instant, core: usize) {
         self.shards[core].handle_timers(now);
@@ -407,6 +430,7 @@ impl Rig {
         if let Some(disk) = &mut self.disk {
             disk.take(core, effects.written, &effects.fetches);
         }
+        self.questions[core].extend(effects.questions);
         let is_empty = effects.adopted.is_empty()
             && effects.moved.is_empty()
             && effects.dirty.is_empty()

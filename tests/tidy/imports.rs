@@ -10,8 +10,16 @@ use crate::Finding;
 use crate::paths::{self, Named};
 use crate::source::Source;
 
-const PURE: &[&str] =
-    &["src/stdx", "src/mqtt", "src/wire", "src/broker", "src/device", "src/dialect", "src/shard"];
+const PURE: &[&str] = &[
+    "src/stdx",
+    "src/mqtt",
+    "src/wire",
+    "src/access",
+    "src/broker",
+    "src/device",
+    "src/dialect",
+    "src/shard",
+];
 
 const WINDOWS: &[&str] = &[
     "std::env",
@@ -55,9 +63,20 @@ const WORDS: &[&str] = &[
     "dbg",
 ];
 
-/// Rooms that know where a connection came from, and the values with which they say it.
+/// Rooms that know where a connection came from, and the values with which they say it; and streams in memory, for
+/// libraries that want to read and write one.
 const ADDRESSES: &[(&str, &[&str])] = &[
-    ("src/wire", &["std::net::SocketAddr", "std::net::IpAddr", "std::net::Ipv4Addr", "std::net::Ipv6Addr"]),
+    (
+        "src/wire",
+        &[
+            "std::net::SocketAddr",
+            "std::net::IpAddr",
+            "std::io::Read",
+            "std::io::Write",
+            "std::io::ErrorKind",
+            "std::io::Result",
+        ],
+    ),
     ("src/shard", &["std::net::SocketAddr", "std::net::IpAddr"]),
 ];
 

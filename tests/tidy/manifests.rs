@@ -30,16 +30,46 @@ enum Crates {
 
 use Crates::{Any, These};
 
-const PURE: &[&str] = &["stdx", "mqtt", "wire", "broker", "device", "dialect", "shard"];
+const PURE: &[&str] = &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard"];
 
 /// For tests that drive the record logic of the store, or read what a disk may hold.
-const PURE_AND_STORE: &[&str] = &["stdx", "mqtt", "wire", "broker", "device", "dialect", "shard", "store"];
+const PURE_AND_STORE: &[&str] =
+    &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard", "store"];
+
+/// For the fuzzer, which throws files at whoever reads them.
+const PURE_AND_WINDOWS: &[&str] =
+    &["stdx", "mqtt", "wire", "access", "broker", "device", "dialect", "shard", "store", "server"];
 
 /// In reading order; a room may name only rooms below it.
 const ROOMS: &[Room] = &[
     Room { name: "stdx", folder: "src/stdx", rooms: &[], crates: These(&["xxhash-rust"]) },
     Room { name: "mqtt", folder: "src/mqtt", rooms: &["stdx"], crates: These(&["bytes", "simdutf8"]) },
-    Room { name: "wire", folder: "src/wire", rooms: &["mqtt", "stdx"], crates: These(&["bytes", "rustls"]) },
+    Room {
+        name: "wire",
+        folder: "src/wire",
+        rooms: &["mqtt", "stdx"],
+        crates: These(&["bytes", "ipnet", "ppp", "rustls", "thiserror", "tungstenite"]),
+    },
+    Room {
+        name: "access",
+        folder: "src/access",
+        rooms: &["mqtt", "stdx"],
+        crates: These(&[
+            "ahash",
+            "argon2",
+            "base64",
+            "hashbrown",
+            "hmac",
+            "jsonwebtoken",
+            "pbkdf2",
+            "serde",
+            "serde_json",
+            "sha2",
+            "subtle",
+            "thiserror",
+            "x509-parser",
+        ]),
+    },
     Room {
         name: "broker",
         folder: "src/broker",
@@ -50,13 +80,27 @@ const ROOMS: &[Room] = &[
         name: "device",
         folder: "src/device",
         rooms: &["mqtt", "stdx"],
-        crates: These(&["ahash", "bytes", "hashbrown", "prost", "serde", "serde_json", "slab"]),
+        crates: These(&[
+            "ahash",
+            "base64",
+            "bytes",
+            "crc32fast",
+            "hashbrown",
+            "md-5",
+            "murmur3",
+            "serde",
+            "serde_json",
+            "sha2",
+            "sha3",
+            "slab",
+            "subtle",
+        ]),
     },
     Room {
         name: "dialect",
         folder: "src/dialect",
         rooms: &["device", "mqtt", "stdx"],
-        crates: These(&["bytes", "prost", "serde", "serde_json"]),
+        crates: These(&["bytes", "prost", "prost-build", "prost-reflect", "protox", "serde", "serde_json"]),
     },
     Room {
         name: "shard",
@@ -82,15 +126,23 @@ const ROOMS: &[Room] = &[
     Room {
         name: "server",
         folder: "src/server",
-        rooms: &["store", "shard", "wire", "broker", "device", "mqtt", "stdx"],
+        rooms: &["store", "shard", "wire", "access", "broker", "device", "mqtt", "stdx"],
         crates: These(&[
             "ahash",
+            "arc-swap",
             "bytes",
             "flume",
             "glommio",
             "hdrhistogram",
+            "http-body-util",
+            "hyper",
+            "hyper-rustls",
+            "hyper-util",
             "io-uring",
+            "ipnet",
             "libc",
+            "rcgen",
+            "rpassword",
             "rustix",
             "rustls",
             "sd-notify",
@@ -100,10 +152,13 @@ const ROOMS: &[Room] = &[
             "socket2",
             "strsim",
             "thiserror",
+            "time",
+            "tokio",
             "toml",
             "tracing",
             "tracing-appender",
             "tracing-subscriber",
+            "x509-parser",
         ]),
     },
     Room {
@@ -140,8 +195,10 @@ const ROOMS: &[Room] = &[
     Room { name: "warm", folder: "perf/warm", rooms: PURE, crates: Any },
     Room { name: "talk", folder: "tests/talk", rooms: PURE_AND_STORE, crates: Any },
     Room { name: "simulation", folder: "tests/simulation", rooms: PURE_AND_STORE, crates: Any },
+    Room { name: "dialects", folder: "tests/dialects", rooms: PURE, crates: Any },
     Room { name: "crash", folder: "tests/crash", rooms: &["stdx"], crates: Any },
-    Room { name: "fuzz", folder: "tests/fuzz", rooms: PURE_AND_STORE, crates: Any },
+    Room { name: "overload", folder: "tests/overload", rooms: &["crash"], crates: Any },
+    Room { name: "fuzz", folder: "tests/fuzz", rooms: PURE_AND_WINDOWS, crates: Any },
 ];
 
 /// Crates with one job, and the only members that may name them.
@@ -149,9 +206,9 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("glommio", &["server", "control", "store", "ringmq-bench"]),
     ("tokio", &["server", "control", "store", "ringmq-bench"]),
     ("flume", &["server", "control", "store", "ringmq-bench"]),
-    ("serde_json", &["dialect", "device", "store", "control", "ringmq-bench", "crash"]),
-    ("prost", &["dialect", "device", "control"]),
-    ("rustls", &["wire", "server"]),
+    ("serde_json", &["access", "dialect", "device", "store", "control", "ringmq-bench", "crash"]),
+    ("prost", &["dialect", "device", "control", "dialects"]),
+    ("rustls", &["wire", "server", "ringmq-bench", "fuzz"]),
     ("hdrhistogram", &["server", "ringmq-bench"]),
     ("mimalloc", &["ringmq", "warm"]),
 ];

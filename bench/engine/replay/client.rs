@@ -81,7 +81,7 @@ impl Client {
 
     /// Whether it is on its way to be.
     pub(super) fn is_coming(&self) -> bool {
-        self.is_awaited || matches!(self.connection.stage, Stage::Dialling | Stage::Greeting)
+        self.is_awaited || matches!(self.connection.stage, Stage::Dialling | Stage::Opening | Stage::Greeting)
     }
 
     /// A packet id for a SUBSCRIBE or an UNSUBSCRIBE.

@@ -31,6 +31,7 @@ use crate::number::{id, place, wide};
 use crate::scenario::{Action, Publication, Scenario};
 use crate::stamp::Stamp;
 use crate::topic::{self, Names};
+use crate::transport::ROOM_BYTES;
 
 const BELL: u64 = u64::MAX;
 const EVENTS_MAX: usize = 1_024;
@@ -117,7 +118,7 @@ impl Player {
             Action::Publish(publication) => publication.payload_bytes,
             _ => 0, // Nothing else comes back.
         });
-        let inbound = vec![0; INBOUND_BYTES.max(2 * (largest.max().unwrap_or(0) + 70_000))];
+        let inbound = vec![0; ROOM_BYTES + INBOUND_BYTES.max(2 * (largest.max().unwrap_or(0) + 70_000))];
         let mut player = Self {
             poller,
             clients: vec![],
@@ -421,18 +422,13 @@ impl Player {
         while self.under_way < self.plan.ends.handshakes
             && let Some((at, due_ns)) = self.to_dial.pop_front()
         {
-            let ends = &self.plan.ends;
-            let source = match ends.sources.len() {
-                0 => None,
-                sources => Some(ends.sources[at % sources]),
-            };
             let client = &mut self.clients[at];
             client.is_awaited = false;
             // Whoever is still leaving has been polite for long enough.
             client.connection.cut();
             client.connection.due_ns = due_ns;
             self.under_way += 1;
-            if let Err(departure) = client.connection.dial(ends.broker, source, &self.poller, wide(at)) {
+            if let Err(departure) = client.connection.dial(&self.plan.ends, &self.poller, at) {
                 self.part(at, departure);
             }
         }
@@ -463,23 +459,32 @@ impl Player {
         let client = &mut self.clients[at];
         if client.connection.stage == Stage::Dialling {
             client.connection.finish_dial()?;
-            let credentials = codec::Credentials {
-                user: client.credentials.user.as_deref().map(|user| fill(user, client)),
-                password: client.credentials.password.as_deref().map(|password| fill(password, client)),
-            };
-            let ends = &self.plan.ends;
-            let login = Login {
-                version: ends.version,
-                client_id: &client.id,
-                credentials: if credentials.user.is_some() { &credentials } else { &ends.credentials },
-                keep_alive_s: ends.keep_alive_s,
-                lasting: client.lasting,
-            };
-            codec::connect(&login, &mut client.connection.outbox);
-            client.connection.stage = Stage::Greeting;
-            client.connection.greeted_ns = now_ns();
+            self.greet(at);
         }
-        client.connection.unblock(&self.poller, wide(at))
+        self.clients[at].connection.unblock(&self.poller, wide(at))
+    }
+
+    /// Says who it is, as soon as nothing stands between the client and MQTT.
+    fn greet(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        if client.connection.stage != Stage::Opening || !client.connection.is_open() {
+            return;
+        }
+        let credentials = codec::Credentials {
+            user: client.credentials.user.as_deref().map(|user| fill(user, client)),
+            password: client.credentials.password.as_deref().map(|password| fill(password, client)),
+        };
+        let ends = &self.plan.ends;
+        let login = Login {
+            version: ends.version,
+            client_id: &client.id,
+            credentials: if credentials.user.is_some() { &credentials } else { &ends.credentials },
+            keep_alive_s: ends.keep_alive_s,
+            lasting: client.lasting,
+        };
+        codec::connect(&login, &mut client.connection.outbox);
+        client.connection.stage = Stage::Greeting;
+        client.connection.greeted_ns = now_ns();
     }
 
     fn take_readable(&mut self, at: usize) -> Result<(), Departure> {
@@ -491,6 +496,7 @@ impl Player {
 
     fn read(&mut self, at: usize, inbound: &mut [u8]) -> Result<(), Departure> {
         let Some(count) = self.clients[at].connection.receive(inbound)? else { return Ok(()) };
+        self.greet(at);
         let now_ns = now_ns();
         let mut rest = &inbound[..count];
         loop {
@@ -662,7 +668,7 @@ impl Player {
         match self.clients[at].connection.stage {
             Stage::Leaving => self.clients[at].connection.cut(),
             Stage::Seated | Stage::Gone => {}
-            Stage::Dialling | Stage::Greeting | Stage::Subscribing | Stage::Ready => {
+            Stage::Dialling | Stage::Opening | Stage::Greeting | Stage::Subscribing | Stage::Ready => {
                 if !self.clients[at].is_ready() {
                     self.under_way = self.under_way.saturating_sub(1);
                 }
@@ -689,7 +695,7 @@ impl Player {
 
     fn mark_dirty(&mut self, at: usize) {
         let connection = &mut self.clients[at].connection;
-        if !connection.dirty && !connection.outbox.is_empty() {
+        if !connection.dirty && connection.has_unsent() {
             connection.dirty = true;
             self.dirty.push(at);
         }

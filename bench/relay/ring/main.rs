@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         depth: Depth::default(),
         spin_rounds,
         stores: false,
+        doors: None,
         shutdown_grace: Span::from_s(1),
     };
     let running = server::launch(plan, |_| Ok(()), |_, _| Relay::default())?;

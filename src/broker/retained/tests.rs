@@ -210,7 +210,8 @@ fn one_call_looks_at_few_topics_even_if_nothing_matches() {
     let looks: Rc<Cell<usize>> = Rc::default();
     let mut retained = empty();
     for site in 0..20_000 {
-        let note = Note { topic: format!("site/{site}/a"), text: String::new(), owner: 1, looks: looks.clone() };
+        let note =
+            Note { topic: format!("site/{site}/a"), text: String::new(), owner: 1, looks: looks.clone() };
         retained.set(note, at(1, 0));
     }
     let mut cursor = RetainedCursor::default();

@@ -51,7 +51,7 @@ impl Place {
     }
 
     /// A complaint about this place.
-    pub(super) fn complain(&self, text: impl Into<String>) -> Complaint {
+    pub(crate) fn complain(&self, text: impl Into<String>) -> Complaint {
         Complaint { place: self.clone(), text: text.into() }
     }
 }

@@ -8,8 +8,9 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::authentication::Authenticator;
 use super::complaint::{Complaint, Place, guess};
-use super::keys::{KEYS, Key, LIMITS, LISTENER, SECTIONS, keys_of};
+use super::keys::{AUTHENTICATOR, KEYS, Key, LIMITS, LISTENER, SECTIONS, keys_of};
 use super::sections::{Config, Listener};
 use super::setting::Raw;
 
@@ -42,6 +43,13 @@ impl Reader<'_> {
                 }
                 ("listener", _) => {
                     self.complain(name, "a listener begins with [[listener]], in double brackets")
+                }
+                ("authenticator", DeValue::Array(tables)) => {
+                    config.authenticator =
+                        tables.iter().map(|table| self.read_authenticator(table)).collect();
+                }
+                ("authenticator", _) => {
+                    self.complain(name, "an authenticator begins with [[authenticator]], in double brackets")
                 }
                 (section, DeValue::Table(table)) if SECTIONS.contains(&section) => {
                     self.read_section(section, table, config);
@@ -81,7 +89,11 @@ impl Reader<'_> {
         for entry in table {
             let name = entry.0.get_ref().as_ref();
             match LISTENER.iter().find(|key| key.name == name) {
-                Some(key) => self.set(key, &mut listener, entry),
+                Some(key) => {
+                    self.set(key, &mut listener, entry);
+                    let place = Place::in_text(self.path, self.text, &entry.1.span());
+                    listener.key_places.push((key.name, place));
+                }
                 None => self
                     .complain(entry.0, unknown_key("[listener]", name, LISTENER.iter().map(|key| key.name))),
             }
@@ -90,6 +102,26 @@ impl Reader<'_> {
             }
         }
         listener
+    }
+
+    fn read_authenticator(&mut self, value: &Spanned<DeValue<'_>>) -> Authenticator {
+        let place = Place::in_text(self.path, self.text, &value.span());
+        let mut authenticator = Authenticator { place, ..Authenticator::default() };
+        let DeValue::Table(table) = value.get_ref() else {
+            self.complain(value, "an authenticator is a table: write [[authenticator]]");
+            return authenticator;
+        };
+        for entry in table {
+            let name = entry.0.get_ref().as_ref();
+            match AUTHENTICATOR.iter().find(|key| key.name == name) {
+                Some(key) => self.set(key, &mut authenticator, entry),
+                None => {
+                    let known = AUTHENTICATOR.iter().map(|key| key.name);
+                    self.complain(entry.0, unknown_key("[authenticator]", name, known));
+                }
+            }
+        }
+        authenticator
     }
 
     fn set<T>(&mut self, key: &Key<T>, target: &mut T, (_, value): Entry<'_, '_>) {

@@ -7,6 +7,7 @@
 //! - Each row names section and field; the field of that name in [`Config`] holds the value.
 //! - Every field of [`broker::Limits`] has a row.
 
+use super::authentication::Authenticator;
 use super::sections::{Config, Listener};
 use super::setting::{Raw, Setting, read, read_within};
 
@@ -27,7 +28,10 @@ pub(super) struct Key<T> {
 }
 
 macro_rules! key {
-    ($target:ty, $section:ident, $name:ident, [$($doc:literal)*], |$t:ident| $place:expr $(, $range:expr)?) => {
+    (
+        $target:ty, $section:ident, $name:ident, [$($doc:literal)*],
+        |$t:ident| $place:expr $(, $range:expr)? $(=> $example:literal)?
+    ) => {
         Key {
             section: stringify!($section),
             name: stringify!($name),
@@ -37,9 +41,15 @@ macro_rules! key {
                 Ok(())
             },
             show: |$t: &$target| Setting::show(&$place),
-            example: |$t: &$target| Setting::example(&$place),
+            example: |$t: &$target| key!(@example Setting::example(&$place) $(, $example)?),
         }
     };
+    (@example $default:expr) => { $default };
+    (@example $default:expr, $example:literal) => {{
+        // The kind of value knows an example, but the key knows a better one.
+        let _ = $default;
+        concat!("\"", $example, "\"")
+    }};
     (@read $raw:ident) => { read($raw) };
     (@read $raw:ident, $range:expr) => { read_within($raw, $range) };
 }
@@ -68,12 +78,32 @@ macro_rules! limits {
 }
 
 macro_rules! listener {
-    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident $(in $group:ident)? $(: $example:literal)?,)*) => {
         /// The keys of each `[[listener]]`.
         pub(super) const LISTENER: &[Key<Listener>] = &[
-            $(key!(Listener, listener, $name, [$($doc)*], |listener| listener.$name),)*
+            $(key!(Listener, listener, $name, [$($doc)*], |listener| listener$(.$group)?.$name $(=> $example)?),)*
         ];
     };
+}
+
+macro_rules! authenticator {
+    ($($(#[doc = $doc:literal])* $name:ident = $field:ident $(: $range:expr)?,)*) => {
+        /// The keys of each `[[authenticator]]`. One of them is a word of Rust, so fields have names of their own.
+        pub(super) const AUTHENTICATOR: &[Key<Authenticator>] = &[
+            $(Key {
+                name: key_name(stringify!($name)),
+                ..key!(Authenticator, authenticator, $field, [$($doc)*], |authenticator| authenticator.$field $(, $range)?)
+            },)*
+        ];
+    };
+}
+
+/// A key whose name is a word of Rust is written with `r#` in the table.
+const fn key_name(written: &'static str) -> &'static str {
+    match written.as_bytes() {
+        [b'r', b'#', ..] => written.split_at(2).1,
+        _ => written,
+    }
 }
 
 keys! {
@@ -109,6 +139,10 @@ keys! {
         /// Seconds between publications of the $SYS topics; 0 is never.
         interval_s: 0..=86_400,
     }
+    access {
+        /// Users who may read $SYS and use the API. Where a listener on loopback asks nobody who they are, everybody may.
+        admins,
+    }
     control {
         /// Address and port for health, readiness and metrics over HTTP, such as "127.0.0.1:9883". It has no
         /// authentication, so keep it on loopback. Without this key there is none.
@@ -117,26 +151,113 @@ keys! {
 }
 
 listener! {
-    /// Address and port to listen on.
+    /// Address and port to listen on, or "unix:" and the path of a socket for clients on this machine whose user or
+    /// group is the broker's. Clients of such a socket count as 127.0.0.1.
     bind,
-    /// What is spoken there: "mqtt" is MQTT 3.1, 3.1.1 and 5.0 over plain TCP.
+    /// What is spoken there: "mqtt" is MQTT 3.1, 3.1.1 and 5.0 over a plain stream, "mqtts" over TLS, "ws" in WebSocket,
+    /// "wss" in WebSocket over TLS.
     protocol,
+    /// For "mqtts" and "wss", the certificate of this broker and those that it was signed by, a PEM file. This key and all
+    /// that name certificates are read again on SIGHUP and on POST /reload of [control].
+    certificate in tls: "server.pem",
+    /// The private key of the certificate, a PEM file without passphrase.
+    private_key in tls: "server.key",
+    /// More certificates with their keys. Each client gets the first one for the host name that it asks for (SNI), or
+    /// the very first.
+    certificates in tls,
+    /// The authorities that sign certificates of clients, a PEM file.
+    client_ca in tls: "ca.pem",
+    /// Whether clients show a certificate: "none", "optional" (a wrong one is refused) or "required". Without this key it is
+    /// required where there is a client_ca.
+    client_certificate in tls,
+    /// What these authorities have revoked, a PEM file with a list of each of them. A client certificate is refused if its
+    /// authority has no list there, or one that is out of date.
+    crl in tls: "ca.crl",
+    /// The oldest version of TLS: "1.2" or "1.3".
+    tls_min in tls,
+    /// For "ws" and "wss", the only path at which MQTT is spoken.
+    websocket_path,
+    /// Addresses and networks of load balancers. With this key only they may connect, each connection begins with a PROXY
+    /// header (version 1 or 2), and the client's address is the one that it tells. Without it no header is read.
+    proxy_protocol_from,
     /// The dialect of the devices there: "plain" is MQTT as it is.
     dialect,
-    /// Whether clients may connect without credentials. Without this key they may on loopback addresses only; as there
-    /// is no authentication yet, any other address needs it to be true.
+    /// Who is asked about a client, in turn: names of [[authenticator]]s, or the word anonymous. The first who knows the
+    /// client decides; one whom nobody knows is refused.
+    authentication,
+    /// Whether clients may connect without credentials, as if anonymous stood at the end of `authentication`. Without either
+    /// key they may on loopback addresses only; any other address needs one of them.
     allow_anonymous,
+    /// What clients may publish and subscribe to, in Mosquitto's syntax; without it everything, except for $SYS. Read again on
+    /// SIGHUP.
+    acl_file,
     /// What an acknowledgement means there, if not what [store] says: "fsync", "interval" or "memory".
     durability,
+    /// Connections there; one more is closed at once. 0 is no limit but that of [limits]; as for the two keys below.
+    connections_max,
+    /// Connections there from one address (IPv6: from one /64).
+    connections_per_address_max,
+    /// Connections accepted there per second.
+    connects_per_s_max,
+}
+
+authenticator! {
+    /// What listeners call it in `authentication`.
+    name = name,
+    /// "password-file" asks a file, "certificate" the client's certificate, "jwt" a token in the place of the password,
+    /// "http" a service.
+    kind = kind,
+    /// password-file: users and hashes as `ringmq passwd` and mosquitto_passwd write them. Read again on SIGHUP, as all
+    /// files below.
+    file = file,
+    /// certificate: which name in it counts, "cn", "san" or "fingerprint".
+    identity = identity,
+    /// certificate: what that name is, "user" or "client-id".
+    r#as = identity_as,
+    /// jwt: the secret with which tokens are signed (HS256, HS384, HS512). Exactly one of these three.
+    secret_file = secret_file,
+    /// jwt: the public key of whoever signs them, in PEM (RSA, elliptic curve, Ed25519).
+    public_key_file = public_key_file,
+    /// jwt: a JSON Web Key Set.
+    jwks_file = jwks_file,
+    /// jwt: the `iss` that a token must have.
+    issuer = issuer,
+    /// jwt: the `aud` that must be among a token's.
+    audience = audience,
+    /// jwt: the claim that names the user.
+    user_claim = user_claim,
+    /// http: where the service is. It gets a POST with client_id, user, password, peer and listener in JSON.
+    url = url,
+    /// http: how long the service may take; after that the client is refused.
+    timeout_ms = timeout_ms: 1..=60_000,
+    /// http: how long an answer of the service holds for the same client; 0 is to ask every time.
+    cache_s = cache_s: 0..=86_400,
 }
 
 limits! {
     /// Connections of the whole broker, an equal share on each core; one more is closed at once.
     connections_max: 1..=50_000_000,
+    /// Connections from one address (IPv6: from one /64), over all listeners; one more is closed at once. 0 is no limit.
+    connections_per_address_max,
+    /// Connections accepted per second, over all listeners; one more is closed at once. 0 is no limit.
+    connects_per_s_max,
+    /// Failed logins of one address (IPv6: of one /64) within five minutes; above it, its connections are closed at once
+    /// until some are forgotten, one after the other. 0 is no limit.
+    failed_logins_per_address_max,
+    /// Takeovers of one client id per minute; above it, the newcomer is refused with 0x9F. 0 is no limit.
+    takeovers_per_minute_max,
+    /// Messages that one client may publish, such as "100:1,2000:60": at most 100 in 1 s and 2000 in 60 s. Above it, the
+    /// client is left unread until it may again; nothing is lost. "" is no limit.
+    publish_rate,
+    /// Bytes of PUBLISH packets that one client may send, likewise: "1000000:1".
+    publish_bytes_rate,
     /// Seconds from accept to a complete CONNECT.
     connect_timeout_s: 1..=3600,
     /// Bytes a connection may send before its CONNECT is accepted.
     pre_auth_bytes_max: 256..=268_435_460,
+    /// CONNECTs per core whose clients are being asked about elsewhere (a password is hashed, a directory asked); one more is
+    /// refused as busy.
+    questions_open_max: 1..=10_000_000,
     /// Largest packet from a client, in bytes with its header; announced in 5.0, refused with 0x95.
     packet_bytes_max: 256..=268_435_460,
     /// Levels of a topic name or filter.
@@ -220,4 +341,5 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key<Config
 }
 
 /// The names of all sections.
-pub(super) const SECTIONS: [&str; 7] = ["server", "listener", "store", "limits", "log", "sys", "control"];
+pub(super) const SECTIONS: [&str; 9] =
+    ["server", "listener", "authenticator", "access", "store", "limits", "log", "sys", "control"];

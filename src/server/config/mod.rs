@@ -8,6 +8,7 @@
 //! - A key exists if and only if it stands in the table; the compiler checks that every limit does.
 //! - Later sources win: defaults, file, environment, command line.
 
+mod authentication;
 mod complaint;
 mod file;
 mod keys;
@@ -16,12 +17,20 @@ mod render;
 mod rules;
 mod sections;
 mod setting;
+mod transport;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use authentication::ChainMember;
+pub use authentication::{Access, Authenticator, AuthenticatorKind, CertificateUse, Names};
 pub use complaint::{Complaint, Place};
 pub use overrides::{Sources, load};
 pub use render::default_file;
-pub use sections::{Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Protocol, Server, Store, Sys};
+pub use sections::{Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Server, Store, Sys};
 pub(crate) use setting::name_of;
+pub(crate) use transport::NamedPair;
+pub use transport::{
+    Bind, ClientCertificate, KeyPairs, Networks, NotAnAddress, NotNetworks, NotPairs, Protocol, TlsKeys,
+    TlsMin,
+};

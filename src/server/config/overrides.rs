@@ -6,7 +6,6 @@
 //! Invariants:
 //! - A later source wins over an earlier one.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::complaint::{Complaint, Place, guess};
@@ -15,6 +14,7 @@ use super::keys::{KEYS, LIMITS, LISTENER, SECTIONS};
 use super::rules::check;
 use super::sections::{Config, Listener};
 use super::setting::{Raw, read};
+use super::transport::Bind;
 use crate::cores::Cores;
 
 /// Where the configuration comes from.
@@ -25,7 +25,7 @@ pub struct Sources {
     /// Environment variables.
     pub variables: Vec<(String, String)>,
     /// `--listen`: replaces all listeners of the file.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Bind>,
     /// `--cores`.
     pub cores: Option<Cores>,
     /// `--data`.
@@ -86,7 +86,7 @@ fn set_flags(config: &mut Config, sources: &Sources) -> Result<(), Complaint> {
     // What the first listener says otherwise (its dialect, whether anonymous clients may come) still holds.
     let pattern = config.listener.first().cloned().unwrap_or_default();
     let listener =
-        |bind: &SocketAddr| Listener { bind: *bind, place: Place::Flag("--listen"), ..pattern.clone() };
+        |bind: &Bind| Listener { bind: bind.clone(), place: Place::Flag("--listen"), ..pattern.clone() };
     config.listener = sources.listen.iter().map(listener).collect();
     Ok(())
 }
@@ -125,9 +125,11 @@ fn set_listener(config: &mut Config, variable: &str, name: &str, value: &str) ->
         return Err(format!("can change only a single listener, and there are {}", config.listener.len()));
     };
     (key.set)(listener, &Raw::variable(value))?;
+    let place = Place::Variable(variable.to_owned());
     if name == "bind" {
-        listener.place = Place::Variable(variable.to_owned());
+        listener.place = place.clone();
     }
+    listener.key_places.push((key.name, place));
     Ok(())
 }
 

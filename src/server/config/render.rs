@@ -5,7 +5,8 @@
 
 use std::fmt::Write;
 
-use super::keys::{Key, LISTENER, keys_of};
+use super::authentication::Authenticator;
+use super::keys::{AUTHENTICATOR, Key, LISTENER, keys_of};
 use super::sections::{Config, Listener};
 
 const HEAD: &str = "\
@@ -26,6 +27,8 @@ pub fn default_file() -> String {
     for listener in &config.listener {
         write_listener(&mut text, listener);
     }
+    write_authenticator(&mut text, &Authenticator::default());
+    write_section(&mut text, "[access]", keys_of("access"), &config);
     write_section(&mut text, "[store]", keys_of("store"), &config);
     write_section(&mut text, "[limits]", keys_of("limits"), &config);
     write_section(&mut text, "[log]", keys_of("log"), &config);
@@ -36,6 +39,17 @@ pub fn default_file() -> String {
 
 fn write_listener(text: &mut String, listener: &Listener) {
     write_section(text, "[[listener]]", LISTENER.iter(), listener);
+}
+
+/// There is none by default, so all of it is a comment.
+fn write_authenticator(text: &mut String, example: &Authenticator) {
+    text.push_str("\n# Repeat this section for each way to find out who a client is; listeners name them in `authentication`.\n");
+    let mut section = String::new();
+    write_section(&mut section, "[[authenticator]]", AUTHENTICATOR.iter(), example);
+    for line in section.trim().lines() {
+        let comment = if line.is_empty() || line.starts_with('#') { "" } else { "# " };
+        let _ = writeln!(text, "{comment}{line}");
+    }
 }
 
 fn write_section<'a, T: 'a>(

@@ -5,8 +5,10 @@
 
 use broker::Limits;
 
+use super::authentication::check_authentication;
 use super::complaint::{Complaint, Place, guess};
 use super::sections::{Config, Listener};
+use super::transport::ClientCertificate;
 
 /// Checks everything that is more than one value.
 pub(super) fn check(config: &Config, dialects: &[&'static str], complaints: &mut Vec<Complaint>) {
@@ -15,8 +17,8 @@ pub(super) fn check(config: &Config, dialects: &[&'static str], complaints: &mut
     }
     for (index, listener) in config.listener.iter().enumerate() {
         complaints.extend(check_listener(listener, dialects));
-        let same = |other: &&Listener| other.bind == listener.bind && listener.bind.port() != 0;
-        if config.listener[..index].iter().any(|other| same(&other)) {
+        complaints.extend(check_transport(listener));
+        if config.listener[..index].iter().any(|other| other.bind.collides(&listener.bind)) {
             complaints
                 .push(listener.place.complain(format!("two listeners have the address {}", listener.bind)));
         }
@@ -24,27 +26,60 @@ pub(super) fn check(config: &Config, dialects: &[&'static str], complaints: &mut
     if u16::try_from(config.listener.len()).is_err() {
         complaints.push(Place::Default.complain("there are more than 65,535 listeners"));
     }
+    check_authentication(config, complaints);
     complaints.extend(check_limits(&config.limits));
 }
 
-fn check_listener(listener: &Listener, dialects: &[&'static str]) -> Vec<Complaint> {
-    let mut texts = Vec::new();
-    if !dialects.contains(&listener.dialect.as_str()) {
-        let hint = guess(&listener.dialect, dialects.iter().copied());
-        texts.push(format!("unknown dialect `{}`{hint}", listener.dialect));
+fn check_listener(listener: &Listener, dialects: &[&'static str]) -> Option<Complaint> {
+    if dialects.contains(&listener.dialect.as_str()) {
+        return None;
     }
-    match listener.allow_anonymous {
-        None if !listener.bind.ip().to_canonical().is_loopback() => texts.push(format!(
-            "{} can be reached by others and there is no authentication yet; if anybody who reaches it may publish and \
-             subscribe, set `allow_anonymous = true` for this listener (or RINGMQ_LISTENER_ALLOW_ANONYMOUS=true)",
-            listener.bind
-        )),
-        Some(false) => {
-            texts.push(format!("nobody could connect to {}: there is no authentication yet", listener.bind));
+    let hint = guess(&listener.dialect, dialects.iter().copied());
+    Some(listener.place.complain(format!("unknown dialect `{}`{hint}", listener.dialect)))
+}
+
+/// What belongs together: protocol, certificates, client certificates. A key that would do nothing is refused, because
+/// whoever wrote it believes that it protects somebody.
+fn check_transport(listener: &Listener) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    let mut complain = |key: &str, text: String| complaints.push(listener.place_of(key).complain(text));
+    let (tls, protocol) = (&listener.tls, listener.protocol.name());
+    if !listener.protocol.has_tls() {
+        for key in tls.set_keys() {
+            let hint = if listener.protocol.has_websocket() { "wss" } else { "mqtts" };
+            complain(
+                key,
+                format!("`{key}` needs TLS: set `protocol = \"{hint}\"` instead of \"{protocol}\""),
+            );
         }
-        None | Some(true) => {}
+    } else if tls.certificate.is_some() != tls.private_key.is_some() {
+        let (set, missing) = match tls.certificate {
+            Some(_) => ("certificate", "private_key"),
+            None => ("private_key", "certificate"),
+        };
+        complain(set, format!("`{set}` is set and `{missing}` is not; they belong together"));
+    } else if tls.pairs().is_empty() {
+        let text = "needs `certificate` and `private_key`; `ringmq cert DIR` makes some for a first try";
+        complain("protocol", format!("`protocol = \"{protocol}\"` {text}"));
     }
-    texts.into_iter().map(|text| listener.place.complain(text)).collect()
+    match (tls.client_certificate(), &tls.client_ca) {
+        (ClientCertificate::Optional | ClientCertificate::Required, None) => {
+            let text = "`client_certificate` needs `client_ca`, the authorities that are believed";
+            complain("client_certificate", text.to_owned());
+        }
+        (ClientCertificate::None, Some(_)) => {
+            complain("client_ca", "`client_ca` is not used with `client_certificate = \"none\"`".to_owned());
+        }
+        (ClientCertificate::None, None) | (_, Some(_)) => {}
+    }
+    if tls.crl.is_some() && tls.client_ca.is_none() {
+        complain("crl", "`crl` needs `client_ca`, the authorities whose list it is".to_owned());
+    }
+    if !listener.websocket_path.starts_with('/') || listener.websocket_path.contains(['?', '#', ' ']) {
+        let path = &listener.websocket_path;
+        complain("websocket_path", format!("`websocket_path` wants a path such as \"/mqtt\", not `{path}`"));
+    }
+    complaints
 }
 
 fn check_limits(limits: &Limits) -> Option<Complaint> {

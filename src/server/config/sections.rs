@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use broker::Limits;
 use shard::Durability;
 
+use super::authentication::{Access, Authenticator, Names};
 use super::complaint::Place;
+use super::transport::{Bind, Networks, Protocol, TlsKeys};
 use crate::cores::Cores;
 
 /// Everything that can be configured.
@@ -19,6 +21,10 @@ pub struct Config {
     pub server: Server,
     /// `[[listener]]`
     pub listener: Vec<Listener>,
+    /// `[[authenticator]]`
+    pub authenticator: Vec<Authenticator>,
+    /// `[access]`
+    pub access: Access,
     /// `[store]`
     pub store: Store,
     /// `[limits]`
@@ -45,25 +51,36 @@ pub struct Server {
 /// An address to listen on.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Address and port.
-    pub bind: SocketAddr,
+    /// Where it listens.
+    pub bind: Bind,
     /// What is spoken there.
     pub protocol: Protocol,
+    /// Certificates and what is demanded of clients. Its fields are keys of the listener.
+    pub tls: TlsKeys,
+    /// The only path for WebSocket.
+    pub websocket_path: String,
+    /// Whose PROXY headers are believed; unset reads none.
+    pub proxy_protocol_from: Option<Networks>,
     /// The dialect of the devices there.
     pub dialect: String,
-    /// Whether clients need no credentials; unset means only on loopback.
+    /// Whom to ask about clients, in turn; unset is nobody.
+    pub authentication: Option<Names>,
+    /// Whether clients need no credentials; unset means only on loopback, and only if nobody is asked.
     pub allow_anonymous: Option<bool>,
+    /// What clients may do; unset is everything.
+    pub acl_file: Option<PathBuf>,
     /// What an acknowledgement there means; unset is as in `[store]`.
     pub durability: Option<Durability>,
+    /// Connections there; 0 is no limit. As the two below.
+    pub connections_max: u32,
+    /// Connections there from one address.
+    pub connections_per_address_max: u32,
+    /// Connections accepted there per second.
+    pub connects_per_s_max: u32,
     /// Where it was configured, for complaints.
     pub place: Place,
-}
-
-/// What is spoken on a listener.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Protocol {
-    /// MQTT over plain TCP.
-    Mqtt,
+    /// Where its keys were.
+    pub key_places: Vec<(&'static str, Place)>,
 }
 
 /// What is kept over restarts, and where.
@@ -131,6 +148,8 @@ impl Default for Config {
         Self {
             server: Server { cores: Cores::All, shutdown_grace_s: 5, spin_rounds: 50 },
             listener: vec![Listener::default()],
+            authenticator: Vec::new(),
+            access: Access::default(),
             store: Store::default(),
             limits: Limits::default(),
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
@@ -166,15 +185,33 @@ impl Config {
     }
 }
 
+impl Listener {
+    /// Where a key was set; where the listener is, if it was not.
+    #[must_use]
+    pub fn place_of(&self, key: &str) -> &Place {
+        let set = self.key_places.iter().rev().find(|(set, _)| *set == key);
+        set.map_or(&self.place, |(_, place)| place)
+    }
+}
+
 impl Default for Listener {
     fn default() -> Self {
         Self {
-            bind: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            bind: Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 1883))),
             protocol: Protocol::Mqtt,
+            tls: TlsKeys::default(),
+            websocket_path: "/mqtt".to_owned(),
+            proxy_protocol_from: None,
             dialect: "plain".to_owned(),
+            authentication: None,
             allow_anonymous: None,
+            acl_file: None,
             durability: None,
+            connections_max: 0,
+            connections_per_address_max: 0,
+            connects_per_s_max: 0,
             place: Place::Default,
+            key_places: Vec::new(),
         }
     }
 }

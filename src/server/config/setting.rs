@@ -8,11 +8,15 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use access::CertificateName;
 use shard::Durability;
+use stdx::Rates;
 use toml::de::DeValue;
 
+use super::authentication::{AuthenticatorKind, CertificateUse, Names};
 use super::complaint::guess;
-use super::sections::{LogFormat, LogLevel, Protocol};
+use super::sections::{LogFormat, LogLevel};
+use super::transport::{Bind, ClientCertificate, KeyPairs, Networks, Protocol, TlsMin};
 use crate::cores::Cores;
 
 /// A value as it was found.
@@ -173,6 +177,7 @@ impl<T: Setting> Setting for Option<T> {
 impl Setting for String {
     const FORMS: &'static [Form] = &[Form::Text];
     const WANTED: &'static str = "a string";
+    const EXAMPLE: &'static str = "\"...\"";
 
     fn read(text: &str) -> Result<Self, String> {
         Ok(text.to_owned())
@@ -186,6 +191,7 @@ impl Setting for String {
 impl Setting for PathBuf {
     const FORMS: &'static [Form] = &[Form::Text];
     const WANTED: &'static str = "a path";
+    const EXAMPLE: &'static str = "\"/etc/ringmq/...\"";
 
     fn read(text: &str) -> Result<Self, String> {
         if text.is_empty() { Err("wants a path, and this is none".to_owned()) } else { Ok(text.into()) }
@@ -193,6 +199,34 @@ impl Setting for PathBuf {
 
     fn show(&self) -> Option<String> {
         Some(format!("{:?}", self.display().to_string()))
+    }
+}
+
+impl Setting for Names {
+    const FORMS: &'static [Form] = &[Form::Text];
+    const WANTED: &'static str = "a string such as \"one, two\"";
+    const EXAMPLE: &'static str = "\"one, two\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Ok(Self(names.map(str::to_owned).collect()))
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(format!("{:?}", self.0.join(", ")))
+    }
+}
+
+impl Setting for Rates {
+    const FORMS: &'static [Form] = &[Form::Text];
+    const WANTED: &'static str = "rates such as \"100:1,2000:60\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|refused: stdx::RatesError| refused.to_string())
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(format!("\"{self}\""))
     }
 }
 
@@ -226,6 +260,30 @@ impl Setting for Cores {
             Cores::All | Cores::List(_) => Some(format!("\"{self}\"")),
         }
     }
+}
+
+macro_rules! texts {
+    ($($kind:ty, $wanted:literal, $example:literal;)*) => {$(
+        impl Setting for $kind {
+            const FORMS: &'static [Form] = &[Form::Text];
+            const WANTED: &'static str = $wanted;
+            const EXAMPLE: &'static str = $example;
+
+            fn read(text: &str) -> Result<Self, String> {
+                text.parse::<Self>().map_err(|refused| refused.to_string())
+            }
+
+            fn show(&self) -> Option<String> {
+                Some(format!("{:?}", self.to_string()))
+            }
+        }
+    )*};
+}
+
+texts! {
+    Bind, "a string such as \"127.0.0.1:1883\"", "\"127.0.0.1:1883\"";
+    KeyPairs, "a string such as \"a.pem a.key, b.pem b.key\"", "\"a.pem a.key, b.pem b.key\"";
+    Networks, "a string such as \"10.0.0.0/8, 127.0.0.1\"", "\"10.0.0.0/8, 127.0.0.1\"";
 }
 
 macro_rules! words {
@@ -262,10 +320,27 @@ pub(crate) fn name_of(durability: Durability) -> &'static str {
 }
 
 words! {
-    Protocol { "mqtt" = Protocol::Mqtt }
+    Protocol {
+        "mqtt" = Protocol::Mqtt, "mqtts" = Protocol::Mqtts, "ws" = Protocol::Ws, "wss" = Protocol::Wss,
+    }
+    ClientCertificate {
+        "none" = ClientCertificate::None,
+        "optional" = ClientCertificate::Optional,
+        "required" = ClientCertificate::Required,
+    }
+    TlsMin { "1.2" = TlsMin::V12, "1.3" = TlsMin::V13 }
     LogLevel {
         "error" = LogLevel::Error, "warn" = LogLevel::Warn, "info" = LogLevel::Info, "debug" = LogLevel::Debug,
     }
     Durability { "fsync" = Durability::Fsync, "interval" = Durability::Interval, "memory" = Durability::Memory }
+    AuthenticatorKind {
+        "password-file" = AuthenticatorKind::PasswordFile, "certificate" = AuthenticatorKind::Certificate,
+        "jwt" = AuthenticatorKind::Jwt, "http" = AuthenticatorKind::Http,
+    }
+    CertificateName {
+        "cn" = CertificateName::Common, "san" = CertificateName::Alternative,
+        "fingerprint" = CertificateName::Fingerprint,
+    }
+    CertificateUse { "user" = CertificateUse::User, "client-id" = CertificateUse::ClientId }
     LogFormat { "text" = LogFormat::Text, "json" = LogFormat::Json }
 }

@@ -54,7 +54,10 @@ fn the_default_file_is_what_the_program_does_without_a_file() {
     let (config, complaints) = read(&written);
     assert_eq!(complaints, [""; 0]);
     let unplaced = |mut config: Config| {
-        config.listener.iter_mut().for_each(|listener| listener.place = super::Place::Default);
+        for listener in &mut config.listener {
+            listener.place = super::Place::Default;
+            listener.key_places.clear();
+        }
         format!("{config:?}")
     };
     assert_eq!(unplaced(config), unplaced(Config::default()));
@@ -127,7 +130,8 @@ fn bad_values_are_refused_with_what_was_wanted() {
         ("[store]\ndir = \"\"", "x.toml:2:7: `dir` wants a path, and this is none"),
         (
             "[[listener]]\nbind = \"localhost\"",
-            "x.toml:2:8: `bind` wants an IP address and a port such as 127.0.0.1:1883 or [::1]:1883, not `localhost`",
+            "x.toml:2:8: `bind` wants an IP address and a port such as 127.0.0.1:1883 or [::1]:1883, or unix: and a path, \
+             not `localhost`",
         ),
         (
             "[server]\ncores = \"two\"",
@@ -168,7 +172,181 @@ fn strangers_reach_a_listener_only_if_that_is_meant() {
     }
     assert_eq!(complaints("[[listener]]\nbind = \"0.0.0.0:1883\"\nallow_anonymous = true"), [""; 0]);
     let told = complaints("[[listener]]\nallow_anonymous = false");
-    assert_eq!(told, ["x.toml:1:1: nobody could connect to 127.0.0.1:1883: there is no authentication yet"]);
+    let expected = "x.toml:1:1: nobody could connect to 127.0.0.1:1883: anonymous clients may not, and `authentication` is not set";
+    assert_eq!(told, [expected]);
+}
+
+/// A listener with this chain, and one authenticator of each kind.
+fn chained(listener: &str) -> String {
+    format!(
+        "[[listener]]\n{listener}\n[[authenticator]]\nname = \"staff\"\nkind = \"password-file\"\nfile = \"p\"\n\
+         [[authenticator]]\nname = \"tokens\"\nkind = \"jwt\"\njwks_file = \"j\"\n\
+         [[authenticator]]\nname = \"desk\"\nkind = \"http\"\nurl = \"https://auth.example/mqtt\"\n\
+         [[authenticator]]\nname = \"meters\"\nkind = \"certificate\"\nidentity = \"san\"\nas = \"client-id\"\n"
+    )
+}
+
+#[test]
+fn a_chain_is_its_names_and_anonymous_where_that_is_allowed() {
+    use super::ChainMember::{Anonymous, Authenticator};
+    let chain = |listener: &str| {
+        let (config, complaints) = read(&chained(listener));
+        assert_eq!(complaints, [""; 0], "{listener}");
+        config.chain_of(&config.listener[0])
+    };
+    assert_eq!(chain("authentication = \"staff\""), [Authenticator(0)]);
+    assert_eq!(
+        chain("bind = \"0.0.0.0:1\"\nauthentication = \"meters , desk,tokens\""),
+        [Authenticator(3), Authenticator(2), Authenticator(1)]
+    );
+    assert_eq!(chain("authentication = \"anonymous, staff\""), [Anonymous, Authenticator(0)]);
+    assert_eq!(chain("authentication = \"staff\"\nallow_anonymous = true"), [Authenticator(0), Anonymous]);
+    assert_eq!(chain(""), [Anonymous]);
+    assert_eq!(chain("bind = \"0.0.0.0:1\"\nallow_anonymous = true"), [Anonymous]);
+}
+
+#[test]
+fn chains_and_authenticators_that_make_no_sense_are_refused() {
+    let authenticator = |keys: &str| format!("[[authenticator]]\n{keys}\n");
+    let rows = [
+        (
+            chained("authentication = \"stuff\""),
+            "x.toml:1:1: `authentication` names `stuff`, and no [[authenticator]] has that name; did you mean `staff`?",
+        ),
+        (chained("authentication = \"staff, staff\""), "x.toml:1:1: `authentication` names `staff` twice"),
+        (
+            chained("authentication = \"\""),
+            "x.toml:1:1: `authentication` names nobody; without authentication, write \"anonymous\"",
+        ),
+        (
+            chained("authentication = \"anonymous\"\nallow_anonymous = false"),
+            "x.toml:1:1: `authentication` names anonymous, and `allow_anonymous` is false",
+        ),
+        (
+            authenticator("kind = \"certificate\""),
+            "x.toml:1:1: an authenticator needs a `name` that is not empty and holds no comma",
+        ),
+        (
+            authenticator("name = \"anonymous\"\nkind = \"certificate\""),
+            "x.toml:1:1: an authenticator cannot be called `anonymous`, which means that nobody is asked",
+        ),
+        (
+            authenticator("name = \"a\""),
+            "x.toml:1:1: authenticator `a` needs a `kind`: \"password-file\", \"certificate\", \"jwt\" or \"http\"",
+        ),
+        (
+            authenticator("name = \"a\"\nkind = \"password-file\""),
+            "x.toml:1:1: authenticator `a` needs a `file`",
+        ),
+        (
+            authenticator("name = \"a\"\nkind = \"jwt\"\nsecret_file = \"s\"\njwks_file = \"j\""),
+            "x.toml:1:1: authenticator `a` needs exactly one of `secret_file`, `public_key_file` and `jwks_file`",
+        ),
+        (
+            authenticator("name = \"a\"\nkind = \"http\"\nurl = \"ftp://x/\""),
+            "x.toml:1:1: the `url` of authenticator `a` must begin with http:// or https://",
+        ),
+        (
+            authenticator("name = \"a\"\nkind = \"certificate\"\nfile = \"p\""),
+            "x.toml:1:1: authenticator `a` is of another kind and has no use for `file`",
+        ),
+        (
+            format!("{0}{0}", authenticator("name = \"a\"\nkind = \"certificate\"")),
+            "x.toml:4:1: two authenticators have the name `a`",
+        ),
+        (
+            authenticator("name = \"a\"\nkind = \"password\""),
+            "x.toml:3:8: `kind` wants one of \"password-file\" \"certificate\" \"jwt\" \"http\", not `password`; did you mean \
+             `password-file`?",
+        ),
+        (
+            authenticator("nmae = \"a\""),
+            "x.toml:2:1: unknown key `nmae` in [[authenticator]]; did you mean `name`?",
+        ),
+        (
+            "[authenticator]\nname = \"a\"".to_owned(),
+            "x.toml:1:2: an authenticator begins with [[authenticator]], in double brackets",
+        ),
+    ];
+    for (text, complaint) in rows {
+        assert_eq!(complaints(&text), [complaint], "{text}");
+    }
+}
+
+#[test]
+fn a_listener_without_what_its_protocol_needs_is_refused_at_the_place() {
+    let rows = [
+        (
+            "protocol = \"wss\"",
+            "x.toml:2:12: `protocol = \"wss\"` needs `certificate` and `private_key`; `ringmq cert DIR` makes some for a \
+             first try",
+        ),
+        (
+            "certificate = \"a.pem\"\nprotocol = \"mqtts\"",
+            "x.toml:2:15: `certificate` is set and `private_key` is not; they belong together",
+        ),
+        ("crl = \"ca.crl\"", "x.toml:2:7: `crl` needs TLS: set `protocol = \"mqtts\"` instead of \"mqtt\""),
+        (
+            "protocol = \"mqtts\"\ncertificates = \"a.pem a.key\"\nclient_certificate = \"optional\"",
+            "x.toml:4:22: `client_certificate` needs `client_ca`, the authorities that are believed",
+        ),
+        (
+            "protocol = \"wss\"\ncertificates = \"a.pem a.key\"\nclient_certificate = \"none\"\nclient_ca = \"ca.pem\"",
+            "x.toml:5:13: `client_ca` is not used with `client_certificate = \"none\"`",
+        ),
+        (
+            "protocol = \"wss\"\ncertificates = \"a.pem a.key\"\ncrl = \"ca.crl\"",
+            "x.toml:4:7: `crl` needs `client_ca`, the authorities whose list it is",
+        ),
+        (
+            "protocol = \"ws\"\nwebsocket_path = \"mqtt\"",
+            "x.toml:3:18: `websocket_path` wants a path such as \"/mqtt\", not `mqtt`",
+        ),
+        (
+            "certificates = \"a.pem\"",
+            "x.toml:2:16: `certificates` wants pairs of a certificate and its key such as \"a.pem a.key, b.pem b.key\", \
+             not `a.pem`",
+        ),
+        (
+            "certificates = [[\"a.pem\", \"a.key\"]]",
+            "x.toml:2:16: `certificates` wants a string such as \"a.pem a.key, b.pem b.key\", not an array",
+        ),
+        (
+            "proxy_protocol_from = \"lb.example\"",
+            "x.toml:2:23: `proxy_protocol_from` wants addresses and networks such as \"10.0.0.0/8, 127.0.0.1\", \
+             not `lb.example`",
+        ),
+        ("tls_min = \"ssl3\"", "x.toml:2:11: `tls_min` wants one of \"1.2\" \"1.3\", not `ssl3`"),
+    ];
+    for (text, complaint) in rows {
+        let mut told = complaints(&format!("[[listener]]\n{text}\n"));
+        told.truncate(1);
+        assert_eq!(told, [complaint], "{text}");
+    }
+}
+
+#[test]
+fn a_client_ca_alone_means_that_certificates_are_required() {
+    let text = "[[listener]]\nprotocol = \"mqtts\"\ncertificates = \"a.pem a.key\"\nclient_ca = \"ca.pem\"\n";
+    let (config, complaints) = read(text);
+    assert_eq!(complaints, [""; 0]);
+    assert_eq!(config.listener[0].tls.client_certificate(), super::ClientCertificate::Required);
+}
+
+#[test]
+fn a_socket_file_is_an_address_that_strangers_cannot_reach() {
+    let (config, complaints) = read("[[listener]]\nbind = \"unix:/run/ringmq/mqtt.sock\"\n");
+    assert_eq!(complaints, [""; 0]);
+    assert_eq!(config.listener[0].bind, super::Bind::Unix("/run/ringmq/mqtt.sock".into()));
+}
+
+#[test]
+fn a_mistake_in_a_variable_is_told_with_the_variable() {
+    let told = refused(&sources(&[("RINGMQ_LISTENER_PROTOCOL", "mqtts")]));
+    assert!(
+        told[0].starts_with("environment variable RINGMQ_LISTENER_PROTOCOL: `protocol = \"mqtts\"` needs"),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -203,7 +381,7 @@ fn variables_win_over_the_file_and_flags_over_variables() {
     assert_eq!((config.limits.qos_max, config.log.format), (1, LogFormat::Json));
     assert_eq!(config.server.cores, Cores::Count(2));
     assert_eq!(
-        (config.listener[0].bind, config.listener[0].allow_anonymous),
+        (config.listener[0].bind.clone(), config.listener[0].allow_anonymous),
         ("127.0.0.1:7".parse().unwrap(), Some(true))
     );
 
@@ -219,7 +397,10 @@ fn variables_win_over_the_file_and_flags_over_variables() {
     let listen = vec!["0.0.0.0:8".parse().unwrap(), "127.0.0.1:9".parse().unwrap()];
     let config = load(&Sources { listen, cores: Some(Cores::Count(1)), ..sources(&variables) }).unwrap();
     assert_eq!(config.server.cores, Cores::Count(1));
-    assert_eq!(config.listener.iter().map(|listener| listener.bind.port()).collect::<Vec<_>>(), [8, 9]);
+    assert_eq!(
+        config.listener.iter().map(|listener| listener.bind.to_string()).collect::<Vec<_>>(),
+        ["0.0.0.0:8", "127.0.0.1:9"]
+    );
 }
 
 #[test]

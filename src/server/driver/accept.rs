@@ -5,12 +5,15 @@
 //!
 //! Invariants:
 //! - A door that fails for want of descriptors or memory rests for [`REST_SPAN`]; otherwise it would fail again at once.
+//! - A peer that vanishes without a word is noticed by the kernel, also if neither it nor we have anything to say.
 //! - A connection that the mind refuses is closed in the same turn.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::net::{AddressFamily, sockopt};
 use shard::{Accepted, Arrival, ListenerId};
 use stdx::{Instant, Span};
 
@@ -19,6 +22,16 @@ use crate::mind::Mind;
 
 /// How long doors stay closed after a failure.
 const REST_SPAN: Span = Span::from_ms(100);
+/// Silence after which the kernel asks a peer whether it is there.
+const ASK_AFTER: Duration = Duration::from_secs(60);
+/// How long it waits for an answer before it asks again.
+const ASK_INTERVAL: Duration = Duration::from_secs(15);
+/// How often it asks before the peer counts as gone.
+const ASK_COUNT: u32 = 4;
+/// How long what was sent may stay unacknowledged.
+const UNACKED_MS_MAX: u32 = 120_000;
+/// What clients of a socket file count as: they are on this machine and have no address.
+const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 /// The doors of one core.
 #[derive(Default)]
@@ -26,13 +39,21 @@ pub(crate) struct Doors {
     listeners: Vec<OwnedFd>,
     resting: Vec<u32>,
     reopen_at: Option<Instant>,
+    /// Times that one of them rested.
+    pauses: u64,
     closed: bool,
 }
 
 impl Doors {
     /// One door per listener of the configuration, in its order.
     pub(crate) fn new(listeners: Vec<OwnedFd>) -> Self {
+        listeners.iter().for_each(watch_peers);
         Self { listeners, ..Self::default() }
+    }
+
+    /// Times that one of them rested for want of descriptors or memory.
+    pub(super) fn pauses(&self) -> u64 {
+        self.pauses
     }
 
     /// When resting doors open again.
@@ -110,6 +131,7 @@ impl<M: Mind> Driver<M> {
             now,
             format_args!("cannot accept connections: {failure}; trying again in {} ms", REST_SPAN.ms()),
         );
+        self.doors.pauses += 1;
         self.doors.resting.push(door);
         self.doors.reopen_at.get_or_insert(now + REST_SPAN);
     }
@@ -123,7 +145,43 @@ impl<M: Mind> Driver<M> {
     }
 }
 
+/// Lets the kernel find out which peers have vanished. Accepted sockets inherit this from their listener.
+fn watch_peers(listener: &OwnedFd) {
+    // A socket that knows no such option is not TCP, and its peers cannot vanish without a word.
+    let _ = sockopt::set_socket_keepalive(listener, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(listener, ASK_AFTER))
+        .and_then(|()| sockopt::set_tcp_keepintvl(listener, ASK_INTERVAL))
+        .and_then(|()| sockopt::set_tcp_keepcnt(listener, ASK_COUNT))
+        .and_then(|()| sockopt::set_tcp_user_timeout(listener, UNACKED_MS_MAX));
+}
+
 fn peer_of(fd: &OwnedFd) -> Option<SocketAddr> {
-    let address = rustix::net::getpeername(fd).ok()??;
-    SocketAddr::try_from(address).ok()
+    // A client of a socket file has no name, for which `getpeername` may give nothing at all.
+    match rustix::net::getpeername(fd).ok()? {
+        Some(address) if address.address_family() != AddressFamily::UNIX => {
+            SocketAddr::try_from(address).ok()
+        }
+        Some(_) | None => Some(SocketAddr::from(LOCAL)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_watches_the_peers_of_accepted_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let doors = Doors::new(vec![OwnedFd::from(listener)]);
+        let listener = TcpListener::from(doors.listeners[0].try_clone().unwrap());
+        let _peer = TcpStream::connect(address).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(sockopt::socket_keepalive(&accepted).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&accepted).unwrap(), ASK_AFTER);
+        assert_eq!(sockopt::tcp_keepcnt(&accepted).unwrap(), ASK_COUNT);
+        assert_eq!(sockopt::tcp_user_timeout(&accepted).unwrap(), UNACKED_MS_MAX);
+    }
 }

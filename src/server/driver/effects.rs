@@ -8,13 +8,14 @@
 //! - All effects of a turn are carried out in it, or kept by somebody who will be asked again.
 
 use broker::{Batch, CoreId};
-use shard::{Closing, ConnId, Moved};
+use shard::{Arrival, Closing, ConnId, Moved, Pace};
 use stdx::Instant;
 
 use super::sockets::Stage;
 use super::turn::Driver;
 use crate::journal::Errand;
 use crate::mind::Mind;
+use crate::ring::Slot;
 
 impl<M: Mind> Driver<M> {
     pub(super) fn carry_out(&mut self, now: Instant) {
@@ -24,10 +25,14 @@ impl<M: Mind> Driver<M> {
             effects.written.take().into_iter().for_each(|written| journal.send(Errand::Write(written)));
             effects.fetches.drain(..).for_each(|fetch| journal.send(Errand::Fetch(fetch)));
         }
+        if let Some(door) = &self.door {
+            effects.questions.drain(..).for_each(|question| door.ask(question));
+        }
         effects.adopted.drain(..).for_each(|conn| self.settle(conn));
         effects.moved.drain(..).for_each(|moved| self.ship(moved));
         self.send_unsent();
         effects.dirty.drain(..).for_each(|conn| self.send_out(conn));
+        effects.paces.drain(..).for_each(|(conn, pace)| self.set_pace(conn, pace));
         effects.closing.drain(..).for_each(|closing| self.say_goodbye(now, closing));
         self.sockets.end_turn();
         self.desk.owing = false;
@@ -44,12 +49,38 @@ impl<M: Mind> Driver<M> {
         self.desk.listening.push(slot);
     }
 
+    fn set_pace(&mut self, conn: ConnId, pace: Pace) {
+        let Some(slot) = self.sockets.slot_of(conn) else { return };
+        let Some(socket) = self.sockets.find(slot) else { return };
+        socket.paused = pace == Pace::Pause;
+        if pace == Pace::Go {
+            self.desk.listening.push(slot);
+        }
+    }
+
     fn ship(&mut self, moved: Moved) {
         let Moved { conn, to, arrival } = moved;
         let Some(slot) = self.sockets.slot_of(conn) else { return };
-        let socket = self.sockets.remove(slot);
+        let Some(socket) = self.sockets.find(slot) else { return };
         assert!(socket.stage == Stage::Lobby);
+        if socket.sending {
+            // The last words of a handshake: no other core could tell when they have left.
+            socket.stage = Stage::Moving;
+            return self.desk.moving.push((slot, to, arrival));
+        }
+        self.hand_on(slot, to, arrival);
+    }
+
+    fn hand_on(&mut self, slot: Slot, to: CoreId, arrival: Box<Arrival>) {
+        let socket = self.sockets.remove(slot);
         self.mesh.send_arrival(to, socket.fd, arrival);
+    }
+
+    /// A connection that waited for its last send leaves now.
+    pub(super) fn go_on_moving(&mut self, slot: Slot) {
+        let Some(index) = self.desk.moving.iter().position(|(moving, _, _)| *moving == slot) else { return };
+        let (slot, to, arrival) = self.desk.moving.swap_remove(index);
+        self.hand_on(slot, to, arrival);
     }
 
     fn say_goodbye(&mut self, now: Instant, closing: Closing) {

@@ -6,6 +6,7 @@
 //! Invariants:
 //! - The bytes of one connection reach the mind in the order in which they came, held back or not.
 //! - Every chunk is given back to the ring.
+//! - Of a connection that may have to be left unread, at most one chunk arrives after the mind has said so.
 //! - In the lobby nothing is in flight while the mind looks at bytes, so a connection can leave at any turn.
 
 use std::os::fd::AsFd;
@@ -78,13 +79,14 @@ impl<M: Mind> Driver<M> {
         let mut listening = std::mem::take(&mut self.desk.listening);
         for slot in listening.drain(..) {
             let Some(socket) = self.sockets.find(slot) else { continue };
-            if socket.receiving || socket.ended {
+            if socket.receiving || socket.ended || socket.paused {
                 continue;
             }
             match socket.stage {
                 Stage::Lobby => self.ring.receive_once(slot, socket.fd.as_fd()),
+                Stage::Home if self.mind.is_metered() => self.ring.receive_once(slot, socket.fd.as_fd()),
                 Stage::Home | Stage::Parting => self.ring.receive(slot, socket.fd.as_fd()),
-                Stage::Doomed => continue,
+                Stage::Moving | Stage::Doomed => continue,
             }
             socket.receiving = true;
         }
@@ -113,7 +115,8 @@ impl<M: Mind> Driver<M> {
                 let count = bytes.len();
                 self.drain(slot, count);
             }
-            Some((Stage::Doomed, _)) | None => {}
+            // Nothing is received while a connection moves.
+            Some((Stage::Moving | Stage::Doomed, _)) | None => {}
         }
         self.ring.recycle(chunk);
     }

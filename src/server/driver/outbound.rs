@@ -88,6 +88,7 @@ impl<M: Mind> Driver<M> {
         let Some(socket) = self.sockets.find(slot) else { return };
         match socket.stage {
             Stage::Parting => self.go_on_parting(now, slot),
+            Stage::Moving => self.go_on_moving(slot),
             Stage::Lobby | Stage::Home if socket.more => self.desk.unsent.push(slot),
             Stage::Lobby | Stage::Home | Stage::Doomed => {}
         }

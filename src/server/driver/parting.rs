@@ -65,6 +65,7 @@ impl<M: Mind> Driver<M> {
     pub(super) fn part(&mut self, now: Instant, slot: Slot, last: Vec<u8>) {
         let Some(socket) = self.sockets.find(slot) else { return };
         socket.stage = Stage::Parting;
+        socket.paused = false;
         if socket.sending || !last.is_empty() {
             self.partings.flushing.push_back((now + FLUSH_SPAN, slot));
         }

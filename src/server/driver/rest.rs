@@ -22,6 +22,7 @@ use glommio::timer::Timer;
 use stdx::{Instant, Span};
 
 use super::turn::{Driver, Found};
+use crate::doors::DoorEnd;
 use crate::journal::JournalEnd;
 use crate::mind::Mind;
 use crate::ring::alarm_file;
@@ -88,6 +89,7 @@ impl<M: Mind> Driver<M> {
         self.ring.is_stirring()
             || self.mesh.bell().has_mail()
             || self.journal.as_ref().is_some_and(JournalEnd::has_mail)
+            || self.door.as_ref().is_some_and(DoorEnd::has_mail)
             || self.must_heed_stop()
             || self.must_go_on_opening()
             || self.is_finished()

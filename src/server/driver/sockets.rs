@@ -20,6 +20,8 @@ use crate::ring::Slot;
 pub(crate) enum Stage {
     /// Its home is not known yet: one receive at a time.
     Lobby,
+    /// On its way home, as soon as the send in flight has ended.
+    Moving,
     /// At home: receives continuously.
     Home,
     /// The mind has said goodbye: send the rest, then listen a moment longer.
@@ -39,6 +41,8 @@ pub(crate) struct Socket {
     pub(crate) stage: Stage,
     /// A receive is in flight.
     pub(crate) receiving: bool,
+    /// The mind wants it left unread.
+    pub(crate) paused: bool,
     /// A send is in flight.
     pub(crate) sending: bool,
     /// Nothing more can be read from the peer.
@@ -161,6 +165,7 @@ impl Socket {
             conn,
             stage: Stage::Lobby,
             receiving: false,
+            paused: false,
             sending: false,
             ended: false,
             mute: false,

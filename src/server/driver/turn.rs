@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use broker::CoreId;
 use flume::Sender;
-use shard::{Effects, Reply};
+use shard::{Arrival, Effects, Reply};
 use stdx::{Instant, Span};
 
 use super::accept::Doors;
@@ -23,6 +23,7 @@ use super::sockets::Sockets;
 use super::spares::Spares;
 use crate::clock::Clock;
 use crate::control::Control;
+use crate::doors::DoorEnd;
 use crate::journal::{JournalEnd, Mail};
 use crate::mesh::{Freight, MeshEnd};
 use crate::mind::Mind;
@@ -33,6 +34,8 @@ use crate::ring::{Chunk, Event, Ring, Slot, Urge};
 const EVENTS_MAX: usize = 512;
 /// Pieces of freight read per neighbour and turn.
 const FREIGHT_MAX: usize = 64;
+/// Turns for which timers may wait behind completions that were not read yet.
+const LATE_TURNS_MAX: u32 = 64;
 
 /// What the driver does of its own accord.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +54,8 @@ pub(crate) struct Equipment {
     pub(crate) control: Arc<Control>,
     /// The way to the store, if there is one.
     pub(crate) journal: Option<JournalEnd>,
+    /// The way to whoever knows the clients, if anybody does.
+    pub(crate) door: Option<DoorEnd>,
     /// Told when this core may open its doors.
     pub(crate) informed: Sender<()>,
     pub(crate) clock: Clock,
@@ -69,6 +74,7 @@ pub(crate) struct Driver<M: Mind> {
     pub(super) spares: Spares,
     pub(super) notices: Notices,
     pub(super) journal: Option<JournalEnd>,
+    pub(super) door: Option<DoorEnd>,
     pub(super) opening: Opening,
     pub(super) ending: Ending,
     pub(super) clock: Clock,
@@ -86,6 +92,8 @@ pub(super) struct Desk {
     pub(super) effects: Effects,
     /// Bytes that wait until the mind is no longer congested.
     pub(super) held: VecDeque<(Slot, Chunk)>,
+    /// Connections that leave for another core when their last send has ended.
+    pub(super) moving: Vec<(Slot, CoreId, Box<Arrival>)>,
     /// Sockets whose peers have ended, to be told next turn.
     pub(super) ended: Vec<Slot>,
     /// Sockets that need a new receive.
@@ -96,6 +104,8 @@ pub(super) struct Desk {
     pub(super) unsent: Vec<Slot>,
     /// A neighbour had no room for a batch.
     pub(super) owing: bool,
+    /// Turns for which timers have waited behind what had arrived.
+    pub(super) late_turns: u32,
 }
 
 /// How far the graceful end has come.
@@ -116,7 +126,7 @@ pub(super) enum Found {
 impl<M: Mind> Driver<M> {
     /// A driver whose doors open when all cores are ready.
     pub(crate) fn new(mind: M, equipment: Equipment) -> Self {
-        let Equipment { ring, mesh, doors, control, journal, informed, clock, habits } = equipment;
+        let Equipment { ring, mesh, doors, control, journal, door, informed, clock, habits } = equipment;
         Self {
             mind,
             ring,
@@ -128,6 +138,7 @@ impl<M: Mind> Driver<M> {
             spares: Spares::default(),
             notices: Notices::default(),
             journal,
+            door,
             opening: Opening::new(informed),
             ending: Ending { control, deadline: None, drained: false },
             clock,
@@ -182,6 +193,7 @@ impl<M: Mind> Driver<M> {
         told |= self.tell_ended(now);
         told |= self.read_held(now);
         told |= self.read_mail(now);
+        told |= self.read_answers(now);
         told |= self.read_events(now);
         told |= self.read_freight(now);
         told |= self.fire_timers(now);
@@ -232,15 +244,26 @@ impl<M: Mind> Driver<M> {
                 Freight::Batch(batch) => self.mind.handle_batch(now, from, batch),
                 Freight::Arrival { fd, arrival } => self.on_arrival(now, fd, *arrival),
                 Freight::Call { call, reply } => {
-                    let Reply::Counters(mut counters) = self.mind.handle_call(call);
-                    counters.kernel_entries = self.ring.entries();
+                    let answer = self.mind.handle_call(call);
                     // Whoever asked may have given up waiting.
-                    let _ = reply.send(Reply::Counters(counters));
+                    let _ = reply.send(self.complete(answer));
+                }
+                Freight::Wardrobes { wardrobes, taken } => {
+                    self.mind.handle_wardrobes(now, wardrobes);
+                    let _ = taken.send(());
                 }
             }
         }
         self.desk.freight = freight;
         any
+    }
+
+    /// Adds to an answer of the mind what only the driver has counted.
+    fn complete(&self, mut answer: Reply) -> Reply {
+        let Reply::Counters(counters) = &mut answer;
+        counters.accept_pauses = self.doors.pauses();
+        counters.kernel_entries = self.ring.entries();
+        answer
     }
 
     /// Tells the mind what the store has to say. Before new bytes: what they cause is not durable yet.
@@ -259,14 +282,31 @@ impl<M: Mind> Driver<M> {
         true
     }
 
+    /// Tells the mind what was found out about clients that wait.
+    fn read_answers(&mut self, now: Instant) -> bool {
+        let Some(door) = self.door.as_mut().filter(|door| door.has_mail()) else { return false };
+        for (conn, answer) in door.take_mail() {
+            self.mind.handle_answer(now, conn, answer);
+        }
+        true
+    }
+
     fn fire_timers(&mut self, now: Instant) -> bool {
         self.expire_partings(now);
         self.reopen_doors(now);
-        let due = self.mind.next_deadline().is_some_and(|deadline| deadline <= now);
-        if due {
-            self.mind.handle_timers(now);
+        if self.mind.next_deadline().is_none_or(|deadline| deadline > now) {
+            self.desk.late_turns = 0;
+            return false;
         }
-        due
+        // More has arrived than a turn reads, as after a pause of the whole machine: a deadline must not beat it, and must
+        // not wait for ever behind a flood either.
+        if self.desk.late_turns < LATE_TURNS_MAX && self.ring.is_behind() {
+            self.desk.late_turns += 1;
+            return false;
+        }
+        self.desk.late_turns = 0;
+        self.mind.handle_timers(now);
+        true
     }
 
     /// Whether the next turn has work that needs no event to start it.

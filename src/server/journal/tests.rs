@@ -58,6 +58,7 @@ fn session(name: &str) -> Change {
         ends_at: Instant::NEVER,
         is_connected: true,
         will: None,
+        owner: None,
     }
 }
 
@@ -245,6 +246,7 @@ impl Bureau {
             spin_rounds: 10,
             shutdown_grace: Span::from_s(60),
             stores: true,
+            doors: None,
         };
         let mut running = launch(plan, restore, |_core, _now| Clerk::default()).unwrap();
         let office = running.take_office().unwrap();
@@ -261,7 +263,7 @@ impl Bureau {
         });
         running.open();
         Self {
-            address: listening.address,
+            address: listening.address.tcp().unwrap(),
             running: Some(running),
             store: Some(store),
             memory,
@@ -484,6 +486,7 @@ fn a_past_that_cannot_be_read_starts_no_core() {
         spin_rounds: 10,
         shutdown_grace: Span::from_s(60),
         stores: true,
+        doors: None,
     };
     let fault = Fault::new(FaultKind::Damaged, "a hole");
     let torn = fault.clone();
@@ -497,5 +500,5 @@ fn a_past_that_cannot_be_read_starts_no_core() {
     );
     let told = refused.err().map(|failure| failure.to_string());
     assert_eq!(told, Some(fault.to_string()));
-    assert!(TcpStream::connect(listening.address).is_err());
+    assert!(TcpStream::connect(listening.address.tcp().unwrap()).is_err());
 }

@@ -303,6 +303,11 @@ impl Ring {
         queue.taskrun() || queue.cq_overflow()
     }
 
+    /// Whether something has arrived that was not collected yet.
+    pub(crate) fn is_behind(&mut self) -> bool {
+        !self.uring.completion().is_empty() || self.is_owed_work()
+    }
+
     /// Moves up to `count_max` events into `events`.
     pub(crate) fn collect(&mut self, events: &mut Vec<Event>, count_max: usize) {
         // SAFETY: `self` is borrowed mutably, so this is the only handle to the completion queue, and it is used and

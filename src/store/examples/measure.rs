@@ -98,6 +98,7 @@ fn sessions(keeper: &mut Keeper<FjallEngine>) -> Result<(), Fault> {
         ends_at: Instant::NEVER,
         is_connected: false,
         will: None,
+        owner: None,
     };
     keeper.accept(CoreId::new(0), written((0..SESSIONS).map(session).collect()));
     keeper.flush().map(drop)

@@ -202,6 +202,7 @@ impl<E: Engine> Keeper<E> {
             ends_at: Instant::NEVER,
             is_connected: false,
             will: None,
+            owner: None,
         };
         self.begin_session(never)
     }
@@ -216,8 +217,9 @@ impl<E: Engine> Keeper<E> {
 
     fn accept_change(&mut self, change: Change) -> Result<(), Fault> {
         match change {
-            Change::Session { client_id, expiry_s, ends_at, is_connected, will } => {
-                self.accept_session(SessionRecord { client_id, expiry_s, ends_at, is_connected, will });
+            Change::Session { client_id, expiry_s, ends_at, is_connected, will, owner } => {
+                let session = SessionRecord { client_id, expiry_s, ends_at, is_connected, will, owner };
+                self.accept_session(session);
             }
             Change::SessionEnded { client_id } => self.end_session(&client_id),
             Change::Subscribed { client_id, filter, terms } => {

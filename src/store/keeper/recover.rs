@@ -262,6 +262,7 @@ impl Recovery<'_> {
                     ends_at: session.ends_at,
                     is_connected: session.is_connected,
                     will: session.will,
+                    owner: session.owner,
                 });
             }
             Record::Subscription { filter, terms } => {

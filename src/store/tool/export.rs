@@ -69,10 +69,14 @@ fn line(key: &[u8], client_id: &str, record: Record) -> Result<Option<(ExportKin
                 json.insert("due_ms".into(), time(will.due_at));
                 json
             });
-            let line = json!({
+            let mut line = json!({
                 "kind": "session", "client_id": client_id, "expiry_s": session.expiry_s,
                 "is_connected": session.is_connected, "ends_ms": time(session.ends_at), "will": will,
             });
+            if let Some(owner) = session.owner {
+                line["listener"] = owner.listener.as_deref().into();
+                line["user"] = owner.user.as_deref().into();
+            }
             (ExportKind::Session, line)
         }
         Record::Subscription { filter, terms } => {

@@ -52,6 +52,7 @@ fn filled(dir: &Path) -> Keeper<FjallEngine> {
             ends_at: Instant::NEVER,
             is_connected: true,
             will: None,
+            owner: None,
         },
         Change::Subscribed { client_id: client_id.clone(), filter: "a/#".into(), terms },
         Change::Queued { client_id: client_id.clone(), seq: 1, copy: copy(b"one") },

@@ -7,7 +7,10 @@
 
 use std::sync::Arc;
 
-use broker::{Change, CoreId, CoreSet, MessageCopy, RetainedVersion, Shipped, SubscriptionTerms, WillState};
+use broker::{
+    Change, CoreId, CoreSet, MessageCopy, RetainedVersion, SessionOwner, Shipped, SubscriptionTerms,
+    WillState,
+};
 use mqtt::{PacketId, QoS};
 use stdx::{Instant, Prng, Span};
 
@@ -95,8 +98,12 @@ impl History {
             delay_s: 5,
             due_at: self.instant(),
         });
+        let owner = (self.below(2) == 0).then(|| SessionOwner {
+            listener: (self.below(2) == 0).then(|| "here".into()),
+            user: (self.below(2) == 0).then(|| "ann".into()),
+        });
         let (ends_at, is_connected) = (self.instant(), self.below(2) == 0);
-        Change::Session { client_id, expiry_s: 100, ends_at, is_connected, will }
+        Change::Session { client_id, expiry_s: 100, ends_at, is_connected, will, owner }
     }
 
     fn subscription(&mut self, client_id: Arc<str>) -> Change {

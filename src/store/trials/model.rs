@@ -8,7 +8,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use broker::{Change, MessageCopy, RetainedVersion, Shipped, StoredMessage, StoredParts, SubscriptionTerms};
+use broker::{
+    Change, MessageCopy, RetainedVersion, SessionOwner, Shipped, StoredMessage, StoredParts,
+    SubscriptionTerms,
+};
 use mqtt::QoS;
 use stdx::Instant;
 
@@ -25,6 +28,7 @@ pub struct Session {
     pub ends_at: Instant,
     pub is_connected: bool,
     pub will: Option<(Arc<StoredMessage>, Option<u32>, u32, Instant)>,
+    pub owner: Option<SessionOwner>,
     pub subscriptions: BTreeMap<Box<str>, SubscriptionTerms>,
     pub queue: BTreeMap<u64, Copy>,
     pub sent: BTreeMap<u16, Sent>,
@@ -74,7 +78,7 @@ impl Model {
 
     pub fn apply(&mut self, change: &Change, newest: &mut Newest) {
         match change {
-            Change::Session { client_id, expiry_s, ends_at, is_connected, will } => {
+            Change::Session { client_id, expiry_s, ends_at, is_connected, will, owner } => {
                 let will = will.as_ref();
                 let will =
                     will.map(|will| (Arc::clone(&will.message), will.expiry_s, will.delay_s, will.due_at));
@@ -83,6 +87,7 @@ impl Model {
                 session.ends_at = *ends_at;
                 session.is_connected = *is_connected;
                 session.will = will;
+                session.owner = owner.clone();
             }
             Change::SessionEnded { client_id } => drop(self.sessions.remove(client_id)),
             Change::Retained { message, version } => {
@@ -114,6 +119,7 @@ impl Session {
             ends_at: Instant::NEVER,
             is_connected: false,
             will: None,
+            owner: None,
             subscriptions: BTreeMap::new(),
             queue: BTreeMap::new(),
             sent: BTreeMap::new(),

@@ -4,7 +4,7 @@
 
 use std::sync::Once;
 
-use fuzz::{Mutator, TARGETS, begin, golden, load, target, watch};
+use fuzz::{Mutator, TARGETS, begin, bend, golden, load, target, watch};
 
 /// The same mutants every time.
 const SEED: u64 = 1;
@@ -68,6 +68,50 @@ fn no_bytes_on_a_disk_break_the_reader_of_records() {
 #[test]
 fn no_script_harms_a_bystander() {
     hold("script");
+}
+
+#[test]
+fn no_golden_packet_with_one_byte_wrong_harms_a_bystander_in_any_state() {
+    let mut count = 0;
+    for (target, level) in
+        [("packet_v3", 3), ("packet_v3", 4), ("packet_v5", 5), ("connect", 4), ("connect", 5)]
+    {
+        for (_, packet) in golden(target) {
+            begin(target, &packet);
+            count += bend(&packet, level, 1) + bend(&packet, level, 2);
+        }
+    }
+    assert!(count > 50_000, "{count}");
+}
+
+#[test]
+fn no_cut_changes_what_comes_out_of_a_websocket() {
+    hold("websocket");
+}
+
+#[test]
+fn no_bytes_make_a_proxy_header_say_what_it_does_not() {
+    hold("proxy");
+}
+
+#[test]
+fn no_bad_line_puts_words_into_a_clients_mouth() {
+    hold("tls");
+}
+
+#[test]
+fn no_rules_mean_to_the_broker_what_they_do_not_say() {
+    hold("acl");
+}
+
+#[test]
+fn no_bytes_break_the_reader_of_password_files() {
+    hold("passwords");
+}
+
+#[test]
+fn no_bytes_break_the_reader_of_configurations() {
+    hold("config");
 }
 
 #[test]

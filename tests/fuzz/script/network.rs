@@ -20,6 +20,7 @@ const TURNS_MAX: usize = 10_000;
 /// A broker and its sockets.
 #[derive(Debug)]
 pub struct Network {
+    /// The time of all cores.
     pub now: Instant,
     shards: Vec<Shard>,
     sockets: Vec<Socket>,
@@ -78,14 +79,17 @@ impl Network {
         }
     }
 
+    /// How many cores there are.
     pub fn cores(&self) -> usize {
         self.shards.len()
     }
 
+    /// How many sockets there ever were.
     pub fn sockets(&self) -> usize {
         self.sockets.len()
     }
 
+    /// What a core has counted.
     pub fn counters(&self, core: usize) -> &Counters {
         self.shards[core].counters()
     }
@@ -95,6 +99,7 @@ impl Network {
         self.sockets.iter().filter(|socket| matches!(socket.place, Place::At(at, _) if at == core)).count()
     }
 
+    /// Whether the broker has not closed it.
     pub fn is_open(&self, socket: usize) -> bool {
         self.sockets[socket].place != Place::Nowhere
     }

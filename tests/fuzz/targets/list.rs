@@ -1,6 +1,9 @@
 //! All targets by name.
 
-use super::{connect, filters, packet_v3, packet_v5, properties, store, stream_splitter};
+use super::{
+    acl, config, connect, filters, packet_v3, packet_v5, passwords, properties, proxy, store,
+    stream_splitter, tls, websocket,
+};
 use crate::script::script;
 
 /// A target.
@@ -24,6 +27,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "filters", run: filters, mutants: 40_000 },
     Target { name: "store", run: store, mutants: 300_000 },
     Target { name: "script", run: script, mutants: 10_000 },
+    Target { name: "websocket", run: websocket, mutants: 30_000 },
+    Target { name: "proxy", run: proxy, mutants: 100_000 },
+    Target { name: "tls", run: tls, mutants: 4_000 },
+    Target { name: "acl", run: acl, mutants: 60_000 },
+    Target { name: "passwords", run: passwords, mutants: 60_000 },
+    Target { name: "config", run: config, mutants: 20_000 },
 ];
 
 /// The target of this name.

@@ -90,6 +90,7 @@ impl Stage {
             inflight_3x_max: *dice.pick(&[1, 3, 64]),
             queue_memory_bytes_total_max: *dice.pick(&[300, 1_073_741_824]),
             receive_maximum: 100,
+            takeovers_per_minute_max: 0,
             unwritten_bytes_max: *dice.pick(&[300, 67_108_864]),
             ..Limits::default()
         };

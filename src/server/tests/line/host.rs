@@ -32,10 +32,11 @@ impl Host {
             spin_rounds: 10,
             shutdown_grace: Span::from_s(60),
             stores: false,
+            doors: None,
         };
         let running = server::launch(plan, |_nothing_was_kept| Ok(()), |core, _| Line::new(core)).unwrap();
         running.open();
-        Self { address: listening.address, running: Some(running) }
+        Self { address: listening.address.tcp().unwrap(), running: Some(running) }
     }
 
     /// Asks for the graceful end.

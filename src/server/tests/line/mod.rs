@@ -121,7 +121,14 @@ impl Line {
         let Conn { accepted, unread, .. } = self.forget(conn);
         self.dying.push(conn);
         let (Accepted { listener, peer }, accepted_at) = accepted.unwrap();
-        let arrival = Box::new(Arrival { listener, peer, accepted_at, bytes: unread[first_line..].to_vec() });
+        let arrival = Box::new(Arrival {
+            listener,
+            peer,
+            has_arrived: false,
+            accepted_at,
+            bytes: unread[first_line..].to_vec(),
+            coating: None,
+        });
         self.effects.moved.push(Moved { conn, to, arrival });
     }
 

@@ -38,7 +38,8 @@ macro_rules! set_field {
 
 fn set_limit(limits: &mut Limits, key: &str, value: &str) -> Result<(), String> {
     set_field!(limits, key, value:
-        connections_max connect_timeout_s pre_auth_bytes_max packet_bytes_max topic_levels_max client_id_bytes_max
+        connections_max takeovers_per_minute_max connect_timeout_s pre_auth_bytes_max questions_open_max packet_bytes_max
+        topic_levels_max client_id_bytes_max
         subscriptions_per_client_max receive_maximum inflight_max inflight_3x_max queue_messages_max queue_bytes_max
         queue_bytes_total_max queue_memory_messages queue_memory_bytes queue_memory_bytes_total_max unwritten_bytes_max
         queue_qos0_messages_max out_bytes_high out_bytes_max topic_alias_max topic_alias_out_max session_expiry_max_s

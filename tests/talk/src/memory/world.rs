@@ -79,7 +79,7 @@ impl MemoryWorld {
         let mut settings = super::settings(&script.header)?;
         let rules = script.has_policy().then(|| Rules::new(&script.header.denials, &script.header.passwords));
         if let Some(rules) = &rules {
-            settings.policy = Some(Arc::new(rules.clone()));
+            settings.doorkeeper = Some(Arc::new(rules.clone()));
         }
         let mut world = Self {
             settings: Arc::new(settings),

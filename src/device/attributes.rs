@@ -1,0 +1,157 @@
+//! Facts: the values of keys, as attributes and as latest telemetry.
+//!
+//! Why a sorted list and no map: a device has a few dozen keys, which are mostly read all at once and in order; and a list
+//! of a few dozen is searched faster than it is hashed.
+//!
+//! Invariants:
+//! - One value per key, in order of keys.
+//! - Of two values of telemetry the one with the later time stays; of two with one time, the one that came later.
+
+use std::cmp::Ordering;
+
+use crate::value::{Sample, Value};
+
+/// Values by key.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Facts {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+struct Entry {
+    key: Box<str>,
+    value: Value<'static>,
+    at_ms: i64,
+}
+
+impl Facts {
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The value of a key and its time.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<(&Value<'static>, i64)> {
+        let entry = &self.entries[self.place(key).ok()?];
+        Some((&entry.value, entry.at_ms))
+    }
+
+    /// All of them, in order of keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value<'static>, i64)> {
+        self.entries.iter().map(|entry| (&*entry.key, &entry.value, entry.at_ms))
+    }
+
+    /// Writes a value. Returns whether it is another than before.
+    pub fn write(&mut self, sample: &Sample<'_>) -> bool {
+        match self.place(&sample.key) {
+            Ok(index) => {
+                let entry = &mut self.entries[index];
+                entry.at_ms = sample.at_ms;
+                if is_same(&entry.value, &sample.value) {
+                    return false;
+                }
+                entry.value = sample.value.clone().into_owned();
+            }
+            Err(index) => self.insert(index, sample),
+        }
+        true
+    }
+
+    /// Writes a value unless there is one of a later time. Returns whether it was written.
+    pub fn write_newer(&mut self, sample: &Sample<'_>) -> bool {
+        match self.place(&sample.key) {
+            Ok(index) if self.entries[index].at_ms > sample.at_ms => return false,
+            Ok(index) => {
+                let entry = &mut self.entries[index];
+                entry.at_ms = sample.at_ms;
+                if !is_same(&entry.value, &sample.value) {
+                    entry.value = sample.value.clone().into_owned();
+                }
+            }
+            Err(index) => self.insert(index, sample),
+        }
+        true
+    }
+
+    /// Deletes a value. Returns whether there was one.
+    pub fn delete(&mut self, key: &str) -> bool {
+        let place = self.place(key);
+        if let Ok(index) = place {
+            self.entries.remove(index);
+        }
+        place.is_ok()
+    }
+
+    fn insert(&mut self, index: usize, sample: &Sample<'_>) {
+        let entry = Entry {
+            key: sample.key.as_ref().into(),
+            value: sample.value.clone().into_owned(),
+            at_ms: sample.at_ms,
+        };
+        self.entries.insert(index, entry);
+    }
+
+    fn place(&self, key: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|entry| -> Ordering { (*entry.key).cmp(key) })
+    }
+}
+
+/// Whether two values are the same, whatever holds their text.
+fn is_same(one: &Value<'_>, other: &Value<'_>) -> bool {
+    match (one, other) {
+        (Value::Bool(one), Value::Bool(other)) => one == other,
+        (Value::Long(one), Value::Long(other)) => one == other,
+        (Value::Double(one), Value::Double(other)) => one.to_bits() == other.to_bits(),
+        (Value::Text(one), Value::Text(other)) | (Value::Json(one), Value::Json(other)) => one == other,
+        (Value::Bool(_) | Value::Long(_) | Value::Double(_) | Value::Text(_) | Value::Json(_), _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(key: &'static str, value: i64, at_ms: i64) -> Sample<'static> {
+        Sample { key: key.into(), value: Value::Long(value), at_ms }
+    }
+
+    #[test]
+    fn keys_stand_in_order_and_have_one_value() {
+        let mut facts = Facts::default();
+        assert!(facts.write(&sample("b", 1, 0)));
+        assert!(facts.write(&sample("a", 2, 0)));
+        assert!(!facts.write(&sample("b", 1, 5)), "the same value is no change");
+        assert!(facts.write(&sample("b", 3, 6)));
+        let all: Vec<_> = facts.iter().map(|(key, value, at)| (key, value.clone(), at)).collect();
+        assert_eq!(all, [("a", Value::Long(2), 0), ("b", Value::Long(3), 6)]);
+        assert!(facts.delete("a") && !facts.delete("a"));
+        assert_eq!((facts.len(), facts.get("a")), (1, None));
+    }
+
+    #[test]
+    fn a_long_and_a_double_of_one_size_are_different_values() {
+        let mut facts = Facts::default();
+        facts.write(&sample("a", 5, 0));
+        let double = Sample { key: "a".into(), value: Value::Double(5.0), at_ms: 0 };
+        assert!(facts.write(&double));
+        assert_eq!(facts.get("a"), Some((&Value::Double(5.0), 0)));
+    }
+
+    #[test]
+    fn telemetry_that_comes_late_does_not_replace_what_is_newer() {
+        let mut facts = Facts::default();
+        assert!(facts.write_newer(&sample("t", 1, 100)));
+        assert!(!facts.write_newer(&sample("t", 2, 99)));
+        assert_eq!(facts.get("t"), Some((&Value::Long(1), 100)));
+        assert!(facts.write_newer(&sample("t", 3, 100)));
+        assert_eq!(facts.get("t"), Some((&Value::Long(3), 100)));
+    }
+}

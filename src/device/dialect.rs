@@ -1,0 +1,193 @@
+//! The trait that every dialect implements: packets become what devices say, and what is said to them becomes packets.
+//!
+//! Why two traits: a dialect is known by its name and has no state; an interpreter belongs to one connection and remembers
+//! what that has subscribed to and asked for. A dialect without devices has no interpreters, and costs nothing.
+//!
+//! Invariants:
+//! - A dialect translates and judges. It routes nothing, keeps nothing and places nothing.
+//! - No payload and no topic makes an interpreter panic.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use mqtt::{Connect, QoS, ReasonCode, Version};
+
+use crate::credential::Fingerprint;
+use crate::ids::DeviceId;
+use crate::profile::{Profile, Terms};
+use crate::rate::Rate;
+use crate::record::{Device, Tenant};
+use crate::registry::Registry;
+use crate::speech::{Answer, Downlink, Said, Speech, Utterance};
+
+/// One way in which devices speak over MQTT.
+pub trait Dialect: Sync + Debug {
+    /// The name by which the configuration knows it.
+    fn name(&self) -> &'static str;
+
+    /// Says who a CONNECT comes from.
+    fn introduce<'a>(&self, connect: &Connect<'a>) -> Introduction<'a>;
+
+    /// Judges a CONNECT by what the registry knows. Who asks twice gets the same answer, so it also says where a device is
+    /// at home.
+    fn welcome(&self, _hello: &Hello<'_>, _registry: &Registry) -> Welcome {
+        Welcome::Anyone
+    }
+
+    /// Reads a profile's settings, when the profile is made or changed.
+    ///
+    /// # Errors
+    /// What is wrong with them, in words for whoever wrote them.
+    fn read_settings(&self, _settings: &str) -> Result<Option<Terms>, String> {
+        Ok(None)
+    }
+
+    /// An interpreter for a device that was welcomed; none if packets need no interpreting.
+    fn interpreter(&self, _guest: &Guest<'_>) -> Option<Box<dyn Interpreter>> {
+        None
+    }
+
+    /// An interpreter for something that was welcomed to be provisioned.
+    fn registrar(&self, _version: Version) -> Option<Box<dyn Interpreter>> {
+        None
+    }
+}
+
+/// What stands between one connection and the device that it belongs to.
+pub trait Interpreter: Send + Debug {
+    /// A PUBLISH of the device.
+    fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer;
+
+    /// A filter of a SUBSCRIBE; what is subscribed to stays with the interpreter.
+    ///
+    /// # Errors
+    /// The code for the SUBACK.
+    fn subscribe(&mut self, filter: &str, qos: QoS, speech: &mut Speech<'_>) -> Result<QoS, ReasonCode>;
+
+    /// A filter of an UNSUBSCRIBE; the code for the UNSUBACK.
+    fn unsubscribe(&mut self, filter: &str, speech: &mut Speech<'_>) -> ReasonCode;
+
+    /// Says something to the device, or to a child of the gateway.
+    ///
+    /// # Errors
+    /// The dialect, as it is set up for this device, has no words for it.
+    fn downlink(
+        &mut self,
+        child: Option<&str>,
+        downlink: &Downlink,
+        utterances: &mut Vec<Utterance>,
+    ) -> Result<(), Unspeakable>;
+}
+
+/// Who a client is, before it is admitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Introduction<'a> {
+    /// What decides the client's home core: the same for all connections that share a state.
+    pub placement_key: &'a str,
+}
+
+/// All that is known of a client before it is let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Hello<'a> {
+    /// Its CONNECT.
+    pub connect: &'a Connect<'a>,
+    /// The certificate that it showed, if any.
+    pub certificate: Option<Shown>,
+}
+
+/// A certificate that a client showed, and that TLS has verified the possession of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shown {
+    /// As [`crate::fingerprint`] makes it.
+    pub fingerprint: Fingerprint,
+    /// Whether today lies within its validity.
+    pub is_current: bool,
+}
+
+/// What comes of a CONNECT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Welcome {
+    /// The dialect has no opinion: whoever the listener lets in.
+    Anyone,
+    /// A device, which is at home where its id says.
+    Device(DeviceId),
+    /// Nobody yet: it may ask for credentials and nothing else.
+    Unregistered,
+    /// The code for the CONNACK, in the form that the client's version has.
+    Refused(ReasonCode),
+}
+
+/// A device that was welcomed, and all that its interpreter needs to know of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Guest<'a> {
+    /// The version that its connection speaks.
+    pub version: Version,
+    /// It.
+    pub device: &'a Device,
+    /// Whose it is.
+    pub tenant: &'a Tenant,
+    /// Of what kind it is.
+    pub profile: &'a Profile,
+    /// What the server offers it, and all that are like it.
+    pub offer: &'a Arc<Offer>,
+}
+
+/// What a server offers to a device, as far as it is told of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// The largest packet, and the largest part of a package, in bytes.
+    pub packet_bytes_max: u32,
+    /// Messages that may be on their way to the server.
+    pub inflight_max: u16,
+    /// Limits of what it says about itself.
+    pub own: Rates,
+    /// Limits of what a gateway says about its children, of all of them together.
+    pub children: Rates,
+    /// Whether somebody answers calls that the dialect does not know.
+    pub has_responder: bool,
+}
+
+impl Offer {
+    /// Whether it limits how often something may be said.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        [&self.own, &self.children].into_iter().any(|rates| *rates != Rates::default())
+    }
+}
+
+/// How often something may be said.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rates {
+    /// Messages that are not telemetry.
+    pub messages: Rate,
+    /// Messages with telemetry or attributes.
+    pub telemetry_messages: Rate,
+    /// Values in them.
+    pub telemetry_values: Rate,
+}
+
+/// A dialect has no words for something.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unspeakable {
+    /// Why, in words for whoever wanted to say it.
+    pub why: Box<str>,
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        Self {
+            packet_bytes_max: 65_536,
+            inflight_max: 100,
+            own: Rates::default(),
+            children: Rates::default(),
+            has_responder: false,
+        }
+    }
+}
+
+impl Unspeakable {
+    /// Because of `why`.
+    pub fn because(why: impl Into<Box<str>>) -> Self {
+        Self { why: why.into() }
+    }
+}

@@ -1,0 +1,299 @@
+//! The devices of one core: who listens, what is known, and when to look again.
+//!
+//! Why the hub holds devices that are away: their attributes are asked for and written while nobody is connected, and their
+//! commands wait. A device of which nothing is known has no entry.
+//!
+//! Invariants:
+//! - A device has at most `sessions_max` ears; one more replaces the oldest.
+//! - For every device with a deadline there is one entry in `due`, not later than the deadline.
+
+use std::collections::BTreeSet;
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+use mqtt::QoS;
+
+use super::outcome::Outcome;
+use crate::attributes::Facts;
+use crate::change::{Change, Scope};
+use crate::claim::{self, Claim, Redeemed};
+use crate::command::{Command, CommandTerms};
+use crate::ids::DeviceId;
+use crate::presence::Presence;
+use crate::profile::Keeping;
+use crate::speech::Ear;
+use crate::value::{Sample, Value};
+
+/// The server attribute with which somebody sets a device's own time of silence, in milliseconds.
+const SILENCE_KEY: &str = "inactivityTimeout";
+
+/// How the hub treats devices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HubTerms {
+    /// How patient deliveries of commands are.
+    pub commands: CommandTerms,
+    /// How long a device may be silent before it counts as inactive.
+    pub silence_ms: i64,
+    /// Connections of one device at one time.
+    pub sessions_max: usize,
+}
+
+/// All that is known of the devices of one core.
+#[derive(Debug, Default)]
+pub struct Hub {
+    pub(super) devices: HashMap<DeviceId, Desk, RandomState>,
+    due: BTreeSet<(i64, DeviceId)>,
+    pub(super) terms: HubTerms,
+}
+
+/// One device.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    pub client: Facts,
+    pub shared: Facts,
+    pub server: Facts,
+    pub latest: Facts,
+    pub presence: Presence,
+    pub claim: Option<Claim>,
+    pub listeners: Vec<Listener>,
+    pub waiting: Vec<Waiting>,
+    pub next_number: i32,
+    due_ms: Option<i64>,
+}
+
+/// A connection that is open for the device.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub ear: Ear,
+    pub keeping: Keeping,
+    pub hears_attributes: bool,
+    pub hears_commands: Option<QoS>,
+}
+
+/// A command that has not ended.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub command: Command,
+    /// Where it was sent last, as long as that connection lasts.
+    pub sent_to: Option<Ear>,
+}
+
+impl Default for HubTerms {
+    fn default() -> Self {
+        Self { commands: CommandTerms::default(), silence_ms: 600_000, sessions_max: 1 }
+    }
+}
+
+impl Hub {
+    /// A hub that treats devices so.
+    #[must_use]
+    pub fn new(terms: HubTerms) -> Self {
+        Self { terms, ..Self::default() }
+    }
+
+    /// A connection is open for a device: its own, or that of a gateway that speaks for it.
+    pub fn open(&mut self, device: DeviceId, ear: Ear, keeping: Keeping, now_ms: i64, out: &mut Outcome) {
+        let sessions_max = self.terms.sessions_max.max(1);
+        let desk = self.devices.entry(device).or_default();
+        if desk.listener(ear).is_some() {
+            return;
+        }
+        if let Some(turn) = desk.presence.connect(now_ms) {
+            out.turns.push((device, turn));
+        }
+        desk.listeners.push(Listener { ear, keeping, hears_attributes: false, hears_commands: None });
+        while desk.listeners.len() > sessions_max {
+            let oldest = desk.listeners.remove(0);
+            desk.forget(oldest.ear, device, out);
+            desk.presence.disconnect(now_ms);
+            out.evicted.push((oldest.ear, device));
+        }
+        out.changes.push(Change::Presence { device, presence: desk.presence });
+    }
+
+    /// A connection is no longer open for a device.
+    pub fn close(&mut self, device: DeviceId, ear: Ear, now_ms: i64, out: &mut Outcome) {
+        let Some(desk) = self.devices.get_mut(&device) else { return };
+        let Some(index) = desk.listeners.iter().position(|listener| listener.ear == ear) else { return };
+        desk.listeners.remove(index);
+        desk.forget(ear, device, out);
+        if let Some(turn) = desk.presence.disconnect(now_ms) {
+            out.turns.push((device, turn));
+        }
+        out.changes.push(Change::Presence { device, presence: desk.presence });
+        self.plan(device);
+    }
+
+    /// How a device is; nothing is known of one that never came.
+    #[must_use]
+    pub fn presence(&self, device: DeviceId) -> Presence {
+        self.devices.get(&device).map_or_else(Presence::default, |desk| desk.presence)
+    }
+
+    /// The attributes of a scope, in order of keys.
+    pub fn attributes(
+        &self,
+        device: DeviceId,
+        scope: Scope,
+    ) -> impl Iterator<Item = (&str, &Value<'static>, i64)> {
+        self.devices.get(&device).into_iter().flat_map(move |desk| desk.scope(scope).iter())
+    }
+
+    /// The latest telemetry, in order of keys.
+    pub fn latest(&self, device: DeviceId) -> impl Iterator<Item = (&str, &Value<'static>, i64)> {
+        self.devices.get(&device).into_iter().flat_map(|desk| desk.latest.iter())
+    }
+
+    /// Somebody shows a device's secret.
+    pub fn redeem(&mut self, device: DeviceId, secret: &str, now_ms: i64, out: &mut Outcome) -> Redeemed {
+        let Some(desk) = self.devices.get_mut(&device) else { return Redeemed::NoClaim };
+        let had_claim = desk.claim.is_some();
+        let redeemed = claim::redeem(&mut desk.claim, secret, now_ms);
+        if had_claim {
+            out.changes.push(Change::Claim { device, claim: None });
+        }
+        redeemed
+    }
+
+    /// A device was deleted: everything about it is forgotten, and its connections are evicted.
+    pub fn forget(&mut self, device: DeviceId, out: &mut Outcome) {
+        if let Some(desk) = self.devices.remove(&device) {
+            out.evicted.extend(desk.listeners.iter().map(|listener| (listener.ear, device)));
+            if let Some(due_ms) = desk.due_ms {
+                self.due.remove(&(due_ms, device));
+            }
+        }
+    }
+
+    /// When [`Hub::advance`] should be called next, in Unix milliseconds.
+    #[must_use]
+    pub fn due_ms(&self) -> Option<i64> {
+        self.due.first().map(|(due_ms, _)| *due_ms)
+    }
+
+    /// Looks at everything whose time has come.
+    pub fn advance(&mut self, now_ms: i64, out: &mut Outcome) {
+        while let Some(&(due_ms, device)) = self.due.first()
+            && due_ms <= now_ms
+        {
+            self.due.pop_first();
+            let Some(desk) = self.devices.get_mut(&device) else { continue };
+            desk.due_ms = None;
+            let silence_ms = desk.silence_ms(self.terms.silence_ms);
+            if let Some(turn) = desk.presence.look(now_ms, silence_ms) {
+                out.turns.push((device, turn));
+                out.changes.push(Change::Presence { device, presence: desk.presence });
+            }
+            self.look_at_commands(device, now_ms, out);
+            self.plan(device);
+        }
+    }
+
+    /// Repeats a change that was written down. Connections do not outlive a restart.
+    pub fn restore(&mut self, change: &Change) {
+        match change {
+            Change::Attribute { device, scope, key, value, at_ms } => {
+                let facts = self.devices.entry(*device).or_default().scope_mut(*scope);
+                match value {
+                    None => {
+                        let _was_there = facts.delete(key);
+                    }
+                    Some(value) => {
+                        let key = std::borrow::Cow::Borrowed(&**key);
+                        let _is_other = facts.write(&Sample { key, value: value.clone(), at_ms: *at_ms });
+                    }
+                }
+            }
+            Change::Telemetry { device, samples, .. } => {
+                let desk = self.devices.entry(*device).or_default();
+                for sample in samples {
+                    desk.latest.write_newer(sample);
+                }
+            }
+            Change::Command { device, command } => self.restore_command(*device, command),
+            Change::CommandGone { device, command } => self.drop_command(*device, *command),
+            Change::Claim { device, claim } => {
+                self.devices.entry(*device).or_default().claim.clone_from(claim);
+            }
+            Change::Presence { device, presence } => {
+                let desk = self.devices.entry(*device).or_default();
+                desk.presence = Presence { connections: 0, ..*presence };
+            }
+            Change::DeviceGone(device) => {
+                self.devices.remove(device);
+            }
+            Change::Tenant(_)
+            | Change::Profile(_)
+            | Change::ProfileGone(_)
+            | Change::Device(_)
+            | Change::Package(_)
+            | Change::PackageGone(_) => {}
+        }
+        if let Some(device) = change.device() {
+            self.plan(device);
+        }
+    }
+
+    /// Notes when to look at a device again.
+    pub(super) fn plan(&mut self, device: DeviceId) {
+        let Some(desk) = self.devices.get_mut(&device) else { return };
+        let silence_ms = desk.silence_ms(self.terms.silence_ms);
+        let commands = desk.waiting.iter().filter_map(|waiting| waiting.command.due_ms());
+        let due_ms = commands.chain(desk.presence.silent_at_ms(silence_ms)).min();
+        // An entry that comes too early is looked at in vain and planned anew: cheaper than one change per message.
+        if due_ms == desk.due_ms
+            || matches!((due_ms, desk.due_ms), (Some(due), Some(planned)) if planned <= due)
+        {
+            return;
+        }
+        if let Some(planned) = desk.due_ms {
+            self.due.remove(&(planned, device));
+        }
+        desk.due_ms = due_ms;
+        if let Some(due_ms) = due_ms {
+            self.due.insert((due_ms, device));
+        }
+    }
+}
+
+impl Desk {
+    pub fn scope(&self, scope: Scope) -> &Facts {
+        match scope {
+            Scope::Client => &self.client,
+            Scope::Shared => &self.shared,
+            Scope::Server => &self.server,
+        }
+    }
+
+    pub fn scope_mut(&mut self, scope: Scope) -> &mut Facts {
+        match scope {
+            Scope::Client => &mut self.client,
+            Scope::Shared => &mut self.shared,
+            Scope::Server => &mut self.server,
+        }
+    }
+
+    pub fn listener(&mut self, ear: Ear) -> Option<&mut Listener> {
+        self.listeners.iter_mut().find(|listener| listener.ear == ear)
+    }
+
+    /// How long the device may be silent.
+    fn silence_ms(&self, otherwise_ms: i64) -> i64 {
+        match self.server.get(SILENCE_KEY) {
+            Some((Value::Long(own_ms), _)) if *own_ms > 0 => *own_ms,
+            Some(_) | None => otherwise_ms,
+        }
+    }
+
+    /// What was sent on a connection that is gone and not acknowledged waits for another one.
+    fn forget(&mut self, ear: Ear, device: DeviceId, out: &mut Outcome) {
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.sent_to == Some(ear)) {
+            waiting.sent_to = None;
+            let before = waiting.command.state;
+            waiting.command.cut_off();
+            if waiting.command.state != before && waiting.command.order.is_persistent {
+                out.changes.push(Change::Command { device, command: Box::new(waiting.command.clone()) });
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The hub: what is known of the devices at home on one core, and what becomes of what they say.
+
+mod commands;
+mod desk;
+mod hearing;
+mod outcome;
+#[cfg(test)]
+mod tests;
+mod writing;
+
+pub use commands::TooManyCommands;
+pub use desk::{Hub, HubTerms};
+pub use outcome::{Addressed, Outcome, Report};

@@ -1,0 +1,276 @@
+//! The hub: attributes, commands, claims, silence, take-over and restart, told as stories.
+
+use mqtt::QoS;
+
+use super::*;
+use crate::change::{Change, Scope};
+use crate::claim::Redeemed;
+use crate::command::{CommandKind, CommandState, Order};
+use crate::ids::{CommandId, DeviceId};
+use crate::presence::Turn;
+use crate::profile::Keeping;
+use crate::speech::{Cookie, Downlink, Ear, Uplink, Wanted};
+use crate::value::{Sample, Value};
+
+const DEVICE: DeviceId = DeviceId::from_bytes([1; 16]);
+const ONE: Ear = Ear(1);
+const TWO: Ear = Ear(2);
+
+fn sample(key: &'static str, value: i64) -> Sample<'static> {
+    Sample { key: key.into(), value: Value::Long(value), at_ms: 5 }
+}
+
+fn order(id: u8, kind: CommandKind, is_persistent: bool) -> Order {
+    Order {
+        id: CommandId::from_bytes([id; 16]),
+        method: "m".into(),
+        params: "{\"a\":1}".into(),
+        kind,
+        is_persistent,
+        expires_ms: 60_000,
+        retries: None,
+        additional: None,
+    }
+}
+
+struct Story {
+    hub: Hub,
+    out: Outcome,
+    all: Vec<Change>,
+}
+
+impl Story {
+    fn new() -> Self {
+        let mut story = Self { hub: Hub::default(), out: Outcome::default(), all: Vec::new() };
+        story.hub.open(DEVICE, ONE, Keeping::History, 0, &mut story.out);
+        story.take();
+        story
+    }
+
+    fn hear(&mut self, ear: Ear, uplink: Uplink<'_>, now_ms: i64) -> Outcome {
+        self.hub.hear(DEVICE, ear, uplink, now_ms, &mut self.out);
+        self.take()
+    }
+
+    fn order(&mut self, order: Order) -> (i32, Outcome) {
+        let number = self.hub.order(DEVICE, order, 0, &mut self.out).unwrap();
+        (number, self.take())
+    }
+
+    fn take(&mut self) -> Outcome {
+        let out = std::mem::take(&mut self.out);
+        self.all.extend(out.changes.iter().cloned());
+        out
+    }
+}
+
+fn listens() -> Uplink<'static> {
+    Uplink::Listens { attributes: true, commands: Some(QoS::AtLeastOnce) }
+}
+
+fn numbers(out: &Outcome) -> Vec<i32> {
+    let number = |addressed: &Addressed| match addressed.downlink {
+        Downlink::Command { number, .. } => Some(number),
+        _ => None,
+    };
+    out.downlinks.iter().filter_map(number).collect()
+}
+
+#[test]
+fn attributes_are_answered_as_they_are_asked_for() {
+    let mut story = Story::new();
+    story.hear(ONE, Uplink::Attributes(vec![sample("fw", 1), sample("n", 7)]), 0);
+    story.hub.write(DEVICE, Scope::Shared, &[sample("interval", 30)], &mut Outcome::default());
+    let mut ask = |client, shared| {
+        let wanted = Uplink::AttributesWanted { cookie: Cookie(9), client, shared };
+        let out = story.hear(ONE, wanted, 0);
+        let Downlink::Attributes { cookie, client, shared, keys } = out.downlinks[0].downlink.clone() else {
+            panic!("attributes")
+        };
+        assert_eq!((cookie, out.downlinks[0].ear), (Cookie(9), ONE));
+        let shown = |samples: Option<Vec<Sample<'static>>>| {
+            samples.map(|samples| samples.iter().map(|one| one.key.to_string()).collect::<Vec<_>>().join(","))
+        };
+        (keys, shown(client), shown(shared))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(ask(Wanted::All, Wanted::All), (0, some("fw,n"), some("interval")));
+    let keys = |list: &[&'static str]| Wanted::Keys(list.iter().map(|key| (*key).into()).collect());
+    assert_eq!(ask(keys(&["n", "n", "none"]), Wanted::Nothing), (3, some("n"), None));
+    assert_eq!(ask(Wanted::Nothing, keys(&["interval"])), (1, None, some("interval")));
+}
+
+#[test]
+fn who_listens_is_told_every_key_of_a_write_and_of_a_delete() {
+    let mut story = Story::new();
+    let write = |story: &mut Story| {
+        story.hub.write(DEVICE, Scope::Shared, &[sample("a", 1)], &mut story.out);
+        story.take()
+    };
+    assert_eq!(write(&mut story).downlinks, [], "nobody listens");
+    story.hear(ONE, listens(), 0);
+    let out = write(&mut story);
+    assert_eq!(out.changes.len(), 0, "the value is the same");
+    assert_eq!(out.downlinks[0].downlink, Downlink::SharedWritten([sample("a", 1)].into()));
+    story.hub.delete(DEVICE, Scope::Shared, &["a", "never"], 9, &mut story.out);
+    let out = story.take();
+    assert_eq!(out.changes.len(), 1);
+    assert_eq!(out.downlinks[0].downlink, Downlink::SharedDeleted(["a".into(), "never".into()].into()));
+    story.hub.write(DEVICE, Scope::Server, &[sample("s", 1)], &mut story.out);
+    assert_eq!(story.take().downlinks, [], "the server's own are not told");
+}
+
+#[test]
+fn a_command_waits_until_somebody_listens_and_is_sent_there_once() {
+    let mut story = Story::new();
+    let (number, out) = story.order(order(1, CommandKind::TwoWay, false));
+    assert_eq!((number, numbers(&out)), (0, vec![]));
+    assert_eq!(out.reports[0].state, CommandState::Queued);
+    assert_eq!(numbers(&story.hear(ONE, listens(), 0)), [0]);
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
+    assert_eq!(story.take().reports[0].state, CommandState::Sent);
+    assert_eq!(numbers(&story.hear(ONE, listens(), 0)), [0; 0], "a repeated SUBSCRIBE repeats nothing");
+    let (number, out) = story.order(order(2, CommandKind::TwoWay, false));
+    assert_eq!((number, numbers(&out)), (1, vec![1]));
+    let answer = Uplink::CommandAnswered { number: 0, answer: b"{\"ok\":true}".as_slice().into() };
+    let out = story.hear(ONE, answer.clone(), 0);
+    assert_eq!(out.reports[0].state, CommandState::Successful);
+    assert_eq!(out.reports[0].response.as_deref(), Some("{\"ok\":true}"));
+    assert_eq!(story.hear(ONE, answer, 0).reports, [], "an answer to nothing is nothing");
+}
+
+#[test]
+fn a_command_that_was_not_acknowledged_goes_to_the_next_connection() {
+    let mut story = Story::new();
+    story.hear(ONE, listens(), 0);
+    story.order(order(1, CommandKind::TwoWay, true));
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
+    story.hub.close(DEVICE, ONE, 5, &mut story.out);
+    story.take();
+    story.hub.advance(10_000, &mut story.out);
+    assert_eq!(story.take().reports, [], "nobody is there to acknowledge it");
+    story.hub.open(DEVICE, TWO, Keeping::History, 10_001, &mut story.out);
+    story.take();
+    assert_eq!(numbers(&story.hear(TWO, listens(), 10_002)), [0]);
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 10_003, &mut story.out);
+    story.hub.command_acknowledged(DEVICE, 0, &mut story.out);
+    story.hub.close(DEVICE, TWO, 10_004, &mut story.out);
+    story.hub.open(DEVICE, ONE, Keeping::History, 10_005, &mut story.out);
+    story.take();
+    assert_eq!(numbers(&story.hear(ONE, listens(), 10_006)), [0; 0], "it has it");
+}
+
+#[test]
+fn a_missed_acknowledgement_is_a_timeout_and_a_new_subscription_tries_again() {
+    let mut story = Story::new();
+    story.hear(ONE, listens(), 0);
+    story.order(order(1, CommandKind::TwoWay, true));
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
+    story.take();
+    assert_eq!(story.hub.due_ms(), Some(10_000));
+    story.hub.advance(10_000, &mut story.out);
+    assert_eq!(story.take().reports[0].state, CommandState::Timeout);
+    assert_eq!(numbers(&story.hear(ONE, listens(), 10_001)), [0]);
+    story.hub.advance(60_000, &mut story.out);
+    assert_eq!(story.take().reports[0].state, CommandState::Expired);
+    assert_eq!(numbers(&story.hear(ONE, listens(), 60_001)), [0; 0]);
+}
+
+#[test]
+fn after_a_restart_persistent_commands_attributes_and_claims_are_there() {
+    let mut story = Story::new();
+    story.hear(ONE, listens(), 0);
+    story.hear(ONE, Uplink::Attributes(vec![sample("fw", 1)]), 0);
+    story.hear(ONE, Uplink::Telemetry(vec![sample("t", 21)]), 0);
+    story.hear(ONE, Uplink::Claimable { secret: "s".into(), duration_ms: None }, 0);
+    story.order(order(1, CommandKind::TwoWay, true));
+    story.order(order(2, CommandKind::TwoWay, false));
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
+    story.take();
+    let mut again = Hub::default();
+    for change in &story.all {
+        again.restore(change);
+    }
+    let mut out = Outcome::default();
+    assert_eq!(again.attributes(DEVICE, Scope::Client).next(), Some(("fw", &Value::Long(1), 5)));
+    assert_eq!(again.latest(DEVICE).next(), Some(("t", &Value::Long(21), 5)));
+    assert!(!again.presence(DEVICE).is_connected() && again.presence(DEVICE).is_active);
+    assert_eq!(again.redeem(DEVICE, "s", 10, &mut out), Redeemed::Granted);
+    again.open(DEVICE, TWO, Keeping::History, 10, &mut out);
+    again.hear(DEVICE, TWO, listens(), 10, &mut out);
+    assert_eq!(numbers(&out), [0], "the persistent one, although it was sent before");
+    let mut out = Outcome::default();
+    assert_eq!(again.order(DEVICE, order(3, CommandKind::TwoWay, false), 10, &mut out), Ok(1));
+}
+
+#[test]
+fn a_second_connection_evicts_the_first() {
+    let mut story = Story::new();
+    story.hub.open(DEVICE, TWO, Keeping::History, 1, &mut story.out);
+    let out = story.take();
+    assert_eq!(out.evicted, [(ONE, DEVICE)]);
+    assert_eq!(out.turns, [], "the device was there all the time");
+    assert_eq!(story.hear(ONE, Uplink::Attributes(vec![sample("a", 1)]), 1).changes.len(), 0);
+    story.hub.close(DEVICE, ONE, 2, &mut story.out);
+    assert!(story.hub.presence(DEVICE).is_connected(), "the end of the evicted one is not the device's");
+    story.hub.close(DEVICE, TWO, 3, &mut story.out);
+    assert_eq!(story.take().turns, [(DEVICE, Turn::Disconnected)]);
+}
+
+#[test]
+fn silence_is_noticed_when_its_time_has_come_and_a_device_may_set_its_own() {
+    let mut story = Story::new();
+    story.hear(ONE, Uplink::Alive, 0);
+    story.hear(ONE, Uplink::Alive, 500_000);
+    story.hub.advance(600_000, &mut story.out);
+    assert_eq!(story.take().turns, [], "it spoke since");
+    assert_eq!(story.hub.due_ms(), Some(1_100_000));
+    story.hub.advance(1_100_000, &mut story.out);
+    assert_eq!(story.take().turns, [(DEVICE, Turn::FellSilent)]);
+    story.hub.write(DEVICE, Scope::Server, &[sample("inactivityTimeout", 1000)], &mut story.out);
+    story.hear(ONE, Uplink::Alive, 2_000_000);
+    assert_eq!(story.hub.due_ms(), Some(2_001_000));
+}
+
+#[test]
+fn only_what_the_profile_keeps_is_kept() {
+    let kept = |keeping| {
+        let mut story = Story { hub: Hub::default(), out: Outcome::default(), all: Vec::new() };
+        story.hub.open(DEVICE, ONE, keeping, 0, &mut story.out);
+        story.take();
+        let out = story.hear(ONE, Uplink::Telemetry(vec![sample("t", 1)]), 0);
+        let changes = out.changes.iter().filter(|change| matches!(change, Change::Telemetry { .. })).count();
+        (changes, story.hub.latest(DEVICE).count())
+    };
+    assert_eq!(kept(Keeping::History), (1, 1));
+    assert_eq!(kept(Keeping::Latest), (1, 1));
+    assert_eq!(kept(Keeping::Forward), (0, 0));
+}
+
+#[test]
+fn a_deleted_command_is_not_sent_any_more() {
+    let mut story = Story::new();
+    story.order(order(1, CommandKind::TwoWay, true));
+    story.hub.delete_command(DEVICE, CommandId::from_bytes([1; 16]), &mut story.out);
+    assert_eq!(story.take().reports[0].state, CommandState::Deleted);
+    assert_eq!(numbers(&story.hear(ONE, listens(), 0)), [0; 0]);
+}
+
+#[test]
+fn no_more_commands_wait_than_may() {
+    let mut terms = HubTerms::default();
+    terms.commands.waiting_max = 1;
+    let mut hub = Hub::new(terms);
+    let mut out = Outcome::default();
+    assert_eq!(hub.order(DEVICE, order(1, CommandKind::TwoWay, true), 0, &mut out), Ok(0));
+    assert_eq!(hub.order(DEVICE, order(2, CommandKind::TwoWay, true), 0, &mut out), Err(TooManyCommands));
+}
+
+#[test]
+fn a_deleted_device_leaves_no_deadline() {
+    let mut story = Story::new();
+    story.hear(ONE, Uplink::Alive, 0);
+    story.hub.forget(DEVICE, &mut story.out);
+    assert_eq!(story.take().evicted, [(ONE, DEVICE)]);
+    assert_eq!(story.hub.due_ms(), None);
+}

@@ -1,0 +1,120 @@
+//! What is known of one device, and of one tenant.
+//!
+//! Why so little: a million of these stand in memory. What few devices have lies behind one pointer.
+//!
+//! Invariants:
+//! - A [`Device`] is at most [`DEVICE_BYTES_MAX`] bytes without what it points to.
+
+use crate::credential::Credential;
+use crate::ids::{CustomerId, DeviceId, PackageId, ProfileId, TenantId};
+use crate::package::PackageKind;
+
+/// The most bytes of a [`Device`] itself.
+pub const DEVICE_BYTES_MAX: usize = 136;
+
+const _: () = assert!(size_of::<Device>() <= DEVICE_BYTES_MAX);
+
+/// One tenant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Its name, the first level of canonical topics of its devices.
+    pub name: Box<str>,
+    /// How many devices it may have; none is no limit.
+    pub devices_max: Option<u32>,
+}
+
+/// One device.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Of what kind it is.
+    pub profile: ProfileId,
+    /// Which customer owns it.
+    pub customer: Option<CustomerId>,
+    /// What it is; gateways speak for other devices.
+    pub role: Role,
+    /// When it was created, in Unix milliseconds.
+    pub created_ms: i64,
+    /// Its name. One of each in a tenant.
+    pub name: Box<str>,
+    /// By what it is recognized.
+    pub credential: Credential,
+    /// What most devices do not have.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What a device is on the network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Role {
+    /// It speaks for itself.
+    #[default]
+    Ordinary,
+    /// It speaks for children as well.
+    Gateway,
+    /// As a gateway, and what it says shows that all its children are alive.
+    GatewayForActivity,
+}
+
+/// What most devices do not have.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rare {
+    /// A second name, for people.
+    pub label: Option<Box<str>>,
+    /// Additional members of the device's record, as a JSON object.
+    pub additional: Option<Box<str>>,
+    /// Its own firmware.
+    pub firmware: Option<PackageId>,
+    /// Its own software.
+    pub software: Option<PackageId>,
+    /// The gateway that spoke for it last.
+    pub gateway: Option<DeviceId>,
+    /// The gateway for which it was created.
+    pub creator: Option<DeviceId>,
+    /// Whether it got its credentials by introducing itself.
+    pub is_provisioned: bool,
+}
+
+impl Device {
+    /// Whether it speaks for children.
+    #[must_use]
+    pub fn is_gateway(&self) -> bool {
+        self.role != Role::Ordinary
+    }
+
+    /// The gateway that spoke for it last.
+    #[must_use]
+    pub fn gateway(&self) -> Option<DeviceId> {
+        self.rare.as_ref().and_then(|rare| rare.gateway)
+    }
+
+    /// Its own package.
+    #[must_use]
+    pub fn package(&self, kind: PackageKind) -> Option<PackageId> {
+        let rare = self.rare.as_ref()?;
+        match kind {
+            PackageKind::Firmware => rare.firmware,
+            PackageKind::Software => rare.software,
+        }
+    }
+
+    /// What it has of the rare things, to be changed.
+    pub fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Bytes on the heap, for accounts of memory.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let some = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let rare = self
+            .rare
+            .as_ref()
+            .map_or(0, |rare| size_of::<Rare>() + some(&rare.label) + some(&rare.additional));
+        self.name.len() + self.credential.heap_bytes() + rare
+    }
+}

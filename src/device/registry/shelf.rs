@@ -1,0 +1,298 @@
+//! Where records stand, and how they are found.
+//!
+//! Why slots and indices of four bytes: a million devices are looked up by id, by name and by credential, and each index
+//! holds the number of a slot only; what is compared stands in the record itself.
+//!
+//! Invariants:
+//! - Every device stands in all three indices, under what its record says now.
+//! - Ids of credentials are unique over all tenants, names within one tenant.
+//! - A look-up allocates nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+use stdx::{narrow, widen};
+
+use crate::change::Change;
+use crate::credential::Probe;
+use crate::ids::{DeviceId, PackageId, ProfileId, TenantId};
+use crate::package::{Package, PackageKind};
+use crate::profile::Profile;
+use crate::record::{Device, Tenant};
+use crate::speech::{ChunkWanted, Downlink};
+
+/// Tenants, profiles, devices and packages. Reading needs `&self` only: whoever shares it decides how.
+#[derive(Debug, Default)]
+pub struct Registry {
+    hasher: RandomState,
+    slots: Vec<Option<Device>>,
+    free: Vec<u32>,
+    by_id: HashTable<u32>,
+    by_name: HashTable<u32>,
+    by_credential: HashTable<u32>,
+    pub(super) tenants: BTreeMap<TenantId, Tenant>,
+    pub(crate) profiles: BTreeMap<ProfileId, Profile>,
+    pub(super) packages: BTreeMap<PackageId, Arc<Package>>,
+    pub(super) devices_of: BTreeMap<TenantId, u32>,
+}
+
+/// Why a record cannot be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Clash {
+    /// There is no such tenant.
+    TenantUnknown,
+    /// There is no such profile in the tenant.
+    ProfileUnknown,
+    /// There is no such device.
+    DeviceUnknown,
+    /// A name without a character.
+    NameEmpty,
+    /// Another record of the tenant has the name.
+    NameTaken,
+    /// Another device has the credential.
+    CredentialTaken,
+    /// Another profile has the provision key.
+    ProvisionKeyTaken,
+    /// The tenant may have no more devices.
+    TooManyDevices,
+}
+
+impl Clash {
+    /// In words, for the answer to whoever tried.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::TenantUnknown => "Tenant is unknown!",
+            Self::ProfileUnknown => "Device profile is unknown!",
+            Self::DeviceUnknown => "Device is unknown!",
+            Self::NameEmpty => "Name should be specified!",
+            Self::NameTaken => "Device with such name already exists!",
+            Self::CredentialTaken => "Device credentials are already assigned to another device!",
+            Self::ProvisionKeyTaken => "Device profile with such provision device key already exists!",
+            Self::TooManyDevices => "Devices limit reached",
+        }
+    }
+}
+
+impl Registry {
+    /// How many devices there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// A device.
+    #[must_use]
+    pub fn device(&self, id: DeviceId) -> Option<&Device> {
+        let slot = self.by_id.find(self.hash_id(id), |slot| self.at(*slot).id == id)?;
+        Some(self.at(*slot))
+    }
+
+    /// The device of a name.
+    #[must_use]
+    pub fn device_named(&self, tenant: TenantId, name: &str) -> Option<&Device> {
+        let slot = self.by_name.find(self.hash_name(tenant, name), |slot| {
+            let device = self.at(*slot);
+            device.tenant == tenant && *device.name == *name
+        })?;
+        Some(self.at(*slot))
+    }
+
+    /// The device whose credential has an id.
+    #[must_use]
+    pub fn device_showing(&self, probe: Probe<'_>) -> Option<&Device> {
+        let hash = self.hash_probe(&probe);
+        let slot = self.by_credential.find(hash, |slot| self.at(*slot).credential.probe() == probe)?;
+        Some(self.at(*slot))
+    }
+
+    /// All devices, in no particular order that lasts.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.slots.iter().flatten()
+    }
+
+    /// A tenant.
+    #[must_use]
+    pub fn tenant(&self, id: TenantId) -> Option<&Tenant> {
+        self.tenants.get(&id)
+    }
+
+    /// A profile.
+    #[must_use]
+    pub fn profile(&self, id: ProfileId) -> Option<&Profile> {
+        self.profiles.get(&id)
+    }
+
+    /// The profile of a name. Cost: one look at each profile.
+    #[must_use]
+    pub fn profile_named(&self, tenant: TenantId, name: &str) -> Option<&Profile> {
+        self.profiles.values().find(|profile| profile.tenant == tenant && *profile.name == *name)
+    }
+
+    /// The profile of devices without a type. Cost: one look at each profile.
+    #[must_use]
+    pub fn default_profile(&self, tenant: TenantId) -> Option<&Profile> {
+        self.profiles.values().find(|profile| profile.tenant == tenant && profile.is_default)
+    }
+
+    /// The profile of a provision key. Cost: one look at each profile.
+    #[must_use]
+    pub fn profile_of_key(&self, key: &str) -> Option<&Profile> {
+        let has_key = |profile: &&Profile| profile.provisioning.key().is_some_and(|known| *known.key == *key);
+        self.profiles.values().find(has_key)
+    }
+
+    /// A package.
+    #[must_use]
+    pub fn package(&self, id: PackageId) -> Option<&Arc<Package>> {
+        self.packages.get(&id)
+    }
+
+    /// The package that is assigned to a device: its own, or else its profile's.
+    #[must_use]
+    pub fn package_of(&self, id: DeviceId, kind: PackageKind) -> Option<&Arc<Package>> {
+        let device = self.device(id)?;
+        let of_profile = || self.profile(device.profile).and_then(|profile| profile.package(kind));
+        let package = self.package(device.package(kind).or_else(of_profile)?)?;
+        (package.kind == kind).then_some(package)
+    }
+
+    /// Answers a device that asks for a part of its package.
+    #[must_use]
+    pub fn chunk(&self, id: DeviceId, wanted: &ChunkWanted) -> Downlink {
+        use crate::package::NoChunk;
+        let cookie = wanted.cookie;
+        let package = match wanted.package {
+            Some(package) => self.package(package),
+            None => self.package_of(id, wanted.kind),
+        };
+        let Some(package) = package else { return Downlink::NoChunk { cookie, why: NoChunk::NotAssigned } };
+        match package.chunk(wanted.index, wanted.bytes_max) {
+            Ok(chunk) => Downlink::Chunk { cookie, package: package.id, chunk },
+            Err(why) => Downlink::NoChunk { cookie, why },
+        }
+    }
+
+    /// Bytes that devices and their indices take, without what an allocator adds.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let indices = [&self.by_id, &self.by_name, &self.by_credential];
+        let heap: usize = self.devices().map(Device::heap_bytes).sum();
+        self.slots.capacity() * size_of::<Option<Device>>()
+            + self.free.capacity() * size_of::<u32>()
+            + indices.map(HashTable::allocation_size).iter().sum::<usize>()
+            + heap
+    }
+
+    /// Makes room for so many more devices.
+    pub fn reserve(&mut self, devices: usize) {
+        self.slots.reserve(devices);
+        let Self { hasher, slots, by_id, by_name, by_credential, .. } = self;
+        let at = |slot: &u32| slots[widen(*slot)].as_ref().expect("an index names filled slots");
+        by_id.reserve(devices, |slot| hasher.hash_one(at(slot).id));
+        by_name.reserve(devices, |slot| hash_name(hasher, at(slot)));
+        by_credential.reserve(devices, |slot| hasher.hash_one(at(slot).credential.probe()));
+    }
+
+    /// Repeats a change that was written down, at the start or in another copy of the registry. Changes that are no
+    /// business of the registry change nothing.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Tenant(tenant) => {
+                self.tenants.insert(tenant.id, (**tenant).clone());
+            }
+            Change::Profile(profile) => {
+                self.profiles.insert(profile.id, (**profile).clone());
+            }
+            Change::ProfileGone(id) => {
+                self.profiles.remove(id);
+            }
+            Change::Device(device) => {
+                self.remove(device.id);
+                self.insert((**device).clone());
+            }
+            Change::DeviceGone(id) => {
+                self.remove(*id);
+            }
+            Change::Package(package) => {
+                self.packages.insert(package.id, Arc::clone(package));
+            }
+            Change::PackageGone(id) => {
+                self.packages.remove(id);
+            }
+            Change::Attribute { .. }
+            | Change::Telemetry { .. }
+            | Change::Command { .. }
+            | Change::CommandGone { .. }
+            | Change::Claim { .. }
+            | Change::Presence { .. } => {}
+        }
+    }
+
+    /// Puts a device into a slot and all indices. Its id, name and credential must be free.
+    pub(super) fn insert(&mut self, device: Device) {
+        *self.devices_of.entry(device.tenant).or_default() += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            narrow(self.slots.len() - 1)
+        });
+        self.slots[widen(slot)] = Some(device);
+        let Self { hasher, slots, by_id, by_name, by_credential, .. } = self;
+        let at = |slot: &u32| slots[widen(*slot)].as_ref().expect("an index names filled slots");
+        let hash_id = |slot: &u32| hasher.hash_one(at(slot).id);
+        let hash_its_name = |slot: &u32| hash_name(hasher, at(slot));
+        let hash_credential = |slot: &u32| hasher.hash_one(at(slot).credential.probe());
+        by_id.insert_unique(hash_id(&slot), slot, hash_id);
+        by_name.insert_unique(hash_its_name(&slot), slot, hash_its_name);
+        by_credential.insert_unique(hash_credential(&slot), slot, hash_credential);
+    }
+
+    /// Takes a device out of its slot and all indices.
+    pub(super) fn remove(&mut self, id: DeviceId) -> Option<Device> {
+        let slot = *self.by_id.find(self.hash_id(id), |slot| self.at(*slot).id == id)?;
+        let device = self.slots[widen(slot)].take().expect("an index names filled slots");
+        let hashes = [
+            self.hash_id(id),
+            self.hash_name(device.tenant, &device.name),
+            self.hash_probe(&device.credential.probe()),
+        ];
+        let indices = [&mut self.by_id, &mut self.by_name, &mut self.by_credential];
+        for (index, hash) in indices.into_iter().zip(hashes) {
+            let entry = index.find_entry(hash, |known| *known == slot);
+            entry.expect("every device stands in all indices").remove();
+        }
+        self.free.push(slot);
+        if let Some(devices) = self.devices_of.get_mut(&device.tenant) {
+            *devices -= 1;
+        }
+        Some(device)
+    }
+
+    fn at(&self, slot: u32) -> &Device {
+        self.slots[widen(slot)].as_ref().expect("an index names filled slots")
+    }
+
+    fn hash_id(&self, id: DeviceId) -> u64 {
+        self.hasher.hash_one(id)
+    }
+
+    fn hash_name(&self, tenant: TenantId, name: &str) -> u64 {
+        self.hasher.hash_one((tenant, name))
+    }
+
+    fn hash_probe(&self, probe: &Probe<'_>) -> u64 {
+        self.hasher.hash_one(probe)
+    }
+}
+
+fn hash_name(hasher: &RandomState, device: &Device) -> u64 {
+    hasher.hash_one((device.tenant, &*device.name))
+}

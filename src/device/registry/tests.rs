@@ -1,0 +1,316 @@
+//! The registry: log-ins by every accepted combination, uniqueness, children, provisioning, restarts, and memory.
+
+use stdx::Prng;
+
+use super::*;
+use crate::change::Change;
+use crate::credential::Credential;
+use crate::ids::{DeviceId, ProfileId, TenantId};
+use crate::profile::{Profile, ProvisionKey, Provisioning};
+use crate::provision::{CredentialWanted, ProvisionReply, ProvisionRequest};
+use crate::record::{Device, Role, Tenant};
+
+const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+const PROFILE: ProfileId = ProfileId::from_bytes([2; 16]);
+
+struct House {
+    registry: Registry,
+    prng: Prng,
+    changes: Vec<Change>,
+}
+
+impl House {
+    fn new() -> Self {
+        let mut house = Self { registry: Registry::default(), prng: Prng::new(1), changes: Vec::new() };
+        let tenant = Tenant { id: TENANT, name: "acme".into(), devices_max: None };
+        house.registry.put_tenant(tenant, &mut house.changes);
+        house.registry.put_profile(Profile::named(PROFILE, TENANT, "default"), &mut house.changes).unwrap();
+        house
+    }
+
+    fn create(&mut self, name: &str, credential: Option<Credential>) -> Result<DeviceId, Clash> {
+        let new = NewDevice {
+            tenant: TENANT,
+            profile: None,
+            customer: None,
+            role: Role::Ordinary,
+            name,
+            credential,
+        };
+        self.registry.create(new, 7, &mut || self.prng.next_u64(), &mut self.changes)
+    }
+
+    fn child(&mut self, gateway: DeviceId, name: &str, kind: Option<&str>) -> Result<DeviceId, Clash> {
+        let Self { registry, prng, changes } = self;
+        registry.child(gateway, name, kind, 8, &mut || prng.next_u64(), changes)
+    }
+
+    fn provision(&mut self, request: &ProvisionRequest<'_>) -> ProvisionReply {
+        let Self { registry, prng, changes } = self;
+        registry.provision(request, 9, &mut || prng.next_u64(), changes)
+    }
+}
+
+fn token(text: &str) -> Option<Credential> {
+    Some(Credential::token(text).unwrap())
+}
+
+fn basic(client_id: &str, user_name: &str, password: &str) -> Option<Credential> {
+    Some(Credential::basic(client_id, user_name, password).unwrap())
+}
+
+#[test]
+fn every_stored_credential_lets_in_exactly_what_it_names() {
+    let mut house = House::new();
+    let t = house.create("t", token("T")).unwrap();
+    let c = house.create("c", basic("C", "", "")).unwrap();
+    let u = house.create("u", basic("", "U", "")).unwrap();
+    let up = house.create("up", basic("", "UP", "P")).unwrap();
+    let cu = house.create("cu", basic("C2", "U2", "")).unwrap();
+    let cup = house.create("cup", basic("C3", "U3", "P3")).unwrap();
+    let rows = [
+        (("", "T", ""), Some(t)),
+        (("anything", "T", "anything"), Some(t)),
+        (("T", "", ""), None),
+        (("C", "", ""), Some(c)),
+        (("C", "", "any"), Some(c)),
+        (("C", "x", ""), None),
+        (("any", "U", "any"), Some(u)),
+        (("", "U", ""), Some(u)),
+        (("any", "UP", "P"), Some(up)),
+        (("any", "UP", "Q"), None),
+        (("any", "UP", ""), None),
+        (("C2", "U2", "any"), Some(cu)),
+        (("C9", "U2", "any"), None),
+        (("C2", "", ""), None),
+        (("C3", "U3", "P3"), Some(cup)),
+        (("C3", "U3", ""), None),
+        (("C3", "U3", "Q"), None),
+        (("C9", "U3", "P3"), None),
+        (("", "", ""), None),
+        (("", "nobody", ""), None),
+    ];
+    for ((client_id, user_name, password), expected) in rows {
+        let found = house.registry.log_in(client_id, user_name, password.as_bytes());
+        assert_eq!(found, expected, "{client_id} {user_name} {password}");
+    }
+}
+
+#[test]
+fn a_wrong_password_is_not_tried_against_a_token_of_the_same_word() {
+    let mut house = House::new();
+    house.create("strict", basic("C", "U", "P")).unwrap();
+    let loose = house.create("loose", token("U")).unwrap();
+    assert_eq!(house.registry.log_in("C", "U", b"wrong"), None);
+    assert_eq!(
+        house.registry.log_in("D", "U", b"wrong"),
+        Some(loose),
+        "another client id means another record"
+    );
+}
+
+#[test]
+fn a_certificate_is_shown_as_a_certificate_only() {
+    let mut house = House::new();
+    let device = house.create("x", Some(Credential::certificate("MAMCAf8=").unwrap())).unwrap();
+    let fingerprint = crate::fingerprint(&[0x30, 0x03, 0x02, 0x01, 0xff]);
+    assert_eq!(house.registry.log_in_with_certificate(&fingerprint), Some(device));
+    let word = crate::credential::hex(&fingerprint);
+    assert_eq!(house.registry.log_in("", &word, b""), None, "who knows the fingerprint has not the key");
+    house.create("y", token(&"ab".repeat(32))).unwrap();
+    assert_eq!(house.registry.log_in_with_certificate(&[0xab; 32]), None, "a token is no certificate");
+}
+
+#[test]
+fn names_and_credentials_are_unique() {
+    let mut house = House::new();
+    house.create("a", token("T")).unwrap();
+    assert_eq!(house.create("a", token("U")), Err(Clash::NameTaken));
+    assert_eq!(house.create("b", token("T")), Err(Clash::CredentialTaken));
+    assert_eq!(house.create("b", basic("", "T", "p")), Err(Clash::CredentialTaken), "one id, two kinds");
+    assert_eq!(house.create(" ", None), Err(Clash::NameEmpty));
+    assert_eq!(house.registry.len(), 1);
+}
+
+#[test]
+fn a_device_is_found_by_what_it_is_now() {
+    let mut house = House::new();
+    let id = house.create("a", token("T")).unwrap();
+    let device = house.registry.device(id).unwrap().clone();
+    let device = Device { name: "b".into(), credential: Credential::token("U").unwrap(), ..device };
+    house.registry.replace(device, &mut house.changes).unwrap();
+    assert_eq!(house.registry.log_in("", "T", b""), None);
+    assert_eq!(house.registry.log_in("", "U", b""), Some(id));
+    assert!(house.registry.device_named(TENANT, "a").is_none());
+    assert_eq!(house.registry.device_named(TENANT, "b").map(|device| device.id), Some(id));
+    house.registry.delete(id, &mut house.changes).unwrap();
+    assert!(house.registry.is_empty());
+    assert_eq!(house.registry.log_in("", "U", b""), None);
+    assert_eq!(house.registry.delete(id, &mut house.changes), Err(Clash::DeviceUnknown));
+}
+
+#[test]
+fn devices_that_come_and_go_leave_no_holes() {
+    let mut house = House::new();
+    let mut bytes = Vec::new();
+    for round in 0..1000 {
+        let id = house.create(&format!("{round:04}"), token(&format!("{round:04}"))).unwrap();
+        bytes.push(house.registry.memory_bytes());
+        house.registry.delete(id, &mut house.changes).unwrap();
+    }
+    assert_eq!(bytes[999], bytes[1]);
+}
+
+#[test]
+fn a_child_is_created_once_and_follows_the_gateway_that_spoke_last() {
+    let mut house = House::new();
+    let one = house.create("g1", token("G1")).unwrap();
+    let two = house.create("g2", token("G2")).unwrap();
+    let child = house.child(one, "A", Some("thermo")).unwrap();
+    let record = house.registry.device(child).unwrap();
+    assert_eq!(record.gateway(), Some(one));
+    assert_eq!(&*house.registry.profile(record.profile).unwrap().name, "thermo");
+    let before = house.changes.len();
+    assert_eq!(house.child(one, "A", Some("other")), Ok(child));
+    assert_eq!(house.changes.len(), before, "nothing is written for a known child");
+    assert_eq!(house.registry.known_child(one, "A"), Some(child));
+    assert_eq!(house.child(two, "A", None), Ok(child));
+    assert_eq!(house.registry.device(child).unwrap().gateway(), Some(two));
+    assert_eq!(house.registry.device(child).unwrap().rare.as_ref().unwrap().creator, Some(one));
+    assert_eq!(house.registry.known_child(one, "A"), None);
+    let plain = house.child(one, "B", None).unwrap();
+    assert_eq!(house.registry.device(plain).unwrap().profile, PROFILE);
+    assert_eq!(house.child(one, "", None), Err(Clash::NameEmpty));
+}
+
+#[test]
+fn a_tenant_has_as_many_devices_as_it_may() {
+    let mut house = House::new();
+    let gateway = house.create("g", token("G")).unwrap();
+    let tenant = Tenant { id: TENANT, name: "acme".into(), devices_max: Some(2) };
+    house.registry.put_tenant(tenant, &mut house.changes);
+    let child = house.child(gateway, "A", None).unwrap();
+    let profiles = house.registry.profiles.len();
+    assert_eq!(house.child(gateway, "B", Some("new")), Err(Clash::TooManyDevices));
+    assert_eq!(house.registry.profiles.len(), profiles, "a refusal leaves no profile behind");
+    assert_eq!(house.create("c", None), Err(Clash::TooManyDevices));
+    house.registry.delete(child, &mut house.changes).unwrap();
+    assert!(house.child(gateway, "B", None).is_ok());
+}
+
+fn provisioning(house: &mut House, provisioning: Provisioning) {
+    let profile = Profile { provisioning, ..house.registry.profile(PROFILE).unwrap().clone() };
+    house.registry.put_profile(profile, &mut house.changes).unwrap();
+}
+
+fn key() -> ProvisionKey {
+    ProvisionKey { key: "k1".into(), secret: "s1".into() }
+}
+
+fn request<'a>(secret: &'a str, name: &'a str, credential: CredentialWanted<'a>) -> ProvisionRequest<'a> {
+    let name = (!name.is_empty()).then(|| name.into());
+    ProvisionRequest { key: "k1".into(), secret: secret.into(), name, credential, is_gateway: false }
+}
+
+#[test]
+fn provisioning_answers_as_the_strategy_says() {
+    use ProvisionReply::{Failed, Granted, NotFound};
+    let any = || CredentialWanted::Token(None);
+    let mut house = House::new();
+    assert_eq!(house.provision(&request("s1", "new", any())), NotFound, "disabled");
+
+    provisioning(&mut house, Provisioning::AllowCreate(key()));
+    assert_eq!(house.provision(&request("wrong", "new", any())), NotFound);
+    assert!(matches!(house.provision(&request("s1", "new", any())), Granted(Credential::Token(_))));
+    let device = house.registry.device_named(TENANT, "new").unwrap();
+    assert!(device.rare.as_ref().unwrap().is_provisioned);
+    assert_eq!(house.provision(&request("s1", "new", any())), Failed, "it exists");
+    let own = CredentialWanted::Token(Some("mine".into()));
+    assert!(matches!(house.provision(&request("s1", "two", own.clone())), Granted(_)));
+    assert_eq!(house.provision(&request("s1", "three", own)), Failed, "the token is taken");
+    assert!(house.registry.device_named(TENANT, "three").is_none());
+    assert_eq!(house.provision(&request("s1", "  ", any())), Failed, "a name of blanks");
+    let before = house.registry.len();
+    assert!(matches!(house.provision(&request("s1", "", any())), Granted(_)));
+    assert_eq!(house.registry.len(), before + 1, "a name is made up");
+
+    provisioning(&mut house, Provisioning::CheckPreProvisioned(key()));
+    assert_eq!(house.provision(&request("s1", "four", any())), Failed, "unknown");
+    let known = house.create("four", token("FOUR")).unwrap();
+    let reply = house.provision(&request("s1", "four", CredentialWanted::Token(Some("ignored".into()))));
+    assert!(reply == Granted(Credential::token("FOUR").unwrap()), "its existing credential");
+    assert_eq!(house.provision(&request("s1", "four", any())), Failed, "once only");
+    assert_eq!(house.registry.log_in("", "FOUR", b""), Some(known));
+}
+
+#[test]
+fn provisioning_makes_every_kind_of_credential() {
+    let mut house = House::new();
+    provisioning(&mut house, Provisioning::AllowCreate(key()));
+    let names =
+        |client_id: &'static str, user_name: &'static str, password: &'static str| CredentialWanted::Basic {
+            client_id: client_id.into(),
+            user_name: user_name.into(),
+            password: password.into(),
+        };
+    house.provision(&request("s1", "a", names("c3", "u3", "p3")));
+    assert!(house.registry.log_in("c3", "u3", b"p3").is_some());
+    house.provision(&request("s1", "b", CredentialWanted::Certificate("MAMCAf8=".into())));
+    let fingerprint = crate::fingerprint(&[0x30, 0x03, 0x02, 0x01, 0xff]);
+    assert!(house.registry.log_in_with_certificate(&fingerprint).is_some());
+    assert_eq!(house.provision(&request("s1", "c", names("", "", "p"))), ProvisionReply::Failed);
+}
+
+#[test]
+fn changes_repeated_in_order_make_the_same_registry() {
+    let mut house = House::new();
+    let gateway = house.create("g", token("G")).unwrap();
+    house.child(gateway, "A", Some("thermo")).unwrap();
+    let gone = house.create("gone", token("X")).unwrap();
+    house.registry.delete(gone, &mut house.changes).unwrap();
+    provisioning(&mut house, Provisioning::AllowCreate(key()));
+    house.provision(&request("s1", "new", CredentialWanted::Token(Some("N".into()))));
+    let mut again = Registry::default();
+    for change in &house.changes {
+        again.apply(change);
+    }
+    let sorted = |registry: &Registry| {
+        let mut devices: Vec<_> = registry.devices().cloned().collect();
+        devices.sort_by_key(|device| device.id);
+        devices
+    };
+    assert_eq!(sorted(&again), sorted(&house.registry));
+    assert_eq!(again.log_in("", "N", b""), house.registry.log_in("", "N", b""));
+    assert_eq!(again.log_in("", "X", b""), None);
+    assert_eq!(again.default_profile(TENANT).map(|profile| profile.id), Some(PROFILE));
+}
+
+#[test]
+fn a_provision_key_belongs_to_one_profile_and_a_default_replaces_the_other() {
+    let mut house = House::new();
+    provisioning(&mut house, Provisioning::AllowCreate(key()));
+    let id = ProfileId::from_bytes([3; 16]);
+    let mut other = Profile { is_default: true, ..Profile::named(id, TENANT, "other") };
+    other.provisioning = Provisioning::AllowCreate(key());
+    let refused = house.registry.put_profile(other.clone(), &mut house.changes);
+    assert_eq!(refused, Err(Clash::ProvisionKeyTaken));
+    other.provisioning = Provisioning::Disabled;
+    house.registry.put_profile(other, &mut house.changes).unwrap();
+    assert_eq!(house.registry.default_profile(TENANT).map(|profile| profile.id), Some(id));
+    assert!(!house.registry.profile(PROFILE).unwrap().is_default);
+}
+
+#[test]
+fn a_device_with_a_token_takes_less_than_256_bytes() {
+    // Names as long as serial numbers, tokens as they are made here.
+    let mut house = House::new();
+    let devices: u32 = 50_000;
+    house.registry.reserve(stdx::widen(devices));
+    for number in 0..devices {
+        let name = format!("meter-{number:010}");
+        house.create(&name, None).unwrap();
+        house.changes.clear();
+    }
+    let each = house.registry.memory_bytes() / stdx::widen(devices);
+    assert!((150..256).contains(&each), "{each} bytes each");
+}

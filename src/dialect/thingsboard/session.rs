@@ -1,0 +1,436 @@
+//! One device's connection: what it says by publishing, and what it asks for by subscribing.
+//!
+//! Why broken payloads are judged in one place: how they are answered depends on the version, the quality and the profile,
+//! and never on what was broken.
+//!
+//! Invariants:
+//! - Unknown topics are acknowledged and never end a connection.
+//! - A payload that cannot be read changes nothing.
+//!
+//! Source: sections 2.1, 2.2, 3, 4.2, 5.1 and 7.3 of the vectors.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use device::{
+    Answer, Cookie, Downlink, Forward, Guest, Interpreter, Offer, PackageKind, Said, Sample, Speech,
+    Unspeakable, Uplink, Utterance, Wanted,
+};
+use mqtt::{QoS, ReasonCode, Version};
+use prost_reflect::MessageDescriptor;
+
+use super::canonical::Canonical;
+use super::downloads::{Downloads, NoDownload};
+use super::json::{self, Malformed, Members};
+use super::limits::Allowance;
+use super::proto::transportapi;
+use super::settings::{Format, Schemas, Settings};
+use super::subscriptions::Subscriptions;
+use super::topics::{Meaning, Spelling, meaning};
+use super::{calls, proto, render, schema};
+
+/// One device's connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub version: Version,
+    pub settings: Arc<Settings>,
+    pub offer: Arc<Offer>,
+    pub is_gateway: bool,
+    pub subscriptions: Subscriptions,
+    pub downloads: Downloads,
+    pub canonical: Canonical,
+    /// None if nothing is limited.
+    pub allowance: Option<Box<Allowance>>,
+}
+
+// There is one of these for every connection of a device.
+const _: () = assert!(size_of::<Session>() <= 192);
+
+impl Session {
+    pub fn new(guest: &Guest<'_>, settings: Arc<Settings>) -> Self {
+        Self {
+            version: guest.version,
+            settings,
+            offer: Arc::clone(guest.offer),
+            is_gateway: guest.device.is_gateway(),
+            subscriptions: Subscriptions::default(),
+            downloads: Downloads::default(),
+            canonical: Canonical::new(&guest.tenant.name, &guest.device.name),
+            allowance: guest.offer.has_limits().then(|| Box::new(Allowance::new(guest.offer))),
+        }
+    }
+
+    /// How a payload that cannot be read is answered. Source: section 2.2.
+    pub fn malformed(&self, qos: QoS, why: Malformed) -> Answer {
+        let code = ReasonCode::PayloadFormatInvalid;
+        let is_acknowledged =
+            qos != QoS::AtMostOnce && (self.version == Version::V5 || self.settings.acks_malformed);
+        let answer = if is_acknowledged { Answer::acknowledged(code) } else { Answer::ended(code) };
+        answer.because(why.0)
+    }
+
+    /// The payload as JSON text: from the packet, or from a message of the profile's schema.
+    fn as_json<'a>(
+        &self,
+        spelling: Spelling,
+        payload: &'a [u8],
+        schema: impl Fn(&Schemas) -> &MessageDescriptor,
+    ) -> Result<Cow<'a, str>, Malformed> {
+        let decode = || match &self.settings.schemas {
+            Some(schemas) => schema::decode(schema(schemas), payload).map(Cow::Owned),
+            None => Err(Malformed::because("the profile has no schema for Protobuf")),
+        };
+        match self.settings.uplink_format(spelling) {
+            Format::Json => Ok(json::payload_text(payload)),
+            Format::Proto => decode(),
+            Format::ProtoOrJson => decode().or_else(|_| Ok(json::payload_text(payload))),
+        }
+    }
+
+    fn telemetry<'a>(
+        &self,
+        spelling: Spelling,
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+    ) -> Result<(), Malformed> {
+        let text = self.as_json(spelling, said.payload, |schemas| &schemas.telemetry)?;
+        let samples: Vec<Sample<'a>> = match &text {
+            Cow::Borrowed(text) => json::telemetry(text, said.now_ms, &self.settings.typing)?,
+            Cow::Owned(text) => owned(json::telemetry(text, said.now_ms, &self.settings.typing)?),
+        };
+        speech.forwards.push(forward(&self.canonical.own.telemetry, text));
+        speech.remark(Uplink::Telemetry(samples));
+        Ok(())
+    }
+
+    fn attributes<'a>(
+        &self,
+        spelling: Spelling,
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+    ) -> Result<(), Malformed> {
+        let text = self.as_json(spelling, said.payload, |schemas| &schemas.attributes)?;
+        let samples: Vec<Sample<'a>> = match &text {
+            Cow::Borrowed(text) => json::attributes(text, said.now_ms, &self.settings.typing)?,
+            Cow::Owned(text) => owned(json::attributes(text, said.now_ms, &self.settings.typing)?),
+        };
+        speech.forwards.push(forward(&self.canonical.own.attributes, text));
+        speech.remark(Uplink::Attributes(samples));
+        Ok(())
+    }
+
+    fn attributes_wanted<'a>(
+        &self,
+        (spelling, id): (Spelling, &str),
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+    ) -> Result<(), Malformed> {
+        let id = number(id)?;
+        let from_message = || {
+            let message: transportapi::AttributesRequest = proto::decode(said.payload)?;
+            Ok((keys(Some(message.client_keys.into())), keys(Some(message.shared_keys.into()))))
+        };
+        let from_text = || {
+            let text = json::payload_text(said.payload);
+            let members = Members::read(&text)?;
+            let named = |name| -> Result<Wanted<'a>, Malformed> {
+                Ok(keys(members.text(name)?.map(|text| Cow::Owned(text.into_owned()))))
+            };
+            Ok((named("clientKeys")?, named("sharedKeys")?))
+        };
+        let wanted: Result<_, Malformed> = match self.settings.uplink_format(spelling) {
+            Format::Json => from_text(),
+            Format::Proto => from_message(),
+            Format::ProtoOrJson => from_message().or_else(|_: Malformed| from_text()),
+        };
+        let (client, shared) = match wanted? {
+            (Wanted::Nothing, Wanted::Nothing) => (Wanted::All, Wanted::All),
+            named => named,
+        };
+        // A negative number is acknowledged and never answered.
+        if id >= 0 {
+            speech.remark(Uplink::AttributesWanted { cookie: cookie(spelling, id), client, shared });
+        }
+        Ok(())
+    }
+
+    fn command_answered<'a>(
+        &self,
+        (spelling, id): (Spelling, &str),
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+    ) -> Result<(), Malformed> {
+        let number = number(id)?;
+        let schemas = self.settings.schemas.as_ref();
+        let decode = || match schemas {
+            Some(schemas) => schema::decode(&schemas.command_answer, said.payload).map(String::into_bytes),
+            None => Err(Malformed::because("the profile has no schema for Protobuf")),
+        };
+        let answer = match self.settings.uplink_format(spelling) {
+            Format::Json => Cow::Borrowed(said.payload),
+            Format::Proto => Cow::Owned(decode()?),
+            Format::ProtoOrJson => decode().map_or(Cow::Borrowed(said.payload), Cow::Owned),
+        };
+        speech.remark(Uplink::CommandAnswered { number, answer });
+        Ok(())
+    }
+
+    fn called<'a>(
+        &self,
+        (spelling, id): (Spelling, &str),
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+    ) -> Result<(), Malformed> {
+        let id = number(id)?;
+        let from_message = || -> Result<(String, String), Malformed> {
+            let message: transportapi::RpcRequest = proto::decode(said.payload)?;
+            Ok((message.method, message.params))
+        };
+        let from_text = || -> Result<(String, String), Malformed> {
+            let text = json::payload_text(said.payload);
+            let members = Members::read(&text)?;
+            let method = members.text("method")?.ok_or_else(|| Malformed::because("there is no `method`"))?;
+            Ok((method.into_owned(), json::compact(members.get("params").unwrap_or("null")).into_owned()))
+        };
+        let (method, params) = match self.settings.uplink_format(spelling) {
+            Format::Json => from_text()?,
+            Format::Proto => from_message()?,
+            Format::ProtoOrJson => from_message().or_else(|_| from_text())?,
+        };
+        match calls::answer(&method, &self.offer, self.is_gateway, said.now_ms) {
+            Some(answer) => {
+                speech.utterances.push(self.call_answer(spelling, id, Ok(&answer)));
+                speech.remark(Uplink::Alive);
+            }
+            None if self.offer.has_responder => {
+                let cookie = cookie(spelling, id);
+                speech.remark(Uplink::Called { cookie, method: method.into(), params: params.into() });
+            }
+            None => {
+                let why = format!("unknown method: {method}");
+                speech.utterances.push(self.call_answer(spelling, id, Err(&why)));
+                speech.remark(Uplink::Alive);
+            }
+        }
+        Ok(())
+    }
+
+    /// The message that answers a call.
+    pub fn call_answer(&self, spelling: Spelling, id: i32, answer: Result<&str, &str>) -> Utterance {
+        let payload = match self.settings.downlink_format(spelling) {
+            Format::Json => render::call(answer).into_bytes(),
+            Format::Proto | Format::ProtoOrJson => render::call_message(id, answer),
+        };
+        self.utter([spelling.call_response(), &id.to_string()].concat().into(), payload)
+    }
+
+    fn claim<'a>(&self, said: &Said<'a>, speech: &mut Speech<'a>) -> Result<(), Malformed> {
+        let from_message = || -> Result<(Cow<'a, str>, Option<i64>), Malformed> {
+            let message: transportapi::ClaimDevice = proto::decode(said.payload)?;
+            Ok((message.secret_key.into(), Some(message.duration_ms)))
+        };
+        let from_text = || {
+            if said.payload.is_empty() {
+                return Ok((Cow::Borrowed(""), None));
+            }
+            claim_of(&json::payload_text(said.payload))
+        };
+        let (secret, duration_ms) = match self.settings.uplink_format(Spelling::V1) {
+            Format::Json => from_text()?,
+            Format::Proto => from_message()?,
+            Format::ProtoOrJson => from_message().or_else(|_| from_text())?,
+        };
+        speech.remark(Uplink::Claimable { secret, duration_ms });
+        Ok(())
+    }
+
+    fn chunk<'a>(
+        &mut self,
+        asked: (PackageKind, &str, &str),
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+    ) -> Answer {
+        let wanted = self.downloads.wanted(asked, said.payload, u64::from(self.offer.packet_bytes_max));
+        match wanted {
+            Ok(wanted) => {
+                speech.remark(Uplink::ChunkWanted(wanted));
+                Answer::accepted()
+            }
+            Err(NoDownload::Malformed(why)) => self.malformed(said.qos, why),
+            Err(NoDownload::TooLarge) => {
+                speech.utterances.push(self.download_error(asked.0, "PAYLOAD_TOO_LARGE"));
+                Answer::acknowledged(ReasonCode::QuotaExceeded)
+                    .because("the part is larger than a packet may be")
+            }
+        }
+    }
+
+    /// The message that tells of a download that fails.
+    pub fn download_error(&self, kind: PackageKind, text: &str) -> Utterance {
+        self.utter(format!("v2/{}/error", kind.prefix()).into(), text.as_bytes().to_vec())
+    }
+
+    /// A message to the device, with the quality that it subscribed with.
+    pub fn utter(&self, topic: Cow<'static, str>, payload: Vec<u8>) -> Utterance {
+        let qos = self.subscriptions.qos(&topic);
+        Utterance { topic, payload, qos, command: None }
+    }
+
+    /// What a message says, and how it is answered if it may be said.
+    fn interpret<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
+        let settings = Arc::clone(&self.settings);
+        let done = match meaning(said.topic, &settings.telemetry_topic, &settings.attributes_topic) {
+            Meaning::Telemetry(spelling) => self.telemetry(spelling, said, speech),
+            Meaning::Attributes(spelling) => self.attributes(spelling, said, speech),
+            Meaning::AttributesWanted(spelling, id) => self.attributes_wanted((spelling, id), said, speech),
+            Meaning::CommandAnswered(spelling, id) => self.command_answered((spelling, id), said, speech),
+            Meaning::Called(spelling, id) => self.called((spelling, id), said, speech),
+            Meaning::Claim => self.claim(said, speech),
+            Meaning::Chunk { kind, request, index } => {
+                return self.chunk((kind, request, index), said, speech);
+            }
+            Meaning::Gateway(meaning) if self.is_gateway => return self.for_children(meaning, said, speech),
+            Meaning::Gateway(_) | Meaning::Unknown => {
+                speech.remark(Uplink::Alive);
+                return Answer::acknowledged(ReasonCode::TopicNameInvalid).because("the topic means nothing");
+            }
+        };
+        match done {
+            Ok(()) => Answer::accepted(),
+            Err(why) => self.malformed(said.qos, why),
+        }
+    }
+}
+
+impl Interpreter for Session {
+    fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
+        let answer = self.interpret(said, speech);
+        self.limit(said, speech, answer)
+    }
+
+    fn subscribe(&mut self, filter: &str, qos: QoS, speech: &mut Speech<'_>) -> Result<QoS, ReasonCode> {
+        let own = &self.settings.attributes_subscribe_topic;
+        let granted = self.subscriptions.add(filter, qos, own).ok_or(ReasonCode::TopicFilterInvalid)?;
+        if self.subscriptions.is_telling(filter) {
+            speech.remark(self.subscriptions.listens());
+        }
+        Ok(granted)
+    }
+
+    fn unsubscribe(&mut self, filter: &str, speech: &mut Speech<'_>) -> ReasonCode {
+        let was_telling = self.subscriptions.is_telling(filter);
+        if !self.subscriptions.remove(filter) {
+            return ReasonCode::NoSubscriptionExisted;
+        }
+        if was_telling {
+            speech.remark(self.subscriptions.listens());
+        }
+        ReasonCode::Success
+    }
+
+    fn downlink(
+        &mut self,
+        child: Option<&str>,
+        downlink: &Downlink,
+        utterances: &mut Vec<Utterance>,
+    ) -> Result<(), Unspeakable> {
+        match child {
+            None => self.tell_own(downlink, utterances),
+            Some(child) => self.tell_of_child(child, downlink, utterances),
+        }
+    }
+}
+
+/// A spelling and the number of a request, to be had back with the answer.
+pub(super) fn cookie(spelling: Spelling, id: i32) -> Cookie {
+    Cookie(u64::from(id.cast_unsigned()) << 2 | spelling.bits())
+}
+
+/// What [`cookie`] was made of.
+pub(super) fn of_cookie(cookie: Cookie) -> (Spelling, i32) {
+    let id = u32::try_from(cookie.0 >> 2 & u64::from(u32::MAX)).expect("masked");
+    (Spelling::of_bits(cookie.0), id.cast_signed())
+}
+
+/// Secret and duration of a claim as JSON.
+pub(super) fn claim_of(text: &str) -> Result<(Cow<'static, str>, Option<i64>), Malformed> {
+    let members = Members::read(text)?;
+    let secret = members.text("secretKey")?.map(Cow::into_owned).unwrap_or_default();
+    Ok((secret.into(), members.whole("durationMs")?))
+}
+
+/// Samples that outlive the text that they were read from.
+pub(super) fn owned(samples: Vec<Sample<'_>>) -> Vec<Sample<'static>> {
+    samples.into_iter().map(Sample::into_owned).collect()
+}
+
+fn forward<'a>(topic: &Arc<str>, text: Cow<'a, str>) -> Forward<'a> {
+    let payload = match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    };
+    Forward { topic: Arc::clone(topic), payload }
+}
+
+fn number(id: &str) -> Result<i32, Malformed> {
+    id.parse().map_err(|_| Malformed::because("the topic does not end with a number"))
+}
+
+/// Keys between commas, not trimmed; none and nothing but commas mean that nothing was asked for.
+fn keys(list: Option<Cow<'_, str>>) -> Wanted<'_> {
+    let list = list.unwrap_or_default();
+    let mut keys: Vec<Cow<'_, str>> = Vec::new();
+    for key in list.split(',').filter(|key| !key.is_empty()) {
+        if !keys.iter().any(|known| known == key) {
+            keys.push(Cow::Owned(key.to_owned()));
+        }
+    }
+    if keys.is_empty() { Wanted::Nothing } else { Wanted::Keys(keys) }
+}
+
+#[cfg(test)]
+pub(super) mod trial {
+    //! A session to try things on.
+
+    use device::{Credential, Device, DeviceId, Profile, ProfileId, Role, Tenant, TenantId};
+
+    use super::*;
+
+    /// A profile whose payloads are Protobuf, with one value called `temp`.
+    pub const PROTO: &str = r#"{"transportPayloadTypeConfiguration":{"transportPayloadType":"PROTOBUF",
+"deviceTelemetryProtoSchema":"syntax = \"proto3\"; message T { optional double temp = 1; }",
+"deviceAttributesProtoSchema":"syntax = \"proto3\"; message A { optional string fw = 1; }"}}"#;
+
+    /// The session of a gateway called `g`.
+    pub fn gateway(version: Version, settings: &str) -> Session {
+        gateway_offered(version, settings, Offer::default())
+    }
+
+    /// The same with an offer.
+    pub fn gateway_offered(version: Version, settings: &str, offer: Offer) -> Session {
+        let (tenant, profile) = (TenantId::from_bytes([1; 16]), ProfileId::from_bytes([2; 16]));
+        let device = Device {
+            id: DeviceId::from_bytes([3; 16]),
+            tenant,
+            profile,
+            customer: None,
+            role: Role::Gateway,
+            created_ms: 0,
+            name: "g".into(),
+            credential: Credential::token("TG").unwrap(),
+            rare: None,
+        };
+        let tenant = Tenant { id: tenant, name: "t".into(), devices_max: None };
+        let profile = Profile::named(profile, tenant.id, "default");
+        let offer = Arc::new(offer);
+        let guest = Guest { version, device: &device, tenant: &tenant, profile: &profile, offer: &offer };
+        Session::new(&guest, Arc::new(Settings::read(settings).unwrap()))
+    }
+
+    /// What comes of a message of QoS 1 at time 99.
+    pub fn publish<'a>(session: &mut Session, topic: &'a str, payload: &'a [u8]) -> (Answer, Speech<'a>) {
+        let mut speech = Speech::default();
+        let said = Said { topic, payload, qos: QoS::AtLeastOnce, now_ms: 99 };
+        (session.publish(&said, &mut speech), speech)
+    }
+}

@@ -1,0 +1,48 @@
+//! The guard as the doors know it.
+//!
+//! Why not the guard itself: doors speak of wall time, which may jump; a rate must not.
+//!
+//! Invariants:
+//! - The guard's moments are those of the process's clock.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use shard::{ListenerId, Turned};
+use stdx::WallMs;
+
+use super::turnstile::Guard;
+use crate::clock::Clock;
+use crate::doors::Watch;
+
+/// A guard with a clock.
+#[derive(Debug)]
+pub(crate) struct Watching {
+    guard: Arc<Guard>,
+    clock: Clock,
+}
+
+impl Watching {
+    /// `guard` by `clock`.
+    pub(crate) fn new(guard: Arc<Guard>, clock: Clock) -> Self {
+        Self { guard, clock }
+    }
+}
+
+impl Watch for Watching {
+    fn arrive(&self, listener: ListenerId, from: IpAddr, _now: WallMs) -> Result<(), Turned> {
+        self.guard.arrive(listener.0, from, self.clock.now())
+    }
+
+    fn leave(&self, listener: ListenerId, from: IpAddr) {
+        self.guard.leave(listener.0, from);
+    }
+
+    fn failed(&self, from: IpAddr, _now: WallMs) {
+        self.guard.failed(from, self.clock.now());
+    }
+
+    fn succeeded(&self, from: IpAddr) {
+        self.guard.succeeded(from);
+    }
+}
