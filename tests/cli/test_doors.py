@@ -223,6 +223,22 @@ def test_a_client_needs_a_certificate_of_the_right_authority_where_one_is_requir
         broker.wait_line(lambda line, why=why: "failed in TLS" in line and why in line)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_name_in_a_certificate_is_the_user_of_the_rules(start, cert, address, tmp_path, version):
+    certs, rules = cert("certs"), tmp_path / "rules"
+    rules.write_text("user client\ntopic read home/#\npattern read of/%u/#\n")
+    keys = {"client_ca": certs / "ca.pem", "client_certificate": "optional", "authentication": "papers", "acl_file": rules}
+    start(listener(address, "mqtts", **shown(certs), **keys) + '[[authenticator]]\nname = "papers"\nkind = "certificate"\n')
+    filters = [b"home/a", b"of/client/b", b"of/somebody/b"]
+    rest = b"\0\1" + b"".join(len(one).to_bytes(2) + one + b"\0" for one in filters)
+    with meet(secure(address, context(certs, own=certs, version=version))) as connection:
+        connection.sendall(bytes([0x82, len(rest)]) + rest)
+        assert heard(connection, 7) == bytes.fromhex("90 05 0001 00 00 80")
+    with secure(address, context(certs, version=version)) as connection:
+        connection.sendall(CONNECT)
+        assert heard(connection, 4) == bytes.fromhex("20 02 00 05"), "who shows no certificate is not let in"
+
+
 def test_optional_certificates_may_be_missing_and_not_wrong(start, cert, address):
     certs, strangers = cert("certs"), cert("strangers")
     start(listener(address, "mqtts", client_ca=certs / "ca.pem", client_certificate="optional", **shown(certs)))
