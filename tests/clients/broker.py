@@ -52,11 +52,19 @@ def binary():
     return os.path.abspath(path)
 
 
+# The kernel may choose a port again as soon as the probe is closed, and a configuration may want several.
+GIVEN_PORTS = set()
+
+
 def free_address():
-    """An address on loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return Address(*probe.getsockname())
+    """An address on loopback that nobody listens on at this moment, another one at each call."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = Address(*probe.getsockname())
+        if address.port not in GIVEN_PORTS:
+            GIVEN_PORTS.add(address.port)
+            return address
 
 
 def environment(extra=None):
