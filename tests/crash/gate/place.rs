@@ -73,7 +73,8 @@ pub fn must_be_good(report: &Report) -> Result<(), String> {
 
 /// Fails unless the campaign has found out that promises were not kept.
 pub fn must_be_caught(report: &Report) -> Result<(), String> {
-    let telling = [Rule::Lost, Rule::RetainedLost, Rule::SessionUntrue, Rule::Duplicated];
+    // A subscription that is there again although its end was acknowledged is a promise forgotten, too.
+    let telling = [Rule::Lost, Rule::RetainedLost, Rule::SessionUntrue, Rule::Duplicated, Rule::Unwanted];
     let is_caught = telling.iter().any(|rule| report.broken.contains_key(rule));
     if is_caught { Ok(()) } else { Err(format!("nobody has noticed\n{report}")) }
 }
