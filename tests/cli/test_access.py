@@ -271,6 +271,17 @@ def test_the_right_password_lets_in_and_everything_else_does_not(house, address)
         connection.close()
 
 
+def test_an_address_that_guesses_is_turned_away_at_the_door(house, address):
+    process = house(CHAIN + "[limits]\nfailed_logins_per_address_max = 3\n")
+    assert [code(address, "c", "ann", f"guess {number}") for number in range(3)] == [BAD_CREDENTIALS] * 3
+    with socket.create_connection((address.host, address.port), timeout=TIMEOUT_S) as turned_away:
+        try:
+            assert turned_away.recv(1) == b""
+        except ConnectionResetError:
+            pass
+    process.wait_line(lambda line: "too many failed logins from its address" in line)
+
+
 def test_a_token_lets_in_and_its_claims_narrow(house, address, tmp_path):
     (tmp_path / "acl").write_text("pattern readwrite +/%c\n")
     house()
