@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use crate::claim::Claim;
 use crate::command::Command;
-use crate::ids::{CommandId, DeviceId, PackageId, ProfileId};
+use crate::ids::{CommandId, CustomerId, DeviceId, PackageId, ProfileId, UserId};
 use crate::package::Package;
 use crate::presence::Presence;
 use crate::profile::{Keeping, Profile};
-use crate::record::{Device, Tenant};
+use crate::record::{Customer, Device, Tenant, User};
 use crate::value::{Sample, Value};
 
 /// One change.
@@ -23,6 +23,14 @@ use crate::value::{Sample, Value};
 pub enum Change {
     /// A tenant is there, or is changed.
     Tenant(Box<Tenant>),
+    /// A customer is there, or is changed.
+    Customer(Box<Customer>),
+    /// A customer is gone.
+    CustomerGone(CustomerId),
+    /// Somebody may log in, or their record is changed.
+    User(Box<User>),
+    /// Somebody may log in no longer.
+    UserGone(UserId),
     /// A profile is there, or is changed.
     Profile(Box<Profile>),
     /// A profile is gone.
@@ -56,6 +64,24 @@ pub enum Change {
         samples: Vec<Sample<'static>>,
         /// What to keep of them.
         keeping: Keeping,
+    },
+    /// A part of the history of a key is gone.
+    HistoryGone {
+        /// Whose.
+        device: DeviceId,
+        /// Which.
+        key: Box<str>,
+        /// From this time on, in Unix milliseconds.
+        from_ms: i64,
+        /// Before this time.
+        to_ms: i64,
+    },
+    /// The latest value of a key is gone; its history is not.
+    LatestGone {
+        /// Whose.
+        device: DeviceId,
+        /// Which.
+        key: Box<str>,
     },
     /// A command is there, or its state has changed.
     Command {
@@ -107,11 +133,17 @@ impl Change {
             Self::DeviceGone(device)
             | Self::Attribute { device, .. }
             | Self::Telemetry { device, .. }
+            | Self::HistoryGone { device, .. }
+            | Self::LatestGone { device, .. }
             | Self::Command { device, .. }
             | Self::CommandGone { device, .. }
             | Self::Claim { device, .. }
             | Self::Presence { device, .. } => Some(*device),
             Self::Tenant(_)
+            | Self::Customer(_)
+            | Self::CustomerGone(_)
+            | Self::User(_)
+            | Self::UserGone(_)
             | Self::Profile(_)
             | Self::ProfileGone(_)
             | Self::Package(_)

@@ -62,6 +62,8 @@ ids! {
     TenantId;
     /// A customer of a tenant, who may own devices.
     CustomerId;
+    /// Somebody who may log in to the HTTP API.
+    UserId;
     /// A device profile.
     ProfileId;
     /// A device.

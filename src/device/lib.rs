@@ -9,6 +9,7 @@
 //! - Time and randomness come in as values; what must be written down goes out as [`Change`]s.
 
 mod attributes;
+mod call;
 mod change;
 mod checksum;
 mod claim;
@@ -24,11 +25,13 @@ mod provision;
 mod rate;
 mod record;
 mod registry;
+mod shared;
 mod speech;
 mod typing;
 mod value;
 
 pub use attributes::Facts;
+pub use call::{Fact, HubCall, HubReply, News};
 pub use change::{Change, Scope};
 pub use checksum::Algorithm;
 pub use claim::{CLAIM_MS, Claim, Redeemed};
@@ -40,14 +43,15 @@ pub use dialect::{
     Dialect, Guest, Hello, Interpreter, Introduction, Offer, Rates, Shown, Unspeakable, Welcome,
 };
 pub use hub::{Addressed, Hub, HubTerms, Outcome, Report, TooManyCommands};
-pub use ids::{Chance, CommandId, CustomerId, DeviceId, PackageId, ProfileId, TenantId, random_word};
+pub use ids::{Chance, CommandId, CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId, random_word};
 pub use package::{Assignment, Chunk, Content, NoChunk, Package, PackageKind, WrongChecksum, unassign};
 pub use presence::{Presence, Turn};
 pub use profile::{ChainRule, Keeping, Profile, ProvisionKey, Provisioning, Terms, Transport};
 pub use provision::{CredentialWanted, PROVISIONED_STAY_MS, ProvisionReply, ProvisionRequest};
 pub use rate::{BadRate, Bucket, Rate, TooMuch};
-pub use record::{DEVICE_BYTES_MAX, Device, Rare, Role, Tenant};
+pub use record::{Authority, Customer, DEVICE_BYTES_MAX, Device, Rare, Role, Tenant, User};
 pub use registry::{Clash, NewDevice, Registry};
+pub use shared::SharedRegistry;
 pub use speech::{
     Answer, ChunkWanted, Cookie, Downlink, Ear, Forward, Remark, Said, Speech, Subject, Uplink, Utterance,
     Wanted,

@@ -6,7 +6,7 @@
 //! - A [`Device`] is at most [`DEVICE_BYTES_MAX`] bytes without what it points to.
 
 use crate::credential::Credential;
-use crate::ids::{CustomerId, DeviceId, PackageId, ProfileId, TenantId};
+use crate::ids::{CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId};
 use crate::package::PackageKind;
 
 /// The most bytes of a [`Device`] itself.
@@ -23,6 +23,57 @@ pub struct Tenant {
     pub name: Box<str>,
     /// How many devices it may have; none is no limit.
     pub devices_max: Option<u32>,
+}
+
+/// One customer of a tenant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Customer {
+    /// Its id.
+    pub id: CustomerId,
+    /// Whose customer.
+    pub tenant: TenantId,
+    /// When it was created, in Unix milliseconds.
+    pub created_ms: i64,
+    /// Its name. One of each in a tenant.
+    pub title: Box<str>,
+}
+
+/// Somebody who may log in to the HTTP API.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Their id.
+    pub id: UserId,
+    /// In which tenant; none for those who look after the whole broker.
+    pub tenant: Option<TenantId>,
+    /// Of which customer; only with [`Authority::CustomerUser`].
+    pub customer: Option<CustomerId>,
+    /// What they may do.
+    pub authority: Authority,
+    /// When the record was made, in Unix milliseconds.
+    pub created_ms: i64,
+    /// The name by which they log in, in lower case. One of each in the broker.
+    pub name: Box<str>,
+    /// The hash of their password as a PHC string; empty for one that was never set.
+    pub password_hash: Box<str>,
+}
+
+/// What somebody may do in the HTTP API.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Authority {
+    /// Tenants and the broker itself.
+    SystemAdmin,
+    /// Everything of one tenant.
+    TenantAdmin,
+    /// Devices of one customer.
+    CustomerUser,
+}
+
+impl std::fmt::Debug for User {
+    // Hashes of passwords stay out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("User");
+        shown.field("name", &self.name).field("authority", &self.authority).finish_non_exhaustive()
+    }
 }
 
 /// One device.

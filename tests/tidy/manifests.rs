@@ -109,6 +109,12 @@ const ROOMS: &[Room] = &[
         crates: These(&["ahash", "bytes", "hashbrown", "slab"]),
     },
     Room {
+        name: "platform",
+        folder: "src/platform",
+        rooms: &["device"],
+        crates: These(&["ahash", "flume", "hashbrown", "thiserror"]),
+    },
+    Room {
         name: "store",
         folder: "src/store",
         rooms: &["broker", "device", "mqtt", "stdx"],
@@ -126,7 +132,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "server",
         folder: "src/server",
-        rooms: &["store", "shard", "wire", "access", "broker", "device", "mqtt", "stdx"],
+        rooms: &["store", "shard", "platform", "wire", "access", "broker", "device", "mqtt", "stdx"],
         crates: These(&[
             "ahash",
             "arc-swap",
@@ -164,11 +170,17 @@ const ROOMS: &[Room] = &[
     Room {
         name: "control",
         folder: "src/control",
-        rooms: &["store", "shard", "broker", "device", "mqtt", "stdx"],
+        // The HTTP API of a dialect reads payloads as its devices' messages are read.
+        rooms: &["store", "shard", "platform", "dialect", "access", "broker", "device", "mqtt", "stdx"],
         crates: These(&[
             "axum",
             "bytes",
             "flume",
+            "http-body-util",
+            "hyper",
+            "hyper-rustls",
+            "hyper-util",
+            "jsonwebtoken",
             "prost",
             "serde",
             "serde_json",
@@ -176,12 +188,13 @@ const ROOMS: &[Room] = &[
             "tokio",
             "tracing",
             "utoipa",
+            "utoipa-swagger-ui",
         ]),
     },
     Room {
         name: "ringmq",
         folder: "",
-        rooms: &["server", "control", "dialect", "store"],
+        rooms: &["server", "control", "dialect", "platform", "store"],
         crates: These(&["anyhow", "clap", "clap_complete", "mimalloc"]),
     },
     Room { name: "ringmq-bench", folder: "bench", rooms: &["mqtt", "stdx"], crates: Any },
@@ -205,7 +218,7 @@ const ROOMS: &[Room] = &[
 const GUARDED: &[(&str, &[&str])] = &[
     ("glommio", &["server", "control", "store", "ringmq-bench"]),
     ("tokio", &["server", "control", "store", "ringmq-bench"]),
-    ("flume", &["server", "control", "store", "ringmq-bench"]),
+    ("flume", &["platform", "server", "control", "store", "ringmq-bench"]),
     ("serde_json", &["access", "dialect", "device", "store", "control", "ringmq-bench", "crash"]),
     ("prost", &["dialect", "device", "control", "dialects"]),
     ("rustls", &["wire", "server", "ringmq-bench", "fuzz"]),

@@ -155,6 +155,13 @@ impl Hub {
         redeemed
     }
 
+    /// A device's credential or kind was changed: its connections end, and what is known of it stays.
+    pub(crate) fn evict(&mut self, device: DeviceId, out: &mut Outcome) {
+        if let Some(desk) = self.devices.get(&device) {
+            out.evicted.extend(desk.listeners.iter().map(|listener| (listener.ear, device)));
+        }
+    }
+
     /// A device was deleted: everything about it is forgotten, and its connections are evicted.
     pub fn forget(&mut self, device: DeviceId, out: &mut Outcome) {
         if let Some(desk) = self.devices.remove(&device) {
@@ -210,6 +217,9 @@ impl Hub {
                     desk.latest.write_newer(sample);
                 }
             }
+            Change::LatestGone { device, key } => {
+                let _was_there = self.devices.entry(*device).or_default().latest.delete(key);
+            }
             Change::Command { device, command } => self.restore_command(*device, command),
             Change::CommandGone { device, command } => self.drop_command(*device, *command),
             Change::Claim { device, claim } => {
@@ -222,7 +232,12 @@ impl Hub {
             Change::DeviceGone(device) => {
                 self.devices.remove(device);
             }
-            Change::Tenant(_)
+            Change::HistoryGone { .. }
+            | Change::Tenant(_)
+            | Change::Customer(_)
+            | Change::CustomerGone(_)
+            | Change::User(_)
+            | Change::UserGone(_)
             | Change::Profile(_)
             | Change::ProfileGone(_)
             | Change::Device(_)

@@ -61,6 +61,33 @@ impl Hub {
         out.changes.push(Change::Telemetry { device, samples, keeping });
     }
 
+    /// Deletes history of a key from `from_ms` up to `to_ms`, and its latest value if that is wanted and it lies there;
+    /// `rewritten` takes its place.
+    pub(crate) fn delete_history(
+        &mut self,
+        device: DeviceId,
+        key: Box<str>,
+        (from_ms, to_ms): (i64, i64),
+        deletes_latest: bool,
+        rewritten: Option<Sample<'static>>,
+        out: &mut Outcome,
+    ) {
+        if from_ms < to_ms {
+            out.changes.push(Change::HistoryGone { device, key: key.clone(), from_ms, to_ms });
+        }
+        let Some(desk) = self.devices.get_mut(&device).filter(|_| deletes_latest) else { return };
+        let lies_there = desk.latest.get(&key).is_some_and(|(_, at_ms)| (from_ms..to_ms).contains(&at_ms));
+        if !lies_there {
+            return;
+        }
+        let _was_there = desk.latest.delete(&key);
+        out.changes.push(Change::LatestGone { device, key });
+        if let Some(sample) = rewritten {
+            desk.latest.write_newer(&sample);
+            out.changes.push(Change::Telemetry { device, samples: vec![sample], keeping: Keeping::Latest });
+        }
+    }
+
     /// A package was assigned to a device.
     pub fn assign(&mut self, device: DeviceId, assignment: Assignment, now_ms: i64, out: &mut Outcome) {
         self.keep(device, assignment.telemetry, Keeping::History, out);

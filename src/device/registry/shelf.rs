@@ -17,10 +17,10 @@ use stdx::{narrow, widen};
 
 use crate::change::Change;
 use crate::credential::Probe;
-use crate::ids::{DeviceId, PackageId, ProfileId, TenantId};
+use crate::ids::{CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId};
 use crate::package::{Package, PackageKind};
 use crate::profile::Profile;
-use crate::record::{Device, Tenant};
+use crate::record::{Customer, Device, Tenant, User};
 use crate::speech::{ChunkWanted, Downlink};
 
 /// Tenants, profiles, devices and packages. Reading needs `&self` only: whoever shares it decides how.
@@ -33,6 +33,8 @@ pub struct Registry {
     by_name: HashTable<u32>,
     by_credential: HashTable<u32>,
     pub(super) tenants: BTreeMap<TenantId, Tenant>,
+    pub(super) customers: BTreeMap<CustomerId, Customer>,
+    pub(super) users: BTreeMap<UserId, User>,
     pub(crate) profiles: BTreeMap<ProfileId, Profile>,
     pub(super) packages: BTreeMap<PackageId, Arc<Package>>,
     pub(super) devices_of: BTreeMap<TenantId, u32>,
@@ -57,6 +59,12 @@ pub enum Clash {
     ProvisionKeyTaken,
     /// The tenant may have no more devices.
     TooManyDevices,
+    /// There is no such customer in the tenant.
+    CustomerUnknown,
+    /// Devices still have the profile, or it is the tenant's default.
+    ProfileInUse,
+    /// Devices or profiles still have the package.
+    PackageInUse,
 }
 
 impl Clash {
@@ -72,6 +80,9 @@ impl Clash {
             Self::CredentialTaken => "Device credentials are already assigned to another device!",
             Self::ProvisionKeyTaken => "Device profile with such provision device key already exists!",
             Self::TooManyDevices => "Devices limit reached",
+            Self::CustomerUnknown => "Customer is unknown!",
+            Self::ProfileInUse => "The device profile referenced by the devices cannot be deleted!",
+            Self::PackageInUse => "The otaPackage referenced by the devices cannot be deleted!",
         }
     }
 }
@@ -123,6 +134,49 @@ impl Registry {
     #[must_use]
     pub fn tenant(&self, id: TenantId) -> Option<&Tenant> {
         self.tenants.get(&id)
+    }
+
+    /// All tenants, in order of ids.
+    pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
+        self.tenants.values()
+    }
+
+    /// A customer.
+    #[must_use]
+    pub fn customer(&self, id: CustomerId) -> Option<&Customer> {
+        self.customers.get(&id)
+    }
+
+    /// All customers, in order of ids.
+    pub fn customers(&self) -> impl Iterator<Item = &Customer> {
+        self.customers.values()
+    }
+
+    /// Somebody who may log in.
+    #[must_use]
+    pub fn user(&self, id: UserId) -> Option<&User> {
+        self.users.get(&id)
+    }
+
+    /// Somebody by the name with which they log in, in any case. Cost: one look at each user.
+    #[must_use]
+    pub fn user_named(&self, name: &str) -> Option<&User> {
+        self.users.values().find(|user| user.name.eq_ignore_ascii_case(name))
+    }
+
+    /// All who may log in, in order of ids.
+    pub fn users(&self) -> impl Iterator<Item = &User> {
+        self.users.values()
+    }
+
+    /// All profiles, in order of ids.
+    pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
+        self.profiles.values()
+    }
+
+    /// All packages, in order of ids.
+    pub fn packages(&self) -> impl Iterator<Item = &Arc<Package>> {
+        self.packages.values()
     }
 
     /// A profile.
@@ -209,6 +263,18 @@ impl Registry {
             Change::Tenant(tenant) => {
                 self.tenants.insert(tenant.id, (**tenant).clone());
             }
+            Change::Customer(customer) => {
+                self.customers.insert(customer.id, (**customer).clone());
+            }
+            Change::CustomerGone(id) => {
+                self.customers.remove(id);
+            }
+            Change::User(user) => {
+                self.users.insert(user.id, (**user).clone());
+            }
+            Change::UserGone(id) => {
+                self.users.remove(id);
+            }
             Change::Profile(profile) => {
                 self.profiles.insert(profile.id, (**profile).clone());
             }
@@ -230,6 +296,8 @@ impl Registry {
             }
             Change::Attribute { .. }
             | Change::Telemetry { .. }
+            | Change::HistoryGone { .. }
+            | Change::LatestGone { .. }
             | Change::Command { .. }
             | Change::CommandGone { .. }
             | Change::Claim { .. }

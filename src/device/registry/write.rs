@@ -11,10 +11,10 @@ use std::sync::Arc;
 use super::shelf::{Clash, Registry};
 use crate::change::Change;
 use crate::credential::Credential;
-use crate::ids::{Chance, CustomerId, DeviceId, PackageId, ProfileId, TenantId};
+use crate::ids::{Chance, CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId};
 use crate::package::Package;
 use crate::profile::Profile;
-use crate::record::{Device, Role, Tenant};
+use crate::record::{Customer, Device, Role, Tenant, User};
 
 /// The type of children whose gateway does not say.
 const CHILD_TYPE: &str = "default";
@@ -40,6 +40,87 @@ impl Registry {
     /// Adds or changes a tenant.
     pub fn put_tenant(&mut self, tenant: Tenant, changes: &mut Vec<Change>) {
         self.note(Change::Tenant(Box::new(tenant)), changes);
+    }
+
+    /// Adds or changes a customer.
+    ///
+    /// # Errors
+    /// The tenant is unknown, or another customer of it has the title.
+    pub fn put_customer(&mut self, customer: Customer, changes: &mut Vec<Change>) -> Result<(), Clash> {
+        if self.tenant(customer.tenant).is_none() {
+            return Err(Clash::TenantUnknown);
+        }
+        if customer.title.trim().is_empty() {
+            return Err(Clash::NameEmpty);
+        }
+        let has_title = |known: &Customer| {
+            known.id != customer.id && known.tenant == customer.tenant && known.title == customer.title
+        };
+        if self.customers().any(has_title) {
+            return Err(Clash::NameTaken);
+        }
+        self.note(Change::Customer(Box::new(customer)), changes);
+        Ok(())
+    }
+
+    /// Deletes a customer with all who log in for it; its devices belong to the tenant again.
+    ///
+    /// # Errors
+    /// It is unknown.
+    pub fn delete_customer(&mut self, id: CustomerId, changes: &mut Vec<Change>) -> Result<(), Clash> {
+        self.customer(id).ok_or(Clash::CustomerUnknown)?;
+        let users: Vec<UserId> =
+            self.users().filter(|user| user.customer == Some(id)).map(|user| user.id).collect();
+        users.into_iter().for_each(|user| self.note(Change::UserGone(user), changes));
+        let owned: Vec<Device> =
+            self.devices().filter(|device| device.customer == Some(id)).cloned().collect();
+        for device in owned {
+            self.note(Change::Device(Box::new(Device { customer: None, ..device })), changes);
+        }
+        self.note(Change::CustomerGone(id), changes);
+        Ok(())
+    }
+
+    /// Adds or changes somebody who may log in.
+    ///
+    /// # Errors
+    /// Tenant or customer are unknown, or somebody else has the name.
+    pub fn put_user(&mut self, user: User, changes: &mut Vec<Change>) -> Result<(), Clash> {
+        if user.tenant.is_some_and(|tenant| self.tenant(tenant).is_none()) {
+            return Err(Clash::TenantUnknown);
+        }
+        let is_of = |customer: &Customer| Some(customer.tenant) == user.tenant;
+        if user.customer.is_some_and(|customer| !self.customer(customer).is_some_and(is_of)) {
+            return Err(Clash::CustomerUnknown);
+        }
+        if user.name.trim().is_empty() {
+            return Err(Clash::NameEmpty);
+        }
+        if self.user_named(&user.name).is_some_and(|known| known.id != user.id) {
+            return Err(Clash::NameTaken);
+        }
+        self.note(Change::User(Box::new(user)), changes);
+        Ok(())
+    }
+
+    /// Lets somebody log in no longer.
+    pub fn delete_user(&mut self, id: UserId, changes: &mut Vec<Change>) {
+        if self.user(id).is_some() {
+            self.note(Change::UserGone(id), changes);
+        }
+    }
+
+    /// Deletes a profile.
+    ///
+    /// # Errors
+    /// It is unknown, the tenant's default, or devices have it.
+    pub fn delete_profile(&mut self, id: ProfileId, changes: &mut Vec<Change>) -> Result<(), Clash> {
+        let profile = self.profile(id).ok_or(Clash::ProfileUnknown)?;
+        if profile.is_default || self.devices().any(|device| device.profile == id) {
+            return Err(Clash::ProfileInUse);
+        }
+        self.note(Change::ProfileGone(id), changes);
+        Ok(())
     }
 
     /// Adds or changes a profile. The first of a tenant is its default, and a new default replaces the old one.

@@ -1,0 +1,147 @@
+//! Who waits for news of hubs: for the end of a command, or in the place of a device.
+//!
+//! Why handles that forget themselves: whoever waits behind HTTP may go away at any moment, and nobody else would clean up.
+//!
+//! Invariants:
+//! - Dropping a handle ends the waiting.
+//! - At most [`HEARD_MAX`] pieces of news wait for one listener; more are dropped and counted by nobody but him.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
+use device::{Addressed, CommandId, Cookie, DeviceId, Downlink, Ear, News, Report};
+use flume::{Receiver, Sender};
+use hashbrown::HashMap;
+
+use crate::platform::Platform;
+
+/// News that wait for one listener.
+pub(crate) const HEARD_MAX: usize = 1_024;
+/// Calls of devices that wait for somebody to answer them.
+const CALLS_MAX: usize = 4_096;
+/// Bits of an ear that belongs to no core.
+const OUTSIDE: u64 = 0xFFFF << 48;
+
+/// A device's call that wants an answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Called {
+    /// Which device.
+    pub device: DeviceId,
+    /// The connection that called.
+    pub ear: Ear,
+    /// To be given back.
+    pub cookie: Cookie,
+    /// What to do.
+    pub method: Box<str>,
+    /// With what, as JSON.
+    pub params: Box<str>,
+}
+
+/// Waits for what becomes of a command.
+pub struct Watching {
+    platform: Platform,
+    command: CommandId,
+    reports: Receiver<Report>,
+}
+
+/// Listens in the place of a device.
+pub struct Listening {
+    platform: Platform,
+    ear: Ear,
+    downlinks: Receiver<Downlink>,
+}
+
+/// All who wait.
+pub(crate) struct Waiting {
+    commands: Mutex<HashMap<CommandId, Sender<Report>, RandomState>>,
+    listeners: Mutex<HashMap<Ear, Sender<Downlink>, RandomState>>,
+    next_ear: std::sync::atomic::AtomicU64,
+    calls: (Sender<Called>, Receiver<Called>),
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            commands: Mutex::default(),
+            listeners: Mutex::default(),
+            next_ear: std::sync::atomic::AtomicU64::new(0),
+            calls: flume::bounded(CALLS_MAX),
+        }
+    }
+}
+
+impl Waiting {
+    pub fn watch(&self, platform: Platform, command: CommandId) -> Watching {
+        let (sender, reports) = flume::bounded(HEARD_MAX);
+        held(&self.commands).insert(command, sender);
+        Watching { platform, command, reports }
+    }
+
+    pub fn listen(&self, platform: Platform) -> Listening {
+        let number = self.next_ear.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let ear = Ear(OUTSIDE | number & !OUTSIDE);
+        let (sender, downlinks) = flume::bounded(HEARD_MAX);
+        held(&self.listeners).insert(ear, sender);
+        Listening { platform, ear, downlinks }
+    }
+
+    pub fn calls(&self) -> Receiver<Called> {
+        self.calls.1.clone()
+    }
+
+    /// Gives news to whoever waits for it. Whether somebody did.
+    pub fn tell(&self, news: News) -> bool {
+        match news {
+            News::Report(report) => {
+                let waiting = held(&self.commands).get(&report.command).cloned();
+                waiting.is_some_and(|sender| sender.try_send(report).is_ok())
+            }
+            News::Told(Addressed { ear, downlink, .. }) => {
+                let listener = held(&self.listeners).get(&ear).cloned();
+                listener.is_some_and(|sender| sender.try_send(downlink).is_ok())
+            }
+            News::Called { device, ear, cookie, method, params } => {
+                self.calls.0.try_send(Called { device, ear, cookie, method, params }).is_ok()
+            }
+            News::Turn(..) => false,
+        }
+    }
+}
+
+impl Watching {
+    /// What becomes of the command, each time that its state changes.
+    #[must_use]
+    pub fn reports(&self) -> &Receiver<Report> {
+        &self.reports
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        held(&self.platform.waiting().commands).remove(&self.command);
+    }
+}
+
+impl Listening {
+    /// By what hubs know it.
+    #[must_use]
+    pub fn ear(&self) -> Ear {
+        self.ear
+    }
+
+    /// What is said to the device.
+    #[must_use]
+    pub fn downlinks(&self) -> &Receiver<Downlink> {
+        &self.downlinks
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        held(&self.platform.waiting().listeners).remove(&self.ear);
+    }
+}
+
+pub(crate) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
