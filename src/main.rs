@@ -303,10 +303,12 @@ fn make_certificates(dir: &Path, hosts: &[String]) -> ExitCode {
 
 fn load(sources: Sources) -> Result<Config, Vec<Complaint>> {
     let dialects = DIALECTS.iter().map(|dialect| dialect.name()).collect();
+    let device_dialects =
+        DIALECTS.iter().filter(|dialect| dialect.has_devices()).map(|dialect| dialect.name()).collect();
     // A variable that is not text cannot be one of ours.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    server::load(&Sources { dialects, variables: variables.collect(), ..sources })
+    server::load(&Sources { dialects, device_dialects, variables: variables.collect(), ..sources })
 }
 
 fn complain(complaints: &[Complaint]) -> ExitCode {

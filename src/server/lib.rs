@@ -18,6 +18,7 @@ mod doors;
 mod doorway;
 mod driver;
 mod explain;
+mod founding;
 mod guard;
 mod journal;
 mod kernel;
@@ -38,13 +39,14 @@ mod signals;
 pub use clock::Clock;
 pub use config::{
     Access, Authenticator, AuthenticatorKind, Bind, CertificateUse, ClientCertificate, Complaint, Config,
-    ControlPlane, KeyPairs, Listener, Log, LogFormat, LogLevel, Names, Networks, NotAnAddress, NotNetworks,
-    NotPairs, Place, Protocol, Server, Sources, Store, Sys, TlsKeys, TlsMin, default_file, load,
+    ControlPlane, Devices, KeyPairs, Listener, Log, LogFormat, LogLevel, Names, Networks, NotAnAddress,
+    NotNetworks, NotPairs, Place, Protocol, Server, Sources, Store, Sys, TlsKeys, TlsMin, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
 pub use doors::{Doors, DoorsError, examine_doors};
 pub use doorway::{CertError, inspect, make_first_certificates};
 pub use explain::explain_acl;
+pub use founding::Founded;
 pub use guard::Guard;
 pub use journal::{SafeError, StoreWatch};
 pub use kernel::KernelError;
