@@ -99,6 +99,8 @@ pub struct Effects {
     pub notices: Vec<Notice>,
     /// What must be written down; answered by `Shard::handle_durable`. Only if the settings ask for a journal.
     pub written: Option<Written>,
+    /// What must be written down of devices, in one commit with `written`, which is there whenever this is not empty.
+    pub device_changes: Vec<device::Change>,
     /// What must be read back, behind everything written; answered by `Shard::handle_fetched`.
     pub fetches: Vec<Fetch>,
 }
