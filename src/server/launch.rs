@@ -17,6 +17,7 @@ use std::sync::Arc;
 use broker::CoreId;
 use flume::{Receiver, Sender};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use platform::Platform;
 use stdx::{Instant, Span};
 use store::Fault;
 use thiserror::Error;
@@ -56,6 +57,8 @@ pub struct Plan {
     pub stores: bool,
     /// Who answers what cores ask about clients; nobody without.
     pub doors: Option<doors::Doors>,
+    /// Where devices are, if there are any: it gets back what was kept of the registry, and its way to the store.
+    pub platform: Option<Platform>,
 }
 
 /// Why the cores do not run.
@@ -158,7 +161,10 @@ where
     let (informed, all_informed) = flume::bounded(plan.cpus.len());
     let ends = mesh::weave(&bells);
     let (journal_ends, office) = open_office(&bells, &stopper, plan.stores);
-    let (mut homes, mut pieces) = Homes::new(plan.cpus.len());
+    if let (Some(platform), Some(office)) = (&plan.platform, &office) {
+        platform.attach_journal(Box::new(office.journal()));
+    }
+    let (mut homes, mut pieces) = Homes::new(plan.cpus.len(), plan.platform);
     let mut running =
         Running { handles: Vec::new(), stopper: stopper.clone(), inquiry: mesh::inquiry(&ends), office };
     let mut journal_ends = journal_ends.into_iter();

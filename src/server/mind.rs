@@ -64,6 +64,8 @@ pub trait Mind: 'static {
     fn handle_store_health(&mut self, _now: Instant, _health: StoreHealth) {}
     /// Takes over some of what an earlier process kept, before the first event.
     fn restore(&mut self, _changes: &[Change]) {}
+    /// As above, of devices whose home is here; the registry is complete by then.
+    fn restore_devices(&mut self, _changes: &[device::Change]) {}
     /// There is nothing more to take over. Also called where there was nothing.
     fn finish_restore(&mut self, _now: Instant) {}
 }

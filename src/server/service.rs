@@ -170,6 +170,7 @@ pub fn serve(
         shutdown_grace: Span::from_s(config.server.shutdown_grace_s.into()),
         stores: safe.is_some(),
         doors: Some(doors.clone()),
+        platform: None,
     };
     let restore = |homes: &mut Homes| safe.as_mut().map_or(Ok(()), |safe| safe.recover(homes));
     let running = launch(plan, restore, move |core, now| {

@@ -296,6 +296,7 @@ impl Registry {
             }
             Change::Attribute { .. }
             | Change::Telemetry { .. }
+            | Change::Late { .. }
             | Change::HistoryGone { .. }
             | Change::LatestGone { .. }
             | Change::Command { .. }
