@@ -31,6 +31,14 @@ impl Coat {
         door.arguments().split_ascii_whitespace().map(str::to_owned)
     }
 
+    /// Behind a noun; empty for plain TCP.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Tls => " over TLS",
+        }
+    }
+
     /// At the end of a description; empty for plain TCP.
     pub(crate) const fn words(self) -> &'static str {
         match self {

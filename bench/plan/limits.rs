@@ -319,7 +319,7 @@ fn cores(
     let because = format!(
         "{:.0} messages/s{} at {:.2} us ({:.2} to {:.2}{}), {:.0} pings/s",
         question.rate(),
-        question.coat.words(),
+        question.coat.name(),
         cost_ns.value / 1e3,
         cost_ns.low / 1e3,
         cost_ns.high / 1e3,
@@ -375,7 +375,7 @@ fn memory(question: &Question, supply: &Supply, measured: &Measured<'_>) -> Dema
     let because = format!(
         "{:.0} B per device{} ({:.0} of them in the kernel, socket buffers empty), {:.0} retained messages, {:.0} sessions away",
         device.value,
-        question.coat.words(),
+        question.coat.name(),
         memory.kernel_bytes,
         question.retained,
         question.away

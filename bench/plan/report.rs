@@ -179,7 +179,7 @@ impl PlanReport {
             f,
             "{}/s published{}, planned with {:.0} % of the cores of machines with {} cores, {:.1} GiB and {} Gbit/s.\n",
             compact(answer.rate),
-            self.question.coat.words(),
+            self.question.coat.name(),
             answer.utilisation * 100.0,
             self.supply.cores,
             self.supply.memory_bytes / 1_073_741_824.0,
@@ -480,7 +480,7 @@ pub(crate) mod tests {
         let sealed = Question { coat: Coat::Tls, ..parts::question() };
         let text = PlanReport { question: sealed, ..report() }.to_string();
         assert!(text.contains("of the consumers that hear everything, over TLS."), "{text}");
-        assert!(text.contains("100k/s published, over TLS, planned"), "{text}");
+        assert!(text.contains("100k/s published over TLS, planned"), "{text}");
     }
 
     #[test]
