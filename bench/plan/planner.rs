@@ -414,6 +414,24 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_asked_about_in_the_letters_of_the_workloads_and_measured_where_there_is_some() {
+        let setting = |line: &str| Setting::of(&options(line)).expect("lawful options");
+        let target = "--target 127.0.0.1:1 --pid 1";
+        let plain = setting(target);
+        assert_eq!((plain.question.coat, plain.source.coats()), (Coat::Plain, &[Coat::Plain][..]));
+        for letters in ["-S", "--ssl", "--tls"] {
+            let sealed = setting(&format!("{target} --target-tls 127.0.0.1:2 {letters}"));
+            assert_eq!((sealed.question.coat, sealed.coat()), (Coat::Tls, Coat::Tls), "{letters}");
+            assert_eq!(sealed.source.coats(), [Coat::Plain, Coat::Tls]);
+            let unknown = setting(&format!("{target} {letters}"));
+            assert_eq!(unknown.coat(), Coat::Plain, "nothing else can be searched");
+        }
+        assert!(refusal(&format!("{target} --target-tls nowhere")).contains("--target-tls"));
+        let words = ["ringmq-bench", "plan", "--target-tls", "127.0.0.1:2"];
+        assert!(Options::try_parse_from(words).is_err(), "without a target");
+    }
+
+    #[test]
     fn quick_runs_are_shorter_and_may_still_be_told_how_long() {
         let quick = options("--quick --duration 0.7").effort.effort();
         let thorough = options("").effort.effort();
