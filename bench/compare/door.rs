@@ -14,8 +14,9 @@ use crate::failure::Failure;
 
 /// Rules in the file of the door with rules.
 const RULES: usize = 1_000;
-const CERTIFICATE: &str = "server.pem";
-const KEY: &str = "server.key";
+/// Files that [`certify`] writes.
+pub(crate) const CERTIFICATE: &str = "server.pem";
+pub(crate) const KEY: &str = "server.key";
 const ACL: &str = "acl.conf";
 const CONFIG: &str = "door.toml";
 
@@ -45,11 +46,6 @@ impl Door {
     /// Writes the configuration of a broker with this door at `port`, and the files it names, into `directory`; returns
     /// its name there.
     pub(crate) fn furnish(self, directory: &Path, port: u16) -> Result<&'static str, Failure> {
-        let write = |name: &str, text: &str| {
-            let path = directory.join(name);
-            fs::write(&path, text)
-                .map_err(|source| Failure::os(format!("writing {}", path.display()), source))
-        };
         let protocol = match self {
             Self::Plain | Self::Acl => "mqtt",
             Self::Tls => "mqtts",
@@ -59,24 +55,33 @@ impl Door {
         match self {
             Self::Plain => {}
             Self::Tls => {
-                let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]);
-                let made = made.map_err(|fault| {
-                    Failure::os("making a certificate", std::io::Error::other(fault.to_string()))
-                })?;
-                write(CERTIFICATE, &made.cert.pem())?;
-                write(KEY, &made.signing_key.serialize_pem())?;
+                certify(directory)?;
                 config +=
                     &format!("certificate = \"{CERTIFICATE}\"\nprivate_key = \"{KEY}\"\ntls_min = \"1.3\"\n");
             }
             Self::WebSocket => config += "websocket_path = \"/mqtt\"\n",
             Self::Acl => {
-                write(ACL, &rules())?;
+                write(directory, ACL, &rules())?;
                 config += &format!("authentication = \"anonymous\"\nacl_file = \"{ACL}\"\n");
             }
         }
-        write(CONFIG, &config)?;
+        write(directory, CONFIG, &config)?;
         Ok(CONFIG)
     }
+}
+
+/// Writes a certificate for 127.0.0.1 on the curve P-256, signed by itself, and its key into `directory`.
+pub(crate) fn certify(directory: &Path) -> Result<(), Failure> {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]);
+    let made =
+        made.map_err(|fault| Failure::os("making a certificate", std::io::Error::other(fault.to_string())))?;
+    write(directory, CERTIFICATE, &made.cert.pem())?;
+    write(directory, KEY, &made.signing_key.serialize_pem())
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> Result<(), Failure> {
+    let path = directory.join(name);
+    fs::write(&path, text).map_err(|source| Failure::os(format!("writing {}", path.display()), source))
 }
 
 fn rules() -> String {

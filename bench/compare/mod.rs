@@ -24,6 +24,7 @@ mod run;
 mod table;
 mod target;
 
+pub(crate) use door::{CERTIFICATE, Door, KEY, certify};
 pub(crate) use keeper::tether;
 pub(crate) use machine::Machine;
 pub(crate) use options::{CompareOptions, TetherOptions};

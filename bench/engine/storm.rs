@@ -196,6 +196,10 @@ fn describe(load: &Plan, waves: u32, churn_ns: Option<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use rustix::net::{AddressFamily, SocketType};
+
     use super::*;
     use crate::engine::plan::Storm;
     use crate::engine::plan::tests::plan;
@@ -228,9 +232,12 @@ mod tests {
     fn nobody_listening_is_a_report_with_failures_and_their_reason() {
         let server = Server::start(Shape::Idle);
         let mut plan = connect_plan(&server, 3, Storm { cut_permille: 0, churn: false });
-        // A port of ours where nobody listens: the one that a client of somebody else would use.
-        let unused = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        plan.load.ends.broker = unused.expect("loopback can be listened on");
+        // A port that is ours and where nobody listens. One that were free could be given to another test's server, or to
+        // the client itself, which would then meet itself.
+        let held = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        rustix::net::bind(&held, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback has free ports");
+        let unused = rustix::net::getsockname(&held).map(SocketAddr::try_from);
+        plan.load.ends.broker = unused.expect("it is bound").expect("it is an address");
         let report = run_connects(plan, &Progress::hidden()).expect("a report is made all the same");
         assert_eq!((report.connects, report.failed), (0, 3), "{}", report.sheet());
         assert!(report.notes.iter().any(|note| note.contains("refused")), "{:?}", report.notes);

@@ -9,8 +9,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::coat::Coat;
 use super::disk::Disk;
-use super::memory::Memory;
+use super::memory::{Kept, Memory};
 use super::options::{QuestionOptions, Receivers};
 use super::profile::{PAYLOADS, Profile};
 use super::scaling::Across;
@@ -44,6 +45,8 @@ pub(crate) struct Question {
     pub(crate) payload: f64,
     /// On both legs.
     pub(crate) qos: u8,
+    /// On both legs.
+    pub(crate) coat: Coat,
     /// Receivers of each message.
     pub(crate) fan_out: f64,
     /// Who receives.
@@ -80,8 +83,8 @@ pub(crate) struct Supply {
 /// What was measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured<'a> {
-    /// Costs at the QoS in question.
-    pub(crate) profile: &'a Profile,
+    /// Costs by QoS and coat.
+    pub(crate) profiles: &'a [Profile],
     /// Memory.
     pub(crate) memory: &'a Memory,
     /// The disk.
@@ -90,6 +93,25 @@ pub(crate) struct Measured<'a> {
     pub(crate) across: Option<&'a Across>,
     /// The search.
     pub(crate) finding: &'a Finding,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    /// The experiments did not tell the costs apart.
+    #[error("the costs are unknown")]
+    Costs,
+    /// The question is about TLS, and there was none to be measured.
+    #[error(
+        "the question is about TLS, and nothing was measured over TLS: name the target's listener with --target-tls"
+    )]
+    Tls,
+}
+
+impl<'a> Measured<'a> {
+    fn profile(&self, qos: u8, coat: Coat) -> Option<&'a Profile> {
+        self.profiles.iter().find(|profile| profile.qos == qos && profile.coat == coat)
+    }
 }
 
 /// Something that machines have a limited amount of.
@@ -187,6 +209,7 @@ impl Question {
             period_s: options.period,
             payload: f64::from(options.payload),
             qos,
+            coat: if options.ssl { Coat::Tls } else { Coat::Plain },
             fan_out: f64::from(options.fan_out),
             receivers: options.receivers,
             subscriptions: f64::from(options.subscriptions),
@@ -214,8 +237,16 @@ impl Question {
     }
 }
 
-/// What `question` needs of machines like `supply`; `None` without costs.
-pub(crate) fn answer(question: &Question, supply: &Supply, measured: &Measured<'_>) -> Option<Answer> {
+/// What `question` needs of machines like `supply`.
+pub(crate) fn answer(
+    question: &Question,
+    supply: &Supply,
+    measured: &Measured<'_>,
+) -> Result<Answer, Unanswered> {
+    let profile = measured.profile(question.qos, question.coat).ok_or(match question.coat {
+        Coat::Plain => Unanswered::Costs,
+        Coat::Tls => Unanswered::Tls,
+    })?;
     // A core busier than at the service level has lost it already.
     let reached = if measured.finding.rate > 0.0 && !measured.finding.is_lower_bound {
         measured.finding.cores
@@ -223,10 +254,11 @@ pub(crate) fn answer(question: &Question, supply: &Supply, measured: &Measured<'
         1.0
     };
     let utilisation = supply.utilisation.min(reached.max(0.05));
-    let cost_ns = measured.profile.cost_ns(question.fan_out, question.receivers, question.payload)?;
+    let cost_ns = profile.cost_ns(question.fan_out, question.receivers, question.payload);
+    let cost_ns = cost_ns.ok_or(Unanswered::Costs)?;
     let equivalents = core_equivalents(supply.cores, measured.across);
     let mut demands = vec![
-        cores(question, measured, cost_ns, equivalents.times(utilisation)),
+        cores(question, measured, profile, cost_ns, equivalents.times(utilisation)),
         memory(question, supply, measured),
         Demand::new(
             Resource::Connections,
@@ -243,14 +275,14 @@ pub(crate) fn answer(question: &Question, supply: &Supply, measured: &Measured<'
         demands.push(disk(question, measured.disk));
     }
     let machines = demands.iter().map(|demand| demand.machines.value).fold(0.0, f64::max).ceil().max(1.0);
-    let extrapolations = mark(question, supply, measured, machines, &mut demands);
+    let extrapolations = mark(question, supply, measured, (profile, machines), &mut demands);
     demands.sort_by(|one, other| other.machines.value.total_cmp(&one.machines.value));
     let ends = |end: fn(&Estimate) -> f64| {
         demands.iter().map(|demand| end(&demand.machines)).fold(0.0, f64::max).ceil().max(1.0)
     };
     let first = &demands[0];
     let also_first = demands[1..].iter().filter(|demand| demand.machines.high > first.machines.low);
-    Some(Answer {
+    Ok(Answer {
         rate: question.rate(),
         also_first: also_first.map(|demand| demand.resource).collect(),
         machines: Estimate {
@@ -271,22 +303,36 @@ fn core_equivalents(cores: f64, across: Option<&Across>) -> Estimate {
     known.unwrap_or(Estimate { value: cores, low: 1.0, high: cores })
 }
 
-fn cores(question: &Question, measured: &Measured<'_>, cost_ns: Estimate, per_machine: Estimate) -> Demand {
+fn cores(
+    question: &Question,
+    measured: &Measured<'_>,
+    profile: &Profile,
+    cost_ns: Estimate,
+    per_machine: Estimate,
+) -> Demand {
     let traffic = cost_ns.times(question.rate() / 1e9);
     // On a broker that does nothing else each ping wakes it up; beside traffic it costs at most one read and one write.
     let read_and_write =
-        measured.profile.cost_ns(1.0, Receivers::Devices, 0.0).map_or(f64::INFINITY, |cost| cost.value);
+        profile.cost_ns(1.0, Receivers::Devices, 0.0).map_or(f64::INFINITY, |cost| cost.value);
     let ping_ns = measured.memory.ping_ns.map_or(0.0, |ping| ping.value).min(read_and_write);
     let pings = Estimate::exact(ping_ns * question.pings_per_s() / 1e9);
     let because = format!(
-        "{:.0} messages/s at {:.2} us ({:.2} to {:.2}), {:.0} pings/s",
+        "{:.0} messages/s{} at {:.2} us ({:.2} to {:.2}{}), {:.0} pings/s",
         question.rate(),
+        question.coat.name(),
         cost_ns.value / 1e3,
         cost_ns.low / 1e3,
         cost_ns.high / 1e3,
+        without_tls(question, measured).map_or(String::new(), |us| format!("; without TLS {us:.2}")),
         question.pings_per_s()
     );
     Demand::new(Resource::Cores, traffic.plus(pings), "cores busy", per_machine, because)
+}
+
+/// What a message costs without TLS, in microseconds, if the question is about TLS.
+fn without_tls(question: &Question, measured: &Measured<'_>) -> Option<f64> {
+    let plain = measured.profile(question.qos, Coat::Plain).filter(|_| question.coat == Coat::Tls)?;
+    Some(plain.cost_ns(question.fan_out, question.receivers, question.payload)?.value / 1e3)
 }
 
 fn storm(
@@ -295,11 +341,16 @@ fn storm(
     traffic: &Demand,
     per_machine: Estimate,
 ) -> Option<Demand> {
-    let connect_ns = measured.memory.connect_ns?;
+    let memory = measured.memory;
+    let (connect_ns, kind) = match question.coat {
+        Coat::Plain => (memory.connect_ns?, "connects/s"),
+        Coat::Tls => (memory.sealed_connect_ns?, "connects/s with full TLS handshakes"),
+    };
     let rate = question.devices / question.storm_s;
     let because = format!(
-        "{rate:.0} connects/s at {:.1} us for {:.0} s, while the traffic goes on",
+        "{rate:.0} {kind} at {:.1} us, {:.0}/s on one core, for {:.0} s, while the traffic goes on",
         connect_ns.value / 1e3,
+        1e9 / connect_ns.value,
         question.storm_s
     );
     let busy = connect_ns.times(rate / 1e9).at_least(0.0).plus(traffic.amount);
@@ -308,8 +359,7 @@ fn storm(
 
 fn memory(question: &Question, supply: &Supply, measured: &Measured<'_>) -> Demand {
     let memory = measured.memory;
-    let own =
-        if question.subscriptions > 0.0 { memory.subscriber.bytes() } else { memory.connection.bytes() };
+    let own = own_memory(question, memory).bytes();
     let mut device = own.plus(Estimate::exact(memory.kernel_bytes));
     // What is not asked for adds no doubt either.
     if question.subscriptions > 1.0 {
@@ -323,19 +373,33 @@ fn memory(question: &Question, supply: &Supply, measured: &Measured<'_>) -> Dema
         amount = amount.plus(memory.session.bytes().times(question.away));
     }
     let because = format!(
-        "{:.0} B per device ({:.0} of them in the kernel, socket buffers empty), {:.0} retained messages, {:.0} sessions away",
-        device.value, memory.kernel_bytes, question.retained, question.away
+        "{:.0} B per device{} ({:.0} of them in the kernel, socket buffers empty), {:.0} retained messages, {:.0} sessions away",
+        device.value,
+        question.coat.name(),
+        memory.kernel_bytes,
+        question.retained,
+        question.away
     );
     let gib = 1.0 / 1_073_741_824.0;
     let room = Estimate::exact(supply.memory_bytes * MEMORY_SHARE * gib);
     Demand::new(Resource::Memory, amount.times(gib), "GiB", room, because)
 }
 
+/// The kind of connection that devices have; over TLS it was measured with a subscription only.
+fn own_memory<'a>(question: &Question, memory: &'a Memory) -> &'a Kept {
+    match &memory.sealed {
+        Some(sealed) if question.coat == Coat::Tls => sealed,
+        _ if question.subscriptions > 0.0 => &memory.subscriber,
+        _ => &memory.connection,
+    }
+}
+
 fn network(question: &Question, supply: &Supply) -> [Demand; 2] {
-    let [up, up_back] = wire::alone(question.payload, question.qos);
+    let Question { payload, qos, coat, .. } = *question;
+    let [up, up_back] = wire::alone(payload, qos, coat);
     let [down, down_back] = match question.receivers {
-        Receivers::Consumers => wire::in_stream(question.payload, question.qos),
-        Receivers::Devices => wire::alone(question.payload, question.qos),
+        Receivers::Consumers => wire::in_stream(payload, qos, coat),
+        Receivers::Devices => wire::alone(payload, qos, coat),
     };
     let deliveries = question.rate() * question.fan_out;
     let room = Estimate::exact(supply.network_bytes_per_s * NETWORK_SHARE * 8.0 / 1e9);
@@ -375,7 +439,7 @@ fn mark(
     question: &Question,
     supply: &Supply,
     measured: &Measured<'_>,
-    machines: f64,
+    (profile, machines): (&Profile, f64),
     demands: &mut [Demand],
 ) -> Vec<String> {
     let mut reasons = vec![];
@@ -394,14 +458,14 @@ fn mark(
         question.payload < least || question.payload > most,
         format!("payload of {:.0} B; {least:.0} to {most:.0} B were measured", question.payload),
     );
-    let fan_out = measured.profile.experiments.iter().map(|one| one.pattern.deliveries()).fold(1.0, f64::max);
+    let fan_out = profile.experiments.iter().map(|one| one.pattern.deliveries()).fold(1.0, f64::max);
     beyond(
         &busy,
         question.fan_out > fan_out * REACH,
         format!("fan-out of {}; up to {fan_out} was measured", question.fan_out),
     );
     let per_machine = question.devices / machines;
-    let publishers = measured.profile.experiments.iter().map(|one| one.pattern.publishers).max().unwrap_or(0);
+    let publishers = profile.experiments.iter().map(|one| one.pattern.publishers).max().unwrap_or(0);
     beyond(
         &busy,
         per_machine > f64::from(publishers) * REACH,
@@ -409,7 +473,7 @@ fn mark(
             "{per_machine:.0} devices per machine; costs were measured with {publishers}, whose state fits in caches"
         ),
     );
-    let held = measured.memory.subscriber.most();
+    let held = own_memory(question, measured.memory).most();
     beyond(
         &[Resource::Memory],
         per_machine > held * REACH,
@@ -430,17 +494,24 @@ pub(crate) mod tests {
     use crate::plan::memory::Kept;
     use crate::plan::profile::{Experiment, design};
 
-    /// Costs of round numbers: 2 us per message to one consumer, whatever its size.
-    pub(crate) fn profile(qos: u8) -> Profile {
-        let experiment = |pattern: crate::plan::load::Pattern| Experiment {
+    /// A run of round numbers: 1 us to take a message in and 1 us for each delivery, whatever its size.
+    pub(crate) fn experiment(pattern: crate::plan::load::Pattern) -> Experiment {
+        Experiment {
             cost_ns: 1_000.0 + 1_000.0 * pattern.deliveries(),
             deliveries: pattern.deliveries(),
             pattern,
-            rate: 1e5,
+            rate: 2e5 / (1.0 + pattern.deliveries()),
             cores: 0.5,
             generator_cores: 0.5,
-        };
-        Profile::of(qos, design(qos, 1_000).into_iter().map(experiment).collect())
+        }
+    }
+
+    /// Costs of these runs; three times as much over TLS.
+    pub(crate) fn profile(qos: u8, coat: Coat) -> Profile {
+        let factor = if coat == Coat::Tls { 3.0 } else { 1.0 };
+        let dearer = |one: Experiment| Experiment { cost_ns: one.cost_ns * factor, ..one };
+        let runs = design(qos, 1_000, coat).into_iter().map(experiment).map(dearer);
+        Profile::of(qos, coat, runs.collect())
     }
 
     pub(crate) fn memory() -> Memory {
@@ -453,11 +524,13 @@ pub(crate) mod tests {
         Memory {
             connection: kept("connection", 500.0),
             subscriber: kept("subscriber", 800.0),
+            sealed: Some(kept("sealed", 9_000.0)),
             subscription: kept("subscription", 200.0),
             session: kept("session", 400.0),
             retained: kept("retained", 300.0),
             kernel_bytes: 3_200.0,
             connect_ns: Some(Estimate::exact(20_000.0)),
+            sealed_connect_ns: Some(Estimate::exact(250_000.0)),
             ping_ns: Some(Estimate::exact(1_000.0)),
             connects_per_s: 10_000.0,
         }
@@ -490,6 +563,7 @@ pub(crate) mod tests {
             period_s: 10.0,
             payload: 128.0,
             qos: 1,
+            coat: Coat::Plain,
             fan_out: 1.0,
             receivers: Receivers::Consumers,
             subscriptions: 1.0,
@@ -510,9 +584,10 @@ pub(crate) mod tests {
     };
 
     fn answered(question: &Question, supply: &Supply) -> Answer {
-        let (profile, memory, disk, finding) = (profile(question.qos), memory(), disk(), finding());
+        let profiles = [Coat::Plain, Coat::Tls].map(|coat| profile(question.qos, coat));
+        let (memory, disk, finding) = (memory(), disk(), finding());
         let measured =
-            Measured { profile: &profile, memory: &memory, disk: &disk, across: None, finding: &finding };
+            Measured { profiles: &profiles, memory: &memory, disk: &disk, across: None, finding: &finding };
         answer(question, supply, &measured).expect("costs are known")
     }
 
@@ -531,6 +606,42 @@ pub(crate) mod tests {
         let storm = demand(&answer, Resource::ConnectStorm);
         assert!((storm.amount.value - (1e6 / 60.0 * 20e-6 + 0.2)).abs() < 1e-6, "{storm:?}");
         assert!(answer.demands.iter().all(|demand| demand.resource != Resource::Disk), "nothing is written");
+    }
+
+    #[test]
+    fn over_tls_messages_connects_memory_and_wire_are_those_of_tls_and_the_answer_says_so() {
+        let sealed = Question { coat: Coat::Tls, ..question() };
+        let answer = answered(&sealed, &SUPPLY);
+        let cores = demand(&answer, Resource::Cores);
+        assert!((cores.amount.value - 0.6).abs() < 1e-6, "100,000/s at 6 us: {cores:?}");
+        assert!(
+            cores.because.contains("over TLS") && cores.because.contains("without TLS 2.00"),
+            "{cores:?}"
+        );
+        let memory = demand(&answer, Resource::Memory);
+        assert!((memory.amount.value - 12_200.0 * 1e6 / 1_073_741_824.0).abs() < 1e-3, "{memory:?}");
+        assert!(memory.because.contains("over TLS"), "{memory:?}");
+        let storm = demand(&answer, Resource::ConnectStorm);
+        assert!((storm.amount.value - (1e6 / 60.0 * 250e-6 + 0.6)).abs() < 1e-6, "{storm:?}");
+        assert!(storm.because.contains("TLS handshakes at 250.0 us, 4000/s on one core"), "{storm:?}");
+        let plain = answered(&question(), &SUPPLY);
+        let wire = |answer: &Answer, way| demand(answer, way).amount.value;
+        assert!(wire(&answer, Resource::NetworkIn) > wire(&plain, Resource::NetworkIn) * 1.05);
+        assert!(wire(&answer, Resource::NetworkOut) > wire(&plain, Resource::NetworkOut) * 1.05);
+        assert!(!demand(&plain, Resource::Cores).because.contains("TLS"));
+    }
+
+    #[test]
+    fn what_was_not_measured_over_tls_is_not_guessed() {
+        let (profiles, disk, finding) = ([profile(1, Coat::Plain)], disk(), finding());
+        let memory = Memory { sealed: None, sealed_connect_ns: None, ..memory() };
+        let measured =
+            Measured { profiles: &profiles, memory: &memory, disk: &disk, across: None, finding: &finding };
+        let sealed = Question { coat: Coat::Tls, ..question() };
+        assert_eq!(answer(&sealed, &SUPPLY, &measured), Err(Unanswered::Tls));
+        assert!(answer(&question(), &SUPPLY, &measured).is_ok(), "what was measured is answered");
+        let elsewhere = Question { qos: 2, ..question() };
+        assert_eq!(answer(&elsewhere, &SUPPLY, &measured), Err(Unanswered::Costs));
     }
 
     #[test]
@@ -591,10 +702,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_service_level_that_is_lost_early_lowers_the_plan() {
-        let (profile, memory, disk) = (profile(1), memory(), disk());
+        let (profiles, memory, disk) = ([profile(1, Coat::Plain)], memory(), disk());
         let finding = Finding { cores: 0.2, ..finding() };
         let measured =
-            Measured { profile: &profile, memory: &memory, disk: &disk, across: None, finding: &finding };
+            Measured { profiles: &profiles, memory: &memory, disk: &disk, across: None, finding: &finding };
         let answer = answer(&question(), &SUPPLY, &measured).expect("costs are known");
         assert!((answer.utilisation - 0.2).abs() < 1e-9);
     }

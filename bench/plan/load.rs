@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::broker::Broker;
+use super::coat::Coat;
 use super::options::Receivers;
 use crate::affinity;
 use crate::failure::Failure;
@@ -35,6 +36,8 @@ pub(crate) struct Pattern {
     pub(crate) payload: u32,
     /// On both legs.
     pub(crate) qos: u8,
+    /// On both legs.
+    pub(crate) coat: Coat,
 }
 
 /// The generator and where it aims.
@@ -62,7 +65,7 @@ impl Pattern {
             (Receivers::Consumers, count) => format!("{count} consumers"),
             (Receivers::Devices, _) => "a device each".to_owned(),
         };
-        format!("QoS {}, {} B, to {receivers}", self.qos, self.payload)
+        format!("QoS {}, {} B, to {receivers}{}", self.qos, self.payload, self.coat.words())
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -87,7 +90,7 @@ impl Generator {
         let warmup_s = (self.duration_s * WARMUP_SHARE).max(WARMUP_S_MIN);
         words.extend(["-I".into(), format!("{interval_ms:.6}"), "--warmup".into(), format!("{warmup_s:.3}")]);
         words.extend(["--duration".into(), format!("{:.3}", self.duration_s)]);
-        self.start(broker, &words)
+        self.start(broker, pattern.coat, &words)
     }
 
     /// `count` connections that do nothing, each subscribed to a topic of its own or not at all.
@@ -99,16 +102,22 @@ impl Generator {
         words.extend(["-k".into(), held.keep_alive_s.to_string()]);
         words.extend(["--settle".into(), format!("{:.3}", held.settle_s)]);
         words.extend(["--duration".into(), format!("{:.3}", held.duration_s)]);
-        self.start(broker, &words)
+        self.start(broker, held.coat, &words)
     }
 
-    fn start<T: DeserializeOwned>(&self, broker: &Broker, words: &[String]) -> Result<T, Failure> {
+    fn start<T: DeserializeOwned>(
+        &self,
+        broker: &Broker,
+        coat: Coat,
+        words: &[String],
+    ) -> Result<T, Failure> {
         let failed = |cause: String| Failure::Target { target: words_of(words), cause };
+        let door = broker.door(coat).ok_or_else(|| failed("the broker has no listener for this".into()))?;
         let ours =
             std::env::current_exe().map_err(|source| Failure::os("finding our own program", source))?;
         let mut command = Command::new(ours);
         let processors: Vec<String> = self.processors.iter().map(usize::to_string).collect();
-        command.args(words).args(aim(broker.address)).args(["--pid", &broker.pid.to_string()]);
+        command.args(words).args(aim(door)).args(coat.arguments()).args(["--pid", &broker.pid.to_string()]);
         command.args(["--threads", &processors.len().to_string(), "--cpu", &processors.join(","), "--json"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = affinity::pinned(&self.processors, || command.spawn())?;
@@ -128,6 +137,8 @@ pub(crate) struct Held {
     pub(crate) count: u32,
     /// Whether each subscribes.
     pub(crate) is_subscribed: bool,
+    /// What they are wrapped in.
+    pub(crate) coat: Coat,
     /// Seconds; 0 is none.
     pub(crate) keep_alive_s: u16,
     /// Seconds before each look at the memory.
@@ -153,9 +164,17 @@ mod tests {
 
     #[test]
     fn every_pattern_is_a_command_that_is_understood() {
-        let pattern = |receivers| Pattern { publishers: 20, fan_out: 3, receivers, payload: 64, qos: 1 };
+        let pattern = |receivers| Pattern {
+            publishers: 20,
+            fan_out: 3,
+            receivers,
+            payload: 64,
+            qos: 1,
+            coat: Coat::Tls,
+        };
         let parsed = |pattern: Pattern| {
             let words = std::iter::once("ringmq-bench".to_owned()).chain(pattern.arguments());
+            let words = words.chain(pattern.coat.arguments());
             Options::try_parse_from(words).map(|options| options.command)
         };
         assert!(matches!(parsed(pattern(Receivers::Consumers)), Ok(Command::FanOut(_))));

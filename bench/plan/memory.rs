@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::broker::{Broker, Source};
 use super::client::{Client, Session};
+use super::coat::Coat;
 use super::limits::PING_SHARE;
 use super::load::{Generator, Held};
 use super::options::Effort;
@@ -24,6 +25,8 @@ use crate::progress::Progress;
 
 /// Looks at the memory while things are added.
 const LOOKS: u32 = 5;
+/// Further runs for the cost of a connect, at most.
+const CONNECT_ROUNDS_MAX: u32 = 3;
 /// What the kernel keeps per TCP connection, if it does not say: tcp_sock, socket with inode, file, directory entry.
 const KERNEL_BYTES: f64 = 2_368.0 + 832.0 + 192.0 + 192.0;
 
@@ -45,6 +48,8 @@ pub(crate) struct Memory {
     pub(crate) connection: Kept,
     /// A connection with one subscription.
     pub(crate) subscriber: Kept,
+    /// A connection over TLS with one subscription; `None` where there is no TLS.
+    pub(crate) sealed: Option<Kept>,
     /// A further subscription.
     pub(crate) subscription: Kept,
     /// A session whose client is away.
@@ -55,6 +60,8 @@ pub(crate) struct Memory {
     pub(crate) kernel_bytes: f64,
     /// Processor time of one CONNECT with SUBSCRIBE, in nanoseconds.
     pub(crate) connect_ns: Option<Estimate>,
+    /// The same over TLS, with a full handshake.
+    pub(crate) sealed_connect_ns: Option<Estimate>,
     /// Processor time of one PINGREQ, in nanoseconds.
     pub(crate) ping_ns: Option<Estimate>,
     /// Connects per second that one generator core and the broker managed together.
@@ -88,29 +95,27 @@ pub(crate) fn measure(
     payload: u32,
     progress: &Progress,
 ) -> Result<Memory, Failure> {
-    let mut connects = vec![];
-    let mut rates = vec![];
-    let mut hold = |is_subscribed: bool| -> Result<Vec<(f64, f64)>, Failure> {
-        let mut points = vec![];
-        for count in [effort.connections / 2, effort.connections] {
-            progress.show(|| format!("memory: {count} connections"));
-            let broker = source.start(1)?;
-            let held =
-                Held { count, is_subscribed, keep_alive_s: 0, settle_s: effort.settle_s, duration_s: 0.1 };
-            let report = generator.hold(&broker, &held)?;
-            if let Some(found) = report.broker {
-                let ready = float(report.ready);
-                let looks = [0.0, (f64::from(count) / 2.0).ceil(), ready];
-                points.extend(looks.into_iter().zip(found.resident_bytes.map(float)));
-                if is_subscribed {
-                    connects.push(found.cpu_ns_per_connect);
-                }
-            }
-            rates.push(report.connects_per_s);
-        }
-        Ok(points)
+    let hold = |is_subscribed, coat| {
+        let counts = [effort.connections / 2, effort.connections];
+        Crowd::gather(source, generator, &counts, Held { is_subscribed, coat, ..quiet(effort) }, progress)
     };
-    let (bare, subscribed) = (hold(false)?, hold(true)?);
+    let (bare, mut subscribed) = (hold(false, Coat::Plain)?, hold(true, Coat::Plain)?);
+    let mut sealed = match source.coats().contains(&Coat::Tls) {
+        true => Some(hold(true, Coat::Tls)?),
+        false => None,
+    };
+    let connects_per_s = bare.connects_per_s.max(subscribed.connects_per_s);
+    // In turns, as everything that is compared; a connect needs no time to settle.
+    for _ in 0..effort.rounds.min(CONNECT_ROUNDS_MAX) {
+        let more = |coat| {
+            let held = Held { is_subscribed: true, coat, settle_s: 0.0, ..quiet(effort) };
+            Crowd::gather(source, generator, &[effort.connections / 4], held, progress)
+        };
+        subscribed.connects_ns.extend(more(Coat::Plain)?.connects_ns);
+        if let Some(sealed) = &mut sealed {
+            sealed.connects_ns.extend(more(Coat::Tls)?.connects_ns);
+        }
+    }
     let count = effort.connections / LOOKS;
     let bytes = usize::try_from(payload).expect("at most a mebibyte");
     let subscription =
@@ -118,16 +123,62 @@ pub(crate) fn measure(
     let retained =
         grow(source, "retained messages", count, progress, |client, range| client.retain(range, bytes))?;
     Ok(Memory {
-        connection: Kept::new("connection", bare),
-        subscriber: Kept::new("connection with one subscription", subscribed),
+        connection: Kept::new("connection", bare.points),
+        subscriber: Kept::new("connection with one subscription", subscribed.points),
+        connect_ns: Estimate::of_repeats(&subscribed.connects_ns),
+        sealed_connect_ns: sealed.as_ref().and_then(|sealed| Estimate::of_repeats(&sealed.connects_ns)),
+        sealed: sealed.map(|sealed| Kept::new("connection over TLS with one subscription", sealed.points)),
         subscription: Kept::new("further subscription", subscription),
         session: Kept::new("session of a client that is away", away(source, count, progress)?),
         retained: Kept::new(&format!("retained message of {payload} B"), retained),
         kernel_bytes: kernel_bytes(),
-        connect_ns: Estimate::of_repeats(&connects),
         ping_ns: pings(source, generator, effort, progress)?,
-        connects_per_s: rates.into_iter().fold(0.0, f64::max),
+        connects_per_s,
     })
+}
+
+fn quiet(effort: &Effort) -> Held {
+    Held {
+        count: effort.connections,
+        is_subscribed: false,
+        coat: Coat::Plain,
+        keep_alive_s: 0,
+        settle_s: effort.settle_s,
+        duration_s: 0.1,
+    }
+}
+
+/// What connections of one kind did to the broker.
+struct Crowd {
+    /// How many there were, and the resident memory of the broker in bytes.
+    points: Vec<(f64, f64)>,
+    /// Processor time of each connect, in nanoseconds, run by run.
+    connects_ns: Vec<f64>,
+    connects_per_s: f64,
+}
+
+impl Crowd {
+    /// Holds each of `counts` connections like `held` at a fresh broker.
+    fn gather(
+        source: &Source,
+        generator: &Generator,
+        counts: &[u32],
+        held: Held,
+        progress: &Progress,
+    ) -> Result<Self, Failure> {
+        let mut crowd = Self { points: vec![], connects_ns: vec![], connects_per_s: 0.0 };
+        for &count in counts {
+            progress.show(|| format!("memory: {count} connections{}", held.coat.words()));
+            let broker = source.start(1)?;
+            let report = generator.hold(&broker, &Held { count, ..held })?;
+            crowd.connects_per_s = crowd.connects_per_s.max(report.connects_per_s);
+            let Some(found) = report.broker else { continue };
+            let looks = [0.0, (f64::from(count) / 2.0).ceil(), float(report.ready)];
+            crowd.points.extend(looks.into_iter().zip(found.resident_bytes.map(float)));
+            crowd.connects_ns.push(found.cpu_ns_per_connect);
+        }
+        Ok(crowd)
+    }
 }
 
 /// Memory while one client adds `count` things at a time.
@@ -177,7 +228,7 @@ fn pings(
         progress.show(|| format!("{count} connections with a keep alive of {keep_alive_s} s"));
         let broker = source.start(1)?;
         let duration_s = generator.duration_s.max(1.0);
-        let held = Held { count, is_subscribed: false, keep_alive_s, settle_s: effort.settle_s, duration_s };
+        let held = Held { keep_alive_s, duration_s, ..quiet(effort) };
         let report = generator.hold(&broker, &held)?;
         Ok(report.broker.map(|found| (found.cores_idle, float(report.ready))))
     };

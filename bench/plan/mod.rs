@@ -8,9 +8,12 @@
 //! - What the measurements do not determine is printed as unknown or as the two ends of what it could be.
 
 mod broker;
+mod campaign;
 mod client;
+mod coat;
 mod disk;
 mod limits;
+mod listeners;
 mod load;
 mod memory;
 mod options;

@@ -71,6 +71,9 @@ pub(crate) struct QuestionOptions {
     /// Seconds within which all devices must be able to connect again.
     #[arg(long, default_value_t = 60.0, value_name = "S")]
     pub(crate) connect_storm: f64,
+    /// The devices and their receivers speak TLS.
+    #[arg(short = 'S', long, visible_alias = "tls")]
+    pub(crate) ssl: bool,
     /// QoS 1 and 2 messages are on the disk before they are acknowledged.
     #[arg(long)]
     pub(crate) durable: bool,
@@ -114,6 +117,9 @@ pub(crate) struct EffortOptions {
     /// Measure a broker that runs already on this machine, on one core.
     #[arg(long, value_name = "HOST:PORT", requires = "pid", conflicts_with = "ringmq")]
     pub(crate) target: Option<String>,
+    /// Where it listens with TLS; without it nothing is known about TLS.
+    #[arg(long, value_name = "HOST:PORT", requires = "target")]
+    pub(crate) target_tls: Option<String>,
     /// Its process id, for its processor time and memory.
     #[arg(long, requires = "target")]
     pub(crate) pid: Option<u32>,
@@ -132,7 +138,7 @@ pub(crate) struct EffortOptions {
     /// Counted seconds of each run.
     #[arg(long, value_name = "S")]
     pub(crate) duration: Option<f64>,
-    /// Runs of each experiment.
+    /// Runs of each experiment at the QoS that is asked about; the others get half as many.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: Option<u32>,
     /// Directory on the disk to measure.
@@ -178,8 +184,8 @@ impl EffortOptions {
     pub(crate) fn effort(&self) -> Effort {
         let thorough = Effort {
             clients: 1_000,
-            duration_s: 2.0,
-            rounds: 3,
+            duration_s: 1.0,
+            rounds: 6,
             connections: 8_000,
             steps: 16,
             settle_s: 0.5,

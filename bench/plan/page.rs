@@ -35,7 +35,7 @@ impl PlanReport {
     fn answer_blocks(&self) -> Vec<Block> {
         let mut blocks = vec![];
         match &self.answer {
-            None => blocks.push(Block::Text("No answer: the costs are unknown.".into())),
+            None => blocks.push(Block::Text(format!("No answer: {}.", self.no_answer()))),
             Some(answer) => {
                 blocks.push(Block::Tiles(tiles(answer)));
                 blocks.push(Block::Text(format!("{}.", answer.words())));
@@ -92,10 +92,10 @@ impl PlanReport {
             let bar = |profile: &&Profile| {
                 let cost = profile.costs_ns[kind];
                 Bar {
-                    name: format!("QoS {}", profile.qos),
+                    name: format!("QoS {}", profile.name()),
                     value: cost.value,
                     range: Some((cost.low, cost.high)),
-                    is_ours: profile.qos == self.question.qos,
+                    is_ours: profile.qos == self.question.qos && profile.coat == self.question.coat,
                 }
             };
             let title = format!("One {}", KINDS[kind]);
@@ -125,8 +125,9 @@ impl PlanReport {
         let doubts = self
             .profiles
             .iter()
-            .filter_map(|profile| Some(format!("QoS {}: {}", profile.qos, profile.doubt.as_ref()?)));
+            .filter_map(|profile| Some(format!("QoS {}: {}", profile.name(), profile.doubt.as_ref()?)));
         blocks.push(Block::Notes(doubts.collect()));
+        blocks.extend(self.tls_words().map(Block::Text));
         blocks.push(Block::Table(table));
         blocks
     }
@@ -200,7 +201,7 @@ impl PlanReport {
                 check.what.clone(),
                 check.unit.clone(),
                 interval(&check.predicted),
-                compact(check.measured),
+                interval(&check.measured),
                 format!("{:+.1} %", check.error() * 100.0),
                 if check.is_good() { "yes" } else { "NO" }.to_owned(),
             ]);
@@ -301,6 +302,9 @@ mod tests {
             "Machines that each resource asks for",
             "Latency from the intended send time",
             "One publish in",
+            "QoS 1 over TLS",
+            "a full TLS handshake",
+            "sealed: 9k B each",
             "retained: 300 B each",
             "what the measurements allow",
             "measured up to here",

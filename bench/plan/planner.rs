@@ -1,7 +1,7 @@
 //! One plan from the first measurement to the files.
 //!
-//! Why this order: the disk and the memory need no tuning, costs need the planned utilisation, and the search, which
-//! drives the broker to its end, comes when nothing else can be disturbed by it.
+//! Why this order: the disk and the memory need no tuning; costs need the rate of the planned utilisation, which the
+//! search finds on its way to the broker's end.
 //!
 //! Invariants:
 //! - The report is printed before any file is written, so that a wrong path loses nothing.
@@ -10,12 +10,14 @@ use std::fs;
 use std::path::Path;
 
 use super::broker::Source;
+use super::campaign;
+use super::coat::Coat;
 use super::disk::Disk;
-use super::limits::{self, Measured, Question, Supply};
+use super::limits::{self, Measured, Question, Supply, Unanswered};
 use super::load::{Generator, Pattern};
 use super::memory;
 use super::options::{Effort, MachineOptions, PlanOptions, Receivers};
-use super::profile::{self, Profile};
+use super::profile::{Experiment, Profile, design};
 use super::report::PlanReport;
 use super::scaling::{self, Across, Counts};
 use super::search::{self, Finding, Trial};
@@ -34,6 +36,8 @@ const CONSUMERS_MAX: u32 = 32;
 const DISK_S: f64 = 2.0;
 /// The first rate of the search.
 const START_RATE: f64 = 2_000.0;
+/// A run of the search is so many times as long as one that only counts processor time: its 99th percentile is of few.
+const SEARCH_TIMES: f64 = 2.0;
 
 /// Everything that is decided before the first measurement.
 #[derive(Debug)]
@@ -51,6 +55,9 @@ struct Setting {
 /// Measures, answers, prints and writes what `options` ask for.
 pub(crate) fn plan(options: &PlanOptions) -> Result<(), Failure> {
     let setting = Setting::of(options)?;
+    if !setting.source.coats().contains(&setting.question.coat) {
+        eprintln!("ringmq-bench: {}", Unanswered::Tls);
+    }
     let progress = Progress::on_terminal();
     let report = setting.measure(options, &progress)?;
     progress.clear();
@@ -108,7 +115,7 @@ impl Setting {
             effort,
             question: Question::of(&options.question, qos),
             supply: supply(&options.machine, processors),
-            counts: Counts { counts, rounds: effort.rounds, is_shared },
+            counts: Counts { counts, rounds: effort.rounds.div_ceil(2), is_shared },
             slo: options.question.slo.clone(),
             is_quick: options.effort.quick,
         })
@@ -122,20 +129,30 @@ impl Setting {
             memory::measure(&self.source, &self.generator, &self.effort, options.question.payload, progress)?;
         let finding = self.search(options, progress)?;
         let events_per_s = self.events_per_s(&finding, options);
-        let profiles = self.profiles(events_per_s, progress)?;
+        let (profiles, held_out) = self.profiles(events_per_s, options, progress)?;
         let across = self.across(options.question.payload, progress)?;
-        let profile = profiles.iter().find(|profile| profile.qos == self.question.qos);
-        let profile = profile.expect("the QoS that is asked about is always among those measured");
-        let measured =
-            Measured { profile, memory: &memory, disk: &disk, across: across.as_ref(), finding: &finding };
-        let answer = limits::answer(&self.question, &self.supply, &measured);
-        let notes = self.notes(&measured, &profiles, options);
-        let checks = if options.effort.verify {
-            let aim = verify::Aim { effort: self.effort, events_per_s };
-            verify::measure(&self.source, &self.generator, profile, &memory, &aim, progress)?
-        } else {
-            vec![]
+        let measured = Measured {
+            profiles: &profiles,
+            memory: &memory,
+            disk: &disk,
+            across: across.as_ref(),
+            finding: &finding,
         };
+        let (answer, unanswered) = match limits::answer(&self.question, &self.supply, &measured) {
+            Ok(answer) => (Some(answer), None),
+            Err(why) => (None, Some(why.to_string())),
+        };
+        let notes = self.notes(&measured, options);
+        let mut checks = verify::costs(&profiles, &held_out);
+        if options.effort.verify {
+            checks.extend(verify::connections(
+                &self.source,
+                &self.generator,
+                &memory,
+                &self.effort,
+                progress,
+            )?);
+        }
         Ok(PlanReport {
             broker: self.source.description(),
             machine,
@@ -151,6 +168,7 @@ impl Setting {
             disk,
             across,
             answer,
+            unanswered,
             checks,
         })
     }
@@ -161,11 +179,38 @@ impl Setting {
         rate * (1.0 + self.pattern(options).deliveries())
     }
 
-    fn profiles(&self, events_per_s: f64, progress: &Progress) -> Result<Vec<Profile>, Failure> {
-        let aim = profile::Aim { publishers: self.effort.clients, events_per_s, rounds: self.effort.rounds };
-        let wanted = (0..=2).filter(|qos| !self.is_quick || *qos == self.question.qos);
-        let measure = |qos| profile::measure(&self.source.start(1)?, &self.generator, qos, &aim, progress);
-        wanted.map(measure).collect()
+    /// Costs by QoS and coat, and the runs that no cost was fitted to.
+    ///
+    /// TLS and what is held out are measured at the QoS that is asked about: records do not know what is in them.
+    fn profiles(
+        &self,
+        events_per_s: f64,
+        options: &PlanOptions,
+        progress: &Progress,
+    ) -> Result<(Vec<Profile>, Vec<Experiment>), Failure> {
+        let publishers = self.effort.clients;
+        let (mut profiles, mut held_out) = (vec![], vec![]);
+        for qos in (0..=2).filter(|qos| !self.is_quick || *qos == self.question.qos) {
+            let is_asked = qos == self.question.qos;
+            let (coats, rounds) = match is_asked {
+                true => (self.source.coats(), self.effort.rounds),
+                false => (&[Coat::Plain][..], self.effort.rounds.div_ceil(2)),
+            };
+            let designs: Vec<_> = coats.iter().map(|&coat| (coat, design(qos, publishers, coat))).collect();
+            let mut patterns: Vec<Pattern> = designs.iter().flat_map(|(_, design)| design.clone()).collect();
+            if is_asked && options.effort.verify {
+                patterns.extend(coats.iter().flat_map(|&coat| verify::held_out(qos, publishers, coat)));
+            }
+            let aim = campaign::Aim { events_per_s, rounds };
+            let mut runs = campaign::measure(&self.source, &self.generator, &patterns, &aim, progress)?;
+            for (coat, design) in designs {
+                let (fitted, others) = runs.into_iter().partition(|one| design.contains(&one.pattern));
+                profiles.push(Profile::of(qos, coat, fitted));
+                runs = others;
+            }
+            held_out.extend(runs);
+        }
+        Ok((profiles, held_out))
     }
 
     fn across(&self, payload: u32, progress: &Progress) -> Result<Option<Across>, Failure> {
@@ -179,6 +224,7 @@ impl Setting {
             receivers: Receivers::Devices,
             payload,
             qos: self.question.qos,
+            coat: self.coat(),
         };
         scaling::measure(&self.source, &self.generator, &pattern, &self.counts, progress).map(Some)
     }
@@ -190,15 +236,23 @@ impl Setting {
             receivers: options.question.receivers,
             payload: options.question.payload,
             qos: self.question.qos,
+            coat: self.coat(),
         }
+    }
+
+    /// The coat that is asked about, where it can be measured.
+    fn coat(&self) -> Coat {
+        if self.source.coats().contains(&self.question.coat) { self.question.coat } else { Coat::Plain }
     }
 
     fn search(&self, options: &PlanOptions, progress: &Progress) -> Result<Finding, Failure> {
         let broker = self.source.start(1)?;
         let pattern = self.pattern(options);
+        let long = SEARCH_TIMES * self.generator.duration_s;
+        let generator = Generator { duration_s: long, ..self.generator.clone() };
         search::search(START_RATE, self.effort.steps, |rate| {
             progress.show(|| format!("searching: {rate:.0} messages/s"));
-            let report = self.generator.run(&broker, &pattern, rate)?;
+            let report = generator.run(&broker, &pattern, rate)?;
             let offer = Offer { rate, fan_out: pattern.deliveries() };
             Ok(Trial {
                 rate,
@@ -211,8 +265,8 @@ impl Setting {
         })
     }
 
-    fn notes(&self, measured: &Measured<'_>, profiles: &[Profile], options: &PlanOptions) -> Vec<String> {
-        let Measured { disk, across, finding, .. } = measured;
+    fn notes(&self, measured: &Measured<'_>, options: &PlanOptions) -> Vec<String> {
+        let Measured { profiles, disk, across, finding, .. } = measured;
         let mut notes = vec![];
         let cores = profiles.iter().flat_map(|profile| &profile.experiments).map(|one| one.cores).collect();
         let reached = Estimate::of_samples(cores).map_or(0.0, |cores| cores.value);
@@ -253,6 +307,10 @@ impl Setting {
         note(
             options.question.fan_out > CONSUMERS_MAX && options.question.receivers == Receivers::Consumers,
             "the search was made with 32 consumers",
+        );
+        note(
+            !self.source.coats().contains(&Coat::Tls),
+            "nothing is known about TLS: the target's TLS listener was not named (--target-tls)",
         );
         note(
             !self.source.is_program(),
@@ -353,6 +411,24 @@ mod tests {
         assert!(refusal(&format!("{target} --cores 4 --broker-cpu 0,1")).contains("--cores must be 1 to 2"));
         assert!(refusal("--ringmq /nonexistent/ringmq").contains("cargo build"));
         assert!(refusal("--target nowhere --pid 1").contains("--target"));
+    }
+
+    #[test]
+    fn tls_is_asked_about_in_the_letters_of_the_workloads_and_measured_where_there_is_some() {
+        let setting = |line: &str| Setting::of(&options(line)).expect("lawful options");
+        let target = "--target 127.0.0.1:1 --pid 1";
+        let plain = setting(target);
+        assert_eq!((plain.question.coat, plain.source.coats()), (Coat::Plain, &[Coat::Plain][..]));
+        for letters in ["-S", "--ssl", "--tls"] {
+            let sealed = setting(&format!("{target} --target-tls 127.0.0.1:2 {letters}"));
+            assert_eq!((sealed.question.coat, sealed.coat()), (Coat::Tls, Coat::Tls), "{letters}");
+            assert_eq!(sealed.source.coats(), [Coat::Plain, Coat::Tls]);
+            let unknown = setting(&format!("{target} {letters}"));
+            assert_eq!(unknown.coat(), Coat::Plain, "nothing else can be searched");
+        }
+        assert!(refusal(&format!("{target} --target-tls nowhere")).contains("--target-tls"));
+        let words = ["ringmq-bench", "plan", "--target-tls", "127.0.0.1:2"];
+        assert!(Options::try_parse_from(words).is_err(), "without a target");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
+use super::coat::Coat;
 use super::disk::Disk;
 use super::limits::{Answer, Question, Supply};
 use super::memory::{Kept, Memory};
@@ -52,6 +53,8 @@ pub(crate) struct PlanReport {
     pub(crate) across: Option<Across>,
     /// The answer; `None` without costs.
     pub(crate) answer: Option<Answer>,
+    /// Why there is none.
+    pub(crate) unanswered: Option<String>,
     /// Predictions and measurements; empty without `--verify`.
     pub(crate) checks: Vec<Check>,
     /// What a reader must know before believing the figures.
@@ -66,12 +69,13 @@ impl Question {
             Receivers::Devices => "other devices",
         };
         format!(
-            "{} devices, one message of {:.0} B each every {} s at QoS {}, each to {} of the {receivers}",
+            "{} devices, one message of {:.0} B each every {} s at QoS {}, each to {} of the {receivers}{}",
             compact(self.devices),
             self.payload,
             compact(self.period_s),
             self.qos,
-            compact(self.fan_out)
+            compact(self.fan_out),
+            self.coat.words()
         )
     }
 }
@@ -136,15 +140,46 @@ impl PlanReport {
         )
     }
 
+    /// Why there is no answer, in words.
+    pub(crate) fn no_answer(&self) -> &str {
+        self.unanswered.as_deref().unwrap_or("the costs are unknown")
+    }
+
+    /// What TLS makes of a message as it is asked about, of a connect and of a connection; `None` if it was not measured.
+    pub(crate) fn tls_words(&self) -> Option<String> {
+        let Question { qos, fan_out, receivers, payload, .. } = self.question;
+        let cost = |coat: Coat| {
+            let mut profiles = self.profiles.iter();
+            let profile = profiles.find(|profile| profile.qos == qos && profile.coat == coat)?;
+            profile.cost_ns(fan_out, receivers, payload)
+        };
+        let (plain, sealed) = (cost(Coat::Plain)?, cost(Coat::Tls)?);
+        let connect_ns = self.memory.sealed_connect_ns?;
+        let bytes = self.memory.sealed.as_ref()?.bytes();
+        Some(format!(
+            "Over TLS a message as it is asked about costs {} us, without {} us: {:.2} times as much. CONNECT with \
+             SUBSCRIBE and a full TLS handshake: {} us, so one core does {:.0} a second. A connection takes {} B, \
+             without TLS {} B.",
+            interval(&sealed.times(1e-3)),
+            interval(&plain.times(1e-3)),
+            sealed.value / plain.value,
+            interval(&connect_ns.times(1e-3)),
+            1e9 / connect_ns.value,
+            interval(&bytes),
+            interval(&self.memory.subscriber.bytes())
+        ))
+    }
+
     fn markdown_answer(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(answer) = &self.answer else {
-            return writeln!(f, "**No answer**: the costs are unknown.\n");
+            return writeln!(f, "**No answer**: {}.\n", self.no_answer());
         };
         writeln!(f, "**{}.**\n", answer.words())?;
         writeln!(
             f,
-            "{}/s published, planned with {:.0} % of the cores of machines with {} cores, {:.1} GiB and {} Gbit/s.\n",
+            "{}/s published{}, planned with {:.0} % of the cores of machines with {} cores, {:.1} GiB and {} Gbit/s.\n",
             compact(answer.rate),
+            self.question.coat.name(),
             answer.utilisation * 100.0,
             self.supply.cores,
             self.supply.memory_bytes / 1_073_741_824.0,
@@ -197,10 +232,11 @@ impl PlanReport {
         writeln!(f, "## CPU by kind of message\n")?;
         writeln!(
             f,
-            "Nanoseconds of the broker's CPU, with 90 % intervals; fitted to designed experiments.\n"
+            "Nanoseconds of the broker's CPU, with 90 % intervals; fitted to designed experiments at so many publishes and \
+             deliveries per second, together. TLS is 1.3.\n"
         )?;
-        writeln!(f, "| QoS | {} | typical miss | doubt |", KINDS.join(" | "))?;
-        writeln!(f, "|---|{}---|---|", "---|".repeat(KINDS.len()))?;
+        writeln!(f, "| QoS | events/s | {} | typical miss | doubt |", KINDS.join(" | "))?;
+        writeln!(f, "|---|---|{}---|---|", "---|".repeat(KINDS.len()))?;
         for profile in &self.profiles {
             let costs: Vec<String> = match &profile.costs_ns[..] {
                 [] => vec!["unknown".to_owned(); KINDS.len()],
@@ -209,8 +245,9 @@ impl PlanReport {
             let doubt = profile.doubt.as_deref().unwrap_or("");
             writeln!(
                 f,
-                "| {} | {} | {:.0} % | {doubt} |",
-                profile.qos,
+                "| {} | {} | {} | {:.0} % | {doubt} |",
+                profile.name(),
+                compact(profile.events_per_s),
                 costs.join(" | "),
                 profile.residual * 100.0
             )?;
@@ -220,7 +257,11 @@ impl PlanReport {
         writeln!(
             f,
             "\nCONNECT with SUBSCRIBE: {connect} us. PINGREQ on a broker that is otherwise idle: {ping} us.\n"
-        )
+        )?;
+        match self.tls_words() {
+            Some(words) => writeln!(f, "{words}\n"),
+            None => writeln!(f, "TLS: not measured, or its costs are unknown.\n"),
+        }
     }
 
     fn markdown_memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -282,7 +323,7 @@ impl PlanReport {
                 check.what,
                 check.unit,
                 interval(&check.predicted),
-                compact(check.measured),
+                interval(&check.measured),
                 check.error() * 100.0,
                 if check.is_good() { "yes" } else { "NO" }
             )?;
@@ -291,9 +332,10 @@ impl PlanReport {
     }
 
     /// Everything that was counted in memory.
-    pub(crate) fn kinds_kept(&self) -> [&Kept; 5] {
-        let Memory { connection, subscriber, subscription, session, retained, .. } = &self.memory;
-        [connection, subscriber, subscription, session, retained]
+    pub(crate) fn kinds_kept(&self) -> Vec<&Kept> {
+        let Memory { connection, subscriber, sealed, subscription, session, retained, .. } = &self.memory;
+        let sealed = sealed.iter();
+        [connection, subscriber].into_iter().chain(sealed).chain([subscription, session, retained]).collect()
     }
 }
 
@@ -329,7 +371,8 @@ pub(crate) mod tests {
 
     /// A plan of round numbers.
     pub(crate) fn report() -> PlanReport {
-        let (profile, memory, disk) = (parts::profile(1), parts::memory(), parts::disk());
+        let profiles = [Coat::Plain, Coat::Tls].map(|coat| parts::profile(1, coat)).to_vec();
+        let (memory, disk) = (parts::memory(), parts::disk());
         let trial = |rate: f64, verdict| Trial {
             rate,
             verdict,
@@ -346,19 +389,19 @@ pub(crate) mod tests {
         let finding = Finding { trials, ..parts::finding() };
         let points = [1.0, 2.0]
             .map(|cores: f64| Scaling { cores, throughput: 4e5 * cores / (1.0 + 0.1 * (cores - 1.0)) });
-        let pattern =
-            Pattern { publishers: 100, fan_out: 1, receivers: Receivers::Devices, payload: 128, qos: 1 };
+        let (receivers, coat) = (Receivers::Devices, Coat::Plain);
+        let pattern = Pattern { publishers: 100, fan_out: 1, receivers, payload: 128, qos: 1, coat };
         let law = Scalability::of(&points);
         let across = Across { pattern, points: points.to_vec(), runs: vec![], law, is_shared: true };
         let (question, supply) = (parts::question(), parts::SUPPLY);
         let measured = Measured {
-            profile: &profile,
+            profiles: &profiles,
             memory: &memory,
             disk: &disk,
             across: Some(&across),
             finding: &finding,
         };
-        let answer = limits::answer(&question, &supply, &measured);
+        let answer = limits::answer(&question, &supply, &measured).ok();
         PlanReport {
             broker: "ringmq 1".into(),
             machine: Machine::read(),
@@ -368,16 +411,17 @@ pub(crate) mod tests {
             slo: "p99=10ms,loss=0".parse().expect("a lawful level"),
             load: "a load".into(),
             finding,
-            profiles: vec![profile],
+            profiles,
             memory,
             disk,
             across: Some(across),
             answer,
+            unanswered: None,
             checks: vec![Check {
                 what: "CPU".into(),
                 unit: "us".into(),
                 predicted: Estimate { value: 2.0, low: 1.9, high: 2.1 },
-                measured: 2.5,
+                measured: Estimate::exact(2.5),
             }],
             notes: vec!["mind the gap".into()],
         }
@@ -405,7 +449,38 @@ pub(crate) mod tests {
     #[test]
     fn without_costs_there_is_no_answer() {
         let text = PlanReport { answer: None, ..report() }.to_string();
-        assert!(text.contains("**No answer**"));
+        assert!(text.contains("**No answer**: the costs are unknown."), "{text}");
+        let why = Some(limits::Unanswered::Tls.to_string());
+        let text = PlanReport { answer: None, unanswered: why, ..report() }.to_string();
+        assert!(text.contains("**No answer**: the question is about TLS"), "{text}");
+        assert!(text.contains("--target-tls"), "what to do is named: {text}");
+    }
+
+    #[test]
+    fn tls_has_a_row_of_its_own_and_is_set_beside_what_there_is_without() {
+        let text = report().to_string();
+        for words in [
+            "| 1 | 200k |",
+            "| 1 over TLS | 200k |",
+            "costs 6 us, without 2 us: 3.00 times as much",
+            "full TLS handshake: 250 us, so one core does 4000 a second",
+            "| sealed | 9k |",
+        ] {
+            assert!(text.contains(words), "{words} is missing in\n{text}");
+        }
+        let bare = report();
+        let memory = Memory { sealed: None, sealed_connect_ns: None, ..bare.memory.clone() };
+        let profiles = bare.profiles[..1].to_vec();
+        let text = PlanReport { memory, profiles, ..bare }.to_string();
+        assert!(text.contains("TLS: not measured") && !text.contains("over TLS"), "{text}");
+    }
+
+    #[test]
+    fn a_question_about_tls_says_so_in_the_question_and_in_the_answer() {
+        let sealed = Question { coat: Coat::Tls, ..parts::question() };
+        let text = PlanReport { question: sealed, ..report() }.to_string();
+        assert!(text.contains("of the consumers that hear everything, over TLS."), "{text}");
+        assert!(text.contains("100k/s published over TLS, planned"), "{text}");
     }
 
     #[test]

@@ -103,6 +103,7 @@ pub(crate) fn doubling(most: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::coat::Coat;
     use crate::plan::options::Receivers;
 
     #[test]
@@ -117,8 +118,14 @@ mod tests {
         let points = [1.0, 2.0]
             .map(|cores: f64| Scaling { cores, throughput: 100.0 * cores / (1.0 + 0.1 * (cores - 1.0)) });
         let law = Scalability::of(&points);
-        let pattern =
-            Pattern { publishers: 1, fan_out: 1, receivers: Receivers::Devices, payload: 16, qos: 0 };
+        let pattern = Pattern {
+            publishers: 1,
+            fan_out: 1,
+            receivers: Receivers::Devices,
+            payload: 16,
+            qos: 0,
+            coat: Coat::Plain,
+        };
         let across = Across { pattern, points: points.to_vec(), runs: vec![], law, is_shared: true };
         let two = across.equivalents(2.0).expect("bounds");
         assert!((two.throughput.value - 2.0 / 1.1).abs() < 1e-9, "{two:?}");

@@ -229,7 +229,7 @@ impl Slope {
 
 /// The least squares solution of `design * x = 1` with no negative `x`, and the places where `x` may be positive.
 ///
-/// Tries all sets of places: there are at most five coefficients, so at most 32 small systems.
+/// Tries all sets of places: there are at most six coefficients, so at most 64 small systems.
 fn non_negative(design: &DMatrix<f64>) -> (DVector<f64>, Vec<usize>) {
     let width = design.ncols();
     let ones = DVector::from_element(design.nrows(), 1.0);

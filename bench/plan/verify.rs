@@ -3,16 +3,19 @@
 //! Why other payloads and other fan-outs at once: a model that was shown a point can always repeat
 //! it, and a plan asks for points that nobody was shown.
 //!
+//! Why in the same rounds as the experiments: a later broker on a machine that has drifted would be charged to the model.
+//!
 //! Invariants:
-//! - The prediction is made before the measurement and never adjusted.
+//! - A prediction rests on the designed experiments alone; no cost is fitted to a held-out point.
 
 use serde::{Deserialize, Serialize};
 
 use super::broker::Source;
+use super::coat::Coat;
 use super::load::{Generator, Held, Pattern};
 use super::memory::Memory;
 use super::options::{Effort, Receivers};
-use super::profile::{self, Profile};
+use super::profile::{Experiment, Profile};
 use super::statistics::Estimate;
 use crate::failure::Failure;
 use crate::number::float;
@@ -30,14 +33,14 @@ pub(crate) struct Check {
     pub(crate) unit: String,
     /// The prediction.
     pub(crate) predicted: Estimate,
-    /// The median of the measurements.
-    pub(crate) measured: f64,
+    /// The mean of the measurements.
+    pub(crate) measured: Estimate,
 }
 
 impl Check {
     /// Predicted over measured, less one.
     pub(crate) fn error(&self) -> f64 {
-        self.predicted.value / self.measured - 1.0
+        self.predicted.value / self.measured.value - 1.0
     }
 
     /// Whether it is within the goal.
@@ -47,91 +50,103 @@ impl Check {
 }
 
 /// Patterns that the design does not have.
-pub(crate) fn held_out(qos: u8, publishers: u32) -> [Pattern; 3] {
-    let pattern = |fan_out, receivers, payload| Pattern { publishers, fan_out, receivers, payload, qos };
-    [
-        pattern(3, Receivers::Consumers, 200),
-        pattern(5, Receivers::Consumers, 600),
-        pattern(1, Receivers::Devices, 300),
-    ]
-}
-
-/// Measures the held-out points beside their predictions.
-pub(crate) fn measure(
-    source: &Source,
-    generator: &Generator,
-    profile: &Profile,
-    memory: &Memory,
-    aim: &Aim,
-    progress: &Progress,
-) -> Result<Vec<Check>, Failure> {
-    let mut checks = vec![];
-    let broker = source.start(1)?;
-    for pattern in held_out(profile.qos, aim.effort.clients) {
-        let predicted = profile.cost_ns(pattern.deliveries(), pattern.receivers, f64::from(pattern.payload));
-        let Some(predicted) = predicted else { continue };
-        let mut costs = vec![];
-        let rate = profile::possible(&broker, generator, &pattern, aim.events_per_s)?;
-        for round in 0..aim.effort.rounds {
-            progress.show(|| format!("verify {}: run {}", pattern.words(), round + 1));
-            costs.push(profile::run(&broker, generator, &pattern, rate)?.cost_ns / 1e3);
-        }
-        checks.extend(Estimate::of_samples(costs).map(|measured| Check {
-            what: format!("CPU per message, {}", pattern.words()),
-            unit: "us".into(),
-            predicted: predicted.times(1e-3),
-            measured: measured.value,
-        }));
+pub(crate) fn held_out(qos: u8, publishers: u32, coat: Coat) -> Vec<Pattern> {
+    let pattern =
+        |fan_out, receivers, payload| Pattern { publishers, fan_out, receivers, payload, qos, coat };
+    let mut patterns = vec![pattern(3, Receivers::Consumers, 200), pattern(1, Receivers::Devices, 300)];
+    if coat == Coat::Plain {
+        patterns.insert(1, pattern(5, Receivers::Consumers, 600));
     }
-    drop(broker);
-    checks.extend(connections(source, generator, memory, &aim.effort, progress)?);
-    Ok(checks)
+    patterns
 }
 
-/// What verification aims at.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Aim {
-    /// How long and how often.
-    pub(crate) effort: Effort,
-    /// Publishes and deliveries per second.
-    pub(crate) events_per_s: f64,
+/// What `profiles` predict for those of `experiments` that are held out, beside what was measured.
+pub(crate) fn costs(profiles: &[Profile], experiments: &[Experiment]) -> Vec<Check> {
+    let of_profile = |profile: &Profile| {
+        let publishers = profile.experiments.first().map_or(0, |one| one.pattern.publishers);
+        held_out(profile.qos, publishers, profile.coat)
+            .into_iter()
+            .filter_map(|pattern| {
+                let predicted =
+                    profile.cost_ns(pattern.deliveries(), pattern.receivers, f64::from(pattern.payload))?;
+                let runs = experiments.iter().filter(|one| one.pattern == pattern);
+                let costs: Vec<f64> = runs.map(|one| one.cost_ns / 1e3).collect();
+                Some(Check {
+                    what: format!("CPU per message, {}", pattern.words()),
+                    unit: "us".into(),
+                    predicted: predicted.times(1e-3),
+                    measured: Estimate::of_repeats(&costs)?,
+                })
+            })
+            .collect::<Vec<_>>()
+    };
+    profiles.iter().flat_map(of_profile).collect()
 }
 
-/// The memory of a number of connections that the line was not drawn through.
-fn connections(
+/// The memory of a number of connections that no line was drawn through, beside what the lines predict.
+pub(crate) fn connections(
     source: &Source,
     generator: &Generator,
     memory: &Memory,
     effort: &Effort,
     progress: &Progress,
-) -> Result<Option<Check>, Failure> {
-    let count = effort.connections / 4 * 3;
-    progress.show(|| format!("verify: {count} connections"));
-    let Some(line) = memory.subscriber.line.filter(|_| source.is_program()) else { return Ok(None) };
-    let broker = source.start(1)?;
-    let held =
-        Held { count, is_subscribed: true, keep_alive_s: 0, settle_s: effort.settle_s, duration_s: 0.1 };
-    let report = generator.hold(&broker, &held)?;
-    let mebibyte = 1.0 / 1_048_576.0;
-    let predicted = line.slope.times(f64::from(count)).plus(Estimate::exact(line.intercept));
-    Ok(report.broker.map(|found| Check {
-        what: format!("memory of {count} subscribed connections"),
-        unit: "MiB".into(),
-        predicted: predicted.times(mebibyte),
-        measured: float(found.resident_bytes[2]) * mebibyte,
-    }))
+) -> Result<Vec<Check>, Failure> {
+    let mut checks = vec![];
+    let kinds = [(Some(&memory.subscriber), Coat::Plain), (memory.sealed.as_ref(), Coat::Tls)];
+    for (kept, coat) in kinds {
+        let Some(line) = kept.and_then(|kept| kept.line).filter(|_| source.is_program()) else { continue };
+        let count = effort.connections / 4 * 3;
+        progress.show(|| format!("verify: {count} connections{}", coat.words()));
+        let broker = source.start(1)?;
+        let settle_s = effort.settle_s;
+        let held = Held { count, is_subscribed: true, coat, keep_alive_s: 0, settle_s, duration_s: 0.1 };
+        let report = generator.hold(&broker, &held)?;
+        let mebibyte = 1.0 / 1_048_576.0;
+        let predicted = line.slope.times(f64::from(count)).plus(Estimate::exact(line.intercept));
+        checks.extend(report.broker.map(|found| Check {
+            what: format!("memory of {count} subscribed connections{}", coat.words()),
+            unit: "MiB".into(),
+            predicted: predicted.times(mebibyte),
+            measured: Estimate::exact(float(found.resident_bytes[2]) * mebibyte),
+        }));
+    }
+    Ok(checks)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::limits::tests::experiment;
+    use crate::plan::profile::design;
 
     #[test]
     fn held_out_points_are_not_in_the_design() {
-        for qos in [0, 1, 2] {
-            let design = profile::design(qos, 100);
-            assert!(held_out(qos, 100).iter().all(|pattern| !design.contains(pattern)));
+        for (qos, coat) in [0, 1, 2].into_iter().flat_map(|qos| [(qos, Coat::Plain), (qos, Coat::Tls)]) {
+            let design = design(qos, 100, coat);
+            let held_out = held_out(qos, 100, coat);
+            assert!(held_out.iter().all(|pattern| !design.contains(pattern) && pattern.coat == coat));
+            assert!(held_out.len() >= 2);
         }
+    }
+
+    #[test]
+    fn a_prediction_is_made_from_the_profile_of_its_own_coat() {
+        let dearer = |coat, factor: f64| {
+            let run =
+                |pattern| Experiment { cost_ns: experiment(pattern).cost_ns * factor, ..experiment(pattern) };
+            let all = design(1, 100, coat).into_iter().chain(held_out(1, 100, coat)).map(run);
+            let (fitted, held): (Vec<_>, Vec<_>) =
+                all.partition(|one| design(1, 100, coat).contains(&one.pattern));
+            (Profile::of(1, coat, fitted), held)
+        };
+        let ((plain, open), (sealed, wrapped)) = (dearer(Coat::Plain, 1.0), dearer(Coat::Tls, 2.0));
+        let checks = costs(&[plain, sealed], &[open, wrapped].concat());
+        assert_eq!(checks.len(), 5, "{checks:?}");
+        assert!(checks.iter().all(|check| check.error().abs() < 1e-6), "{checks:?}");
+        assert!(
+            (checks[0].measured.value - 4.0).abs() < 1e-6 && (checks[3].measured.value - 8.0).abs() < 1e-6
+        );
+        assert!(checks[3].what.ends_with(", over TLS"), "{checks:?}");
     }
 
     #[test]
@@ -140,7 +155,7 @@ mod tests {
             what: String::new(),
             unit: String::new(),
             predicted: Estimate::exact(value),
-            measured: 10.0,
+            measured: Estimate::exact(10.0),
         };
         assert!(
             check(10.9).is_good() && check(9.1).is_good() && !check(11.2).is_good() && !check(8.8).is_good()

@@ -35,7 +35,7 @@ fn file(name: &str) -> PathBuf {
 fn a_quick_plan_measures_everything_and_says_what_it_cannot_know() {
     let (json, html, markdown) = (file("json"), file("html"), file("md"));
     let question =
-        "--quick --verify --devices 5000000 --period 20 -q 1 --machine-cores 64 --durable --cores 1";
+        "--quick --verify --devices 5000000 --period 20 -q 1 -S --machine-cores 64 --durable --cores 1";
     let files =
         format!("--json {} --html {} --markdown {}", json.display(), html.display(), markdown.display());
     let output = plan(&format!(
@@ -76,13 +76,24 @@ fn a_quick_plan_measures_everything_and_says_what_it_cannot_know() {
         report["across"]["law"]["known"], "linear",
         "one core count determines nothing else: {report}"
     );
-    assert_eq!(report["profiles"][0]["experiments"].as_array().map(Vec::len), Some(6));
+    let profiles = report["profiles"].as_array().expect("profiles");
+    for (profile, coat) in profiles.iter().zip(["plain", "tls"]) {
+        assert_eq!(profile["coat"], coat);
+        assert_eq!(profile["experiments"].as_array().map(Vec::len), Some(8), "{profile}");
+    }
+    assert_eq!(profiles.len(), 2, "the QoS that is asked about, without TLS and with it");
+    assert!(
+        cores.is_some_and(|cores| cores["because"].as_str().is_some_and(|text| text.contains("over TLS"))),
+        "the answer says that it is about TLS: {cores:?}"
+    );
+    let [plain, sealed] = ["connect_ns", "sealed_connect_ns"].map(|name| &report["memory"][name]["value"]);
+    assert!(plain.is_f64() && sealed.is_f64(), "connects without and with a handshake: {plain}, {sealed}");
     assert!(report["disk"]["syncs"].as_u64().is_some_and(|syncs| syncs > 0));
-    for kind in ["connection", "subscriber", "subscription", "session", "retained"] {
+    for kind in ["connection", "subscriber", "sealed", "subscription", "session", "retained"] {
         let line = &report["memory"][kind]["line"]["slope"]["value"];
         assert!(line.is_f64(), "no slope of {kind}: {report}");
     }
-    assert_eq!(report["checks"].as_array().map(Vec::len), Some(4), "three costs and one memory");
+    assert_eq!(report["checks"].as_array().map(Vec::len), Some(7), "five costs and two memories");
     for path in [json, html, markdown] {
         fs::remove_file(path).expect("the files were written");
     }
