@@ -24,6 +24,19 @@ struct Entry {
     at_ms: i64,
 }
 
+/// What came of writing a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Written {
+    /// There is another value now, or one of another time where that counts.
+    Changed,
+    /// Nothing is new.
+    Same,
+    /// There is one of a later time.
+    Late,
+    /// There are as many keys as may be.
+    Refused,
+}
+
 impl Facts {
     /// How many keys there are.
     #[must_use]
@@ -51,34 +64,44 @@ impl Facts {
 
     /// Writes a value. Returns whether it is another than before.
     pub fn write(&mut self, sample: &Sample<'_>) -> bool {
+        self.write_within(sample, usize::MAX) == Written::Changed
+    }
+
+    /// Writes a value unless there is one of a later time. Returns whether it was written.
+    pub fn write_newer(&mut self, sample: &Sample<'_>) -> bool {
+        self.write_newer_within(sample, usize::MAX) == Written::Changed
+    }
+
+    /// As [`Facts::write`], but a key that is not there yet is refused if there are `keys_max`.
+    pub(crate) fn write_within(&mut self, sample: &Sample<'_>, keys_max: usize) -> Written {
         match self.place(&sample.key) {
             Ok(index) => {
                 let entry = &mut self.entries[index];
                 entry.at_ms = sample.at_ms;
                 if is_same(&entry.value, &sample.value) {
-                    return false;
+                    return Written::Same;
                 }
                 entry.value = sample.value.clone().into_owned();
+                Written::Changed
             }
-            Err(index) => self.insert(index, sample),
+            Err(index) => self.insert_within(index, sample, keys_max),
         }
-        true
     }
 
-    /// Writes a value unless there is one of a later time. Returns whether it was written.
-    pub fn write_newer(&mut self, sample: &Sample<'_>) -> bool {
+    /// As [`Facts::write_newer`], but a key that is not there yet is refused if there are `keys_max`.
+    pub(crate) fn write_newer_within(&mut self, sample: &Sample<'_>, keys_max: usize) -> Written {
         match self.place(&sample.key) {
-            Ok(index) if self.entries[index].at_ms > sample.at_ms => return false,
+            Ok(index) if self.entries[index].at_ms > sample.at_ms => Written::Late,
             Ok(index) => {
                 let entry = &mut self.entries[index];
                 entry.at_ms = sample.at_ms;
                 if !is_same(&entry.value, &sample.value) {
                     entry.value = sample.value.clone().into_owned();
                 }
+                Written::Changed
             }
-            Err(index) => self.insert(index, sample),
+            Err(index) => self.insert_within(index, sample, keys_max),
         }
-        true
     }
 
     /// Deletes a value. Returns whether there was one.
@@ -88,6 +111,14 @@ impl Facts {
             self.entries.remove(index);
         }
         place.is_ok()
+    }
+
+    fn insert_within(&mut self, index: usize, sample: &Sample<'_>, keys_max: usize) -> Written {
+        if self.entries.len() >= keys_max {
+            return Written::Refused;
+        }
+        self.insert(index, sample);
+        Written::Changed
     }
 
     fn insert(&mut self, index: usize, sample: &Sample<'_>) {

@@ -10,7 +10,7 @@
 use crate::change::{Change, Scope};
 use crate::claim::Redeemed;
 use crate::command::Order;
-use crate::hub::{Addressed, Hub, Outcome, Report, TooManyCommands};
+use crate::hub::{Addressed, Hub, Outcome, Refusal, Report, TooManyCommands};
 use crate::ids::{CommandId, DeviceId};
 use crate::package::{Assignment, PackageKind, unassign};
 use crate::presence::{Presence, Turn};
@@ -138,6 +138,8 @@ pub enum HubReply {
     TooManyCommands,
     /// To [`HubCall::Redeem`].
     Redeemed(Redeemed),
+    /// To [`HubCall::WriteAttributes`] and [`HubCall::Keep`]: not all of it was taken, and why.
+    Refused(Refusal),
 }
 
 /// A value of a device.
@@ -179,6 +181,8 @@ impl Hub {
                 Err(TooManyCommands) => HubReply::TooManyCommands,
             },
             HubCall::Redeem { secret } => HubReply::Redeemed(self.redeem(device, &secret, now_ms, out)),
+            HubCall::WriteAttributes { scope, samples } => done(self.write_all(device, scope, &samples, out)),
+            HubCall::Keep { samples, keeping } => done(self.keep_all(device, &samples, keeping, out)),
             verb => {
                 self.do_verb(device, verb, now_ms, out);
                 HubReply::Done
@@ -188,12 +192,10 @@ impl Hub {
 
     fn do_verb(&mut self, device: DeviceId, verb: HubCall, now_ms: i64, out: &mut Outcome) {
         match verb {
-            HubCall::WriteAttributes { scope, samples } => self.write(device, scope, &samples, out),
             HubCall::DeleteAttributes { scope, keys } => {
                 let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
                 self.delete(device, scope, &keys, now_ms, out);
             }
-            HubCall::Keep { samples, keeping } => self.keep(device, samples, keeping, out),
             HubCall::DeleteTelemetry { key, from_ms, to_ms, deletes_latest, rewritten } => {
                 self.delete_history(device, key, (from_ms, to_ms), deletes_latest, rewritten, out);
             }
@@ -221,9 +223,15 @@ impl Hub {
             | HubCall::Latest { .. }
             | HubCall::Presence
             | HubCall::Order(_)
-            | HubCall::Redeem { .. } => unreachable!("answered by whoever called this"),
+            | HubCall::Redeem { .. }
+            | HubCall::WriteAttributes { .. }
+            | HubCall::Keep { .. } => unreachable!("answered by whoever called this"),
         }
     }
+}
+
+fn done(written: Result<(), Refusal>) -> HubReply {
+    written.map_or_else(HubReply::Refused, |()| HubReply::Done)
 }
 
 fn facts<'h>(

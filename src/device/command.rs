@@ -74,6 +74,25 @@ pub struct CommandTerms {
     pub retries_max: u32,
     /// Commands that may wait for one device.
     pub waiting_max: usize,
+    /// When the next one is sent.
+    pub submit: Submit,
+    /// With [`Submit::AfterAnswer`]: how long an answer may take from the moment at which its command was sent.
+    pub answer_ms: i64,
+    /// Whether a device that says once more that it listens is told again what it was told on the same connection and
+    /// has not acknowledged yet.
+    pub repeats: bool,
+}
+
+/// When the next command of a device is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Submit {
+    /// At once.
+    #[default]
+    Burst,
+    /// When the one before it is acknowledged, or has ended.
+    AfterAck,
+    /// When the one before it is answered if it is to be, or has ended.
+    AfterAnswer,
 }
 
 /// One command.
@@ -99,7 +118,14 @@ pub struct Command {
 
 impl Default for CommandTerms {
     fn default() -> Self {
-        Self { ack_ms: 10_000, retries_max: 5, waiting_max: 1000 }
+        Self {
+            ack_ms: 10_000,
+            retries_max: 5,
+            waiting_max: 1000,
+            submit: Submit::Burst,
+            answer_ms: 30_000,
+            repeats: false,
+        }
     }
 }
 
@@ -263,7 +289,14 @@ mod tests {
     use super::*;
     use CommandState::{Deleted, Delivered, Expired, Failed, Queued, Sent, Successful, Timeout};
 
-    const TERMS: CommandTerms = CommandTerms { ack_ms: 10_000, retries_max: 5, waiting_max: 10 };
+    const TERMS: CommandTerms = CommandTerms {
+        ack_ms: 10_000,
+        retries_max: 5,
+        waiting_max: 10,
+        submit: Submit::Burst,
+        answer_ms: 30_000,
+        repeats: false,
+    };
 
     fn command(kind: CommandKind, expires_ms: i64) -> Command {
         let order = Order {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use mqtt::{Connect, QoS, ReasonCode, Version};
 
+use crate::allowance::Allowance;
 use crate::credential::Fingerprint;
 use crate::ids::DeviceId;
 use crate::profile::{Profile, Terms};
@@ -52,6 +53,12 @@ pub trait Dialect: Sync + Debug {
         None
     }
 
+    /// Whether a client that is refused with a certificate may be known by who signed it: then whoever asks tries
+    /// [`Registry::provision_by_chain`], and if that finds or makes a device, asks [`Dialect::welcome`] again.
+    fn takes_chains(&self) -> bool {
+        false
+    }
+
     /// An interpreter for something that was welcomed to be provisioned.
     fn registrar(&self, _version: Version) -> Option<Box<dyn Interpreter>> {
         None
@@ -62,6 +69,17 @@ pub trait Dialect: Sync + Debug {
 pub trait Interpreter: Send + Debug {
     /// A PUBLISH of the device.
     fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer;
+
+    /// The same, where all connections of the tenant on this core share what may be said: if the tenant's allowance does
+    /// not have all that it takes, nothing is said, and nothing is taken from anything.
+    fn publish_within<'a>(
+        &mut self,
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+        _tenant: &mut Allowance,
+    ) -> Answer {
+        self.publish(said, speech)
+    }
 
     /// A filter of a SUBSCRIBE; what is subscribed to stays with the interpreter.
     ///
@@ -148,15 +166,30 @@ pub struct Offer {
     pub own: Rates,
     /// Limits of what a gateway says about its children, of all of them together.
     pub children: Rates,
+    /// Limits of what all devices of a tenant say together. Its allowances are the shard's, one for each tenant:
+    /// [`crate::TenantAllowances`], lent to [`Interpreter::publish_within`].
+    pub tenant: Rates,
     /// Whether somebody answers calls that the dialect does not know.
     pub has_responder: bool,
 }
 
 impl Offer {
-    /// Whether it limits how often something may be said.
+    /// Whether it limits how often one connection may say something; limits of tenants are not asked for.
     #[must_use]
     pub fn has_limits(&self) -> bool {
         [&self.own, &self.children].into_iter().any(|rates| *rates != Rates::default())
+    }
+}
+
+impl Rates {
+    /// The part of each of so many cores.
+    #[must_use]
+    pub fn shared_by(&self, cores: u16) -> Self {
+        Self {
+            messages: self.messages.shared_by(cores),
+            telemetry_messages: self.telemetry_messages.shared_by(cores),
+            telemetry_values: self.telemetry_values.shared_by(cores),
+        }
     }
 }
 
@@ -185,6 +218,7 @@ impl Default for Offer {
             inflight_max: 100,
             own: Rates::default(),
             children: Rates::default(),
+            tenant: Rates::default(),
             has_responder: false,
         }
     }

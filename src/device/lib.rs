@@ -8,6 +8,7 @@
 //! - Nothing here knows a core, a socket or a session, and nothing knows a dialect.
 //! - Time and randomness come in as values; what must be written down goes out as [`Change`]s.
 
+mod allowance;
 mod attributes;
 mod call;
 mod change;
@@ -30,19 +31,20 @@ mod speech;
 mod typing;
 mod value;
 
+pub use allowance::{Allowance, Cost, TenantAllowances};
 pub use attributes::Facts;
 pub use call::{Fact, HubCall, HubReply, News};
 pub use change::{Change, Scope};
 pub use checksum::Algorithm;
 pub use claim::{CLAIM_MS, Claim, Redeemed};
-pub use command::{Command, CommandKind, CommandState, CommandTerms, Order};
+pub use command::{Command, CommandKind, CommandState, CommandTerms, Order, Submit};
 pub use credential::{
     BasicCredential, CertificateCredential, Credential, Fingerprint, Match, NoCredential, Probe, fingerprint,
 };
 pub use dialect::{
     Dialect, Guest, Hello, Interpreter, Introduction, Offer, Rates, Shown, Unspeakable, Welcome,
 };
-pub use hub::{Addressed, Hub, HubTerms, Outcome, Report, TooManyCommands};
+pub use hub::{Addressed, Hub, HubCounters, HubTerms, Outcome, Refusal, Report, TooManyCommands};
 pub use ids::{Chance, CommandId, CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId, random_word};
 pub use package::{Assignment, Chunk, Content, NoChunk, Package, PackageKind, WrongChecksum, unassign};
 pub use presence::{Presence, Turn};

@@ -4,6 +4,10 @@
 //! only if all of them allow it, and takes nothing from any otherwise. What is more than a full bucket holds is allowed when the
 //! bucket is full, and owed afterwards: otherwise it could never be said, however slowly.
 //!
+//! Why not the buckets of `stdx::quota`: those are spent by what has already arrived and paid back by waiting; here nothing
+//! may be taken unless all of it is there in all windows of several rates, which takes a look that changes nothing. These
+//! count wall-clock milliseconds, the time that devices are told to come back after, and can be divided among cores.
+//!
 //! Invariants:
 //! - A bucket is full at first, fills evenly, and never holds more than its capacity.
 //! - Arithmetic is exact: levels are counted in parts of a token, one part per millisecond of the window and token.
@@ -24,6 +28,8 @@ pub struct Rate {
 struct Window {
     capacity: u32,
     seconds: u32,
+    /// Among how many it is divided.
+    shares: u16,
 }
 
 /// A rate in use.
@@ -61,7 +67,7 @@ impl Rate {
             |digits: &str| digits.trim().parse::<u32>().ok().filter(|number| *number > 0).ok_or(BadRate);
         let window = |part: &str| {
             let (capacity, seconds) = part.split_once(':').ok_or(BadRate)?;
-            Ok(Window { capacity: above_zero(capacity)?, seconds: above_zero(seconds)? })
+            Ok(Window { capacity: above_zero(capacity)?, seconds: above_zero(seconds)?, shares: 1 })
         };
         let parts = text.split(',').filter(|_| !text.trim().is_empty());
         let windows = parts.map(window).collect::<Result<Box<[_]>, _>>()?;
@@ -77,6 +83,13 @@ impl Rate {
         &self.text
     }
 
+    /// The part of each of so many that share this rate. A part holds one token at least, or it would never give any.
+    #[must_use]
+    pub fn shared_by(&self, shares: u16) -> Self {
+        let part = |window: &Window| Window { shares: shares.max(1), ..*window };
+        Self { text: self.text.clone(), windows: self.windows.iter().map(part).collect() }
+    }
+
     /// A full bucket of this rate.
     #[must_use]
     pub fn bucket(&self) -> Bucket {
@@ -86,14 +99,15 @@ impl Rate {
 }
 
 impl Window {
-    /// The parts of so many tokens: one has as many as the window has milliseconds.
+    /// The parts of so many tokens: one has as many as the window has milliseconds, times the shares.
     fn parts_of(self, tokens: u64) -> i64 {
-        let parts = u64::from(self.seconds).saturating_mul(1000).saturating_mul(tokens);
-        i64::try_from(parts).unwrap_or(i64::MAX)
+        let parts = u64::from(self.seconds) * 1000 * u64::from(self.shares);
+        i64::try_from(parts.saturating_mul(tokens)).unwrap_or(i64::MAX)
     }
 
     fn parts_max(self) -> i64 {
-        self.parts_of(u64::from(self.capacity))
+        let whole = u64::from(self.seconds).saturating_mul(1000).saturating_mul(u64::from(self.capacity));
+        i64::try_from(whole).unwrap_or(i64::MAX).max(self.parts_of(1))
     }
 }
 

@@ -226,8 +226,15 @@ pub struct Forward<'a> {
     pub payload: Cow<'a, [u8]>,
 }
 
+/// The most lists of samples that a [`Speech`] keeps for later, and the most entries of a list that is kept.
+const SPARE_LISTS_MAX: usize = 16;
+const SPARE_ENTRIES_MAX: usize = 1024;
+
 /// What comes of a message: filled by a dialect, emptied by whoever asked it.
-#[derive(Clone, PartialEq, Debug, Default)]
+///
+/// Whoever hears many messages keeps one, reads the remarks where they are ([`crate::Hub::heed`]), and turns it into the
+/// next message's with [`Speech::recycle`]: then nothing is allocated for a message.
+#[derive(Clone, Debug, Default)]
 pub struct Speech<'a> {
     /// What was said.
     pub remarks: Vec<Remark<'a>>,
@@ -235,6 +242,8 @@ pub struct Speech<'a> {
     pub utterances: Vec<Utterance>,
     /// What goes to subscribers.
     pub forwards: Vec<Forward<'a>>,
+    /// Empty lists that have room.
+    spare: Vec<Vec<Sample<'a>>>,
 }
 
 /// How a PUBLISH is answered.
@@ -260,11 +269,9 @@ impl Uplink<'_> {
         match self {
             Self::Telemetry(samples) => Uplink::Telemetry(own_all(samples)),
             Self::Attributes(samples) => Uplink::Attributes(own_all(samples)),
-            Self::AttributesWanted { cookie, client, shared } => Uplink::AttributesWanted {
-                cookie,
-                client: client.into_owned(),
-                shared: shared.into_owned(),
-            },
+            Self::AttributesWanted { cookie, client, shared } => {
+                Uplink::AttributesWanted { cookie, client: client.into_owned(), shared: shared.into_owned() }
+            }
             Self::Listens { attributes, commands } => Uplink::Listens { attributes, commands },
             Self::CommandAnswered { number, answer } => {
                 Uplink::CommandAnswered { number, answer: Cow::Owned(answer.into_owned()) }
@@ -296,7 +303,52 @@ impl Wanted<'_> {
     }
 }
 
+impl PartialEq for Speech<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.remarks == other.remarks
+            && self.utterances == other.utterances
+            && self.forwards == other.forwards
+    }
+}
+
 impl<'a> Speech<'a> {
+    /// An empty list of samples, with room if one was left over.
+    #[must_use]
+    pub fn samples(&mut self) -> Vec<Sample<'a>> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes a list back that was not used.
+    pub fn give_back(&mut self, mut samples: Vec<Sample<'a>>) {
+        samples.clear();
+        if self.spare.len() < SPARE_LISTS_MAX && samples.capacity() <= SPARE_ENTRIES_MAX {
+            self.spare.push(samples);
+        }
+    }
+
+    /// Nothing was said after all; the room stays.
+    pub fn clear(&mut self) {
+        while let Some(Remark { uplink, .. }) = self.remarks.pop() {
+            if let Uplink::Telemetry(samples) | Uplink::Attributes(samples) = uplink {
+                self.give_back(samples);
+            }
+        }
+        self.utterances.clear();
+        self.forwards.clear();
+    }
+
+    /// An empty speech with the room of this one, for a message that lives at another time.
+    #[must_use]
+    pub fn recycle<'b>(mut self) -> Speech<'b> {
+        self.clear();
+        Speech {
+            remarks: emptied(self.remarks),
+            utterances: self.utterances,
+            forwards: emptied(self.forwards),
+            spare: self.spare.into_iter().map(emptied).collect(),
+        }
+    }
+
     /// Adds what the device says about itself.
     pub fn remark(&mut self, uplink: Uplink<'a>) {
         self.remarks.push(Remark { subject: Subject::Own, uplink });
@@ -306,6 +358,14 @@ impl<'a> Speech<'a> {
     pub fn remark_of(&mut self, child: Cow<'a, str>, uplink: Uplink<'a>) {
         self.remarks.push(Remark { subject: Subject::Child(child), uplink });
     }
+}
+
+/// A list without entries as one of another type. If both have one layout, the library keeps the room.
+fn emptied<One, Other>(list: Vec<One>) -> Vec<Other> {
+    if list.capacity() > SPARE_ENTRIES_MAX {
+        return Vec::new();
+    }
+    list.into_iter().map(|_| unreachable!("the list is empty")).collect()
 }
 
 impl Answer {
@@ -343,5 +403,39 @@ impl Answer {
     #[must_use]
     pub fn because(self, why: impl Into<Box<str>>) -> Self {
         Self { why: Some(why.into()), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    #[test]
+    fn what_is_recycled_is_empty_and_has_the_room_that_it_had() {
+        let mut speech = Speech::default();
+        let name = String::from("t");
+        let mut samples = speech.samples();
+        samples.push(Sample { key: name.as_str().into(), value: Value::Long(1), at_ms: 0 });
+        let list_at = samples.as_ptr().addr();
+        speech.remark(Uplink::Telemetry(samples));
+        speech.forwards.push(Forward { topic: Arc::from("a"), payload: name.as_bytes().into() });
+        let remarks_at = speech.remarks.as_ptr().addr();
+        let mut again: Speech<'static> = speech.recycle();
+        drop(name);
+        assert_eq!(again, Speech::default());
+        assert_eq!(again.remarks.as_ptr().addr(), remarks_at);
+        let list = again.samples();
+        assert_eq!((list.as_ptr().addr(), list.is_empty()), (list_at, true));
+        assert_eq!(again.samples().capacity(), 0, "there was one list");
+    }
+
+    #[test]
+    fn room_that_one_large_message_took_is_not_kept() {
+        let mut speech = Speech::default();
+        speech.remark(Uplink::Telemetry(Vec::with_capacity(SPARE_ENTRIES_MAX + 1)));
+        speech.remarks.reserve(SPARE_ENTRIES_MAX + 1);
+        let mut again: Speech<'_> = speech.recycle();
+        assert_eq!((again.samples().capacity(), again.remarks.capacity()), (0, 0));
     }
 }

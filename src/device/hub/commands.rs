@@ -1,7 +1,8 @@
 //! Commands on their way: what waits, what was sent where, and who is told how it went.
 //!
 //! Why a command is not sent again on the connection on which it was: TCP has delivered it or will; a device that is told
-//! twice does it twice. A device that says once more that it listens is told what it has not acknowledged in time.
+//! twice does it twice. A device that says once more that it listens is told what it has not acknowledged in time. Where
+//! commands go one after the other, one that was not acknowledged stands in the way of all others, so it is sent again.
 //!
 //! Invariants:
 //! - A persistent command is written down whenever its state changes; others live only here.
@@ -9,10 +10,10 @@
 
 use mqtt::QoS;
 
-use super::desk::{Desk, Hub, Waiting};
+use super::desk::{Desk, Hub, Listener, Waiting};
 use super::outcome::{Addressed, Outcome, Report};
 use crate::change::Change;
-use crate::command::{Command, CommandKind, CommandState, Order};
+use crate::command::{Command, CommandKind, CommandState, CommandTerms, Order, Submit};
 use crate::ids::{CommandId, DeviceId};
 use crate::speech::{Downlink, Ear};
 
@@ -33,7 +34,7 @@ impl Hub {
         out: &mut Outcome,
     ) -> Result<i32, TooManyCommands> {
         let waiting_max = self.terms.commands.waiting_max;
-        let desk = self.devices.entry(device).or_default();
+        let Some(desk) = self.desk(device) else { return Err(TooManyCommands) };
         if desk.waiting.len() >= waiting_max {
             return Err(TooManyCommands);
         }
@@ -42,16 +43,8 @@ impl Hub {
         let command = Command::new(order, number, now_ms);
         note(device, &command, out);
         if !command.has_ended() {
-            desk.waiting.push(Waiting { command, sent_to: None });
-            let ears: Vec<Ear> = desk
-                .listeners
-                .iter()
-                .filter(|listener| listener.hears_commands.is_some())
-                .map(|listener| listener.ear)
-                .collect();
-            for ear in ears {
-                self.send_waiting(device, ear, out);
-            }
+            desk.waiting.push(Waiting { command, sent_to: None, answer_due_ms: None });
+            self.send_next(device, out);
         }
         self.plan(device);
         Ok(number)
@@ -60,6 +53,12 @@ impl Hub {
     /// A command was written to a connection.
     pub fn command_sent(&mut self, device: DeviceId, number: i32, qos: QoS, now_ms: i64, out: &mut Outcome) {
         let terms = self.terms.commands;
+        if terms.submit == Submit::AfterAnswer
+            && let Some(desk) = self.devices.get_mut(&device)
+            && let Some(index) = desk.place(number)
+        {
+            desk.waiting[index].answer_due_ms = Some(now_ms.saturating_add(terms.answer_ms));
+        }
         self.change_command(device, number, out, |command| command.sent(qos, now_ms, &terms));
     }
 
@@ -85,6 +84,7 @@ impl Hub {
             out.reports.push(report(device, &command));
         }
         out.changes.push(Change::CommandGone { device, command: id });
+        self.send_next(device, out);
         self.plan(device);
     }
 
@@ -94,33 +94,55 @@ impl Hub {
     }
 
     /// Sends what waits to a connection that begins to listen, or says so again.
-    pub(super) fn send_waiting(&mut self, device: DeviceId, ear: Ear, out: &mut Outcome) {
+    pub(super) fn send_again(&mut self, device: DeviceId, ear: Ear, out: &mut Outcome) {
+        let CommandTerms { submit, repeats, .. } = self.terms.commands;
         let Some(desk) = self.devices.get_mut(&device) else { return };
-        for Waiting { command, sent_to } in &mut desk.waiting {
+        for index in desk.turn(submit) {
+            let Waiting { command, sent_to, .. } = &mut desk.waiting[index];
             let is_new_here = *sent_to != Some(ear) || command.state == CommandState::Timeout;
-            if !is_new_here || !command.is_undelivered() {
-                continue;
+            if command.is_undelivered() && (is_new_here || repeats) {
+                *sent_to = Some(ear);
+                out.downlinks.push(Addressed { ear, device, downlink: downlink(command) });
             }
-            *sent_to = Some(ear);
-            let downlink = Downlink::Command {
-                number: command.number,
-                method: command.order.method.clone(),
-                params: command.order.params.clone(),
-                is_answered: command.order.kind == CommandKind::TwoWay,
-            };
-            out.downlinks.push(Addressed { ear, device, downlink });
+        }
+    }
+
+    /// Sends what was not sent yet and whose turn it is, to all who listen.
+    fn send_next(&mut self, device: DeviceId, out: &mut Outcome) {
+        let submit = self.terms.commands.submit;
+        let Some(desk) = self.devices.get_mut(&device) else { return };
+        let hears = |listener: &&Listener| listener.hears_commands.is_some();
+        let ears: Vec<Ear> = desk.listeners.iter().filter(hears).map(|listener| listener.ear).collect();
+        let Some(last) = ears.last() else { return };
+        for index in desk.turn(submit) {
+            let Waiting { command, sent_to, .. } = &mut desk.waiting[index];
+            let is_missed = command.state == CommandState::Timeout && submit != Submit::Burst;
+            if command.is_undelivered() && (sent_to.is_none() || is_missed) {
+                *sent_to = Some(*last);
+                let told = |ear: &Ear| Addressed { ear: *ear, device, downlink: downlink(command) };
+                out.downlinks.extend(ears.iter().map(told));
+            }
         }
     }
 
     pub(super) fn look_at_commands(&mut self, device: DeviceId, now_ms: i64, out: &mut Outcome) {
         let terms = self.terms.commands;
         let Some(desk) = self.devices.get_mut(&device) else { return };
-        for waiting in &mut desk.waiting {
-            if waiting.command.look(now_ms, &terms) {
-                note(device, &waiting.command, out);
+        for Waiting { command, answer_due_ms, .. } in &mut desk.waiting {
+            let mut changed = command.look(now_ms, &terms);
+            let is_unanswered = command.state == CommandState::Delivered && !command.has_ended();
+            if is_unanswered && answer_due_ms.is_some_and(|due| due <= now_ms) {
+                command.fail("There was a timeout awaiting for RPC response from device.");
+                changed = true;
+            }
+            if changed {
+                note(device, command, out);
             }
         }
         desk.waiting.retain(|waiting| !waiting.command.has_ended());
+        if terms.submit != Submit::Burst {
+            self.send_next(device, out);
+        }
     }
 
     pub(super) fn restore_command(&mut self, device: DeviceId, command: &Command) {
@@ -130,7 +152,7 @@ impl Hub {
         command.cut_off();
         desk.next_number = desk.next_number.max(command.number.checked_add(1).unwrap_or(0));
         if !command.has_ended() {
-            desk.waiting.push(Waiting { command, sent_to: None });
+            desk.waiting.push(Waiting { command, sent_to: None, answer_due_ms: None });
         }
     }
 
@@ -158,13 +180,37 @@ impl Hub {
         if command.has_ended() {
             desk.waiting.remove(index);
         }
+        if self.terms.commands.submit != Submit::Burst {
+            self.send_next(device, out);
+        }
         self.plan(device);
     }
 }
 
 impl Desk {
+    /// The places of those whose turn it is.
+    fn turn(&self, submit: Submit) -> std::ops::Range<usize> {
+        match submit {
+            Submit::Burst => 0..self.waiting.len(),
+            Submit::AfterAck => {
+                let first = self.waiting.iter().position(|waiting| waiting.command.is_undelivered());
+                first.map_or(0..0, |first| first..first + 1)
+            }
+            Submit::AfterAnswer => 0..self.waiting.len().min(1),
+        }
+    }
+
     fn place(&self, number: i32) -> Option<usize> {
         self.waiting.iter().position(|waiting| waiting.command.number == number)
+    }
+}
+
+fn downlink(command: &Command) -> Downlink {
+    Downlink::Command {
+        number: command.number,
+        method: command.order.method.clone(),
+        params: command.order.params.clone(),
+        is_answered: command.order.kind == CommandKind::TwoWay,
     }
 }
 

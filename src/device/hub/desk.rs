@@ -13,7 +13,7 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 use mqtt::QoS;
 
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Refusal};
 use crate::attributes::Facts;
 use crate::change::{Change, Scope};
 use crate::claim::{self, Claim, Redeemed};
@@ -36,6 +36,19 @@ pub struct HubTerms {
     pub silence_ms: i64,
     /// Connections of one device at one time.
     pub sessions_max: usize,
+    /// Keys of one device: attributes of all scopes and latest telemetry together. What is said of more is not taken.
+    pub facts_per_device_max: usize,
+    /// Devices of which something is known. The connection of one more is not opened.
+    pub devices_max: usize,
+}
+
+/// What a hub has refused since it began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HubCounters {
+    /// Values of keys that were too many for their device.
+    pub facts_refused: u64,
+    /// Connections and writes of devices that were too many.
+    pub devices_refused: u64,
 }
 
 /// All that is known of the devices of one core.
@@ -44,6 +57,7 @@ pub struct Hub {
     pub(super) devices: HashMap<DeviceId, Desk, RandomState>,
     due: BTreeSet<(i64, DeviceId)>,
     pub(super) terms: HubTerms,
+    pub(super) counters: HubCounters,
 }
 
 /// One device.
@@ -58,6 +72,8 @@ pub(super) struct Desk {
     pub listeners: Vec<Listener>,
     pub waiting: Vec<Waiting>,
     pub next_number: i32,
+    /// Where in the outcome the telemetry of this turn is gathered; looked at before it is believed.
+    pub gathered: Option<u32>,
     due_ms: Option<i64>,
 }
 
@@ -76,11 +92,25 @@ pub(super) struct Waiting {
     pub command: Command,
     /// Where it was sent last, as long as that connection lasts.
     pub sent_to: Option<Ear>,
+    /// Until when its answer must be there, if others wait for it.
+    pub answer_due_ms: Option<i64>,
+}
+
+impl Waiting {
+    fn due_ms(&self) -> Option<i64> {
+        self.command.due_ms().map(|due| self.answer_due_ms.map_or(due, |answer_due| due.min(answer_due)))
+    }
 }
 
 impl Default for HubTerms {
     fn default() -> Self {
-        Self { commands: CommandTerms::default(), silence_ms: 600_000, sessions_max: 1 }
+        Self {
+            commands: CommandTerms::default(),
+            silence_ms: 600_000,
+            sessions_max: 1,
+            facts_per_device_max: 4096,
+            devices_max: 4_000_000,
+        }
     }
 }
 
@@ -94,7 +124,10 @@ impl Hub {
     /// A connection is open for a device: its own, or that of a gateway that speaks for it.
     pub fn open(&mut self, device: DeviceId, ear: Ear, keeping: Keeping, now_ms: i64, out: &mut Outcome) {
         let sessions_max = self.terms.sessions_max.max(1);
-        let desk = self.devices.entry(device).or_default();
+        let Some(desk) = self.desk(device) else {
+            out.refused.push((ear, device, Refusal::TooManyDevices));
+            return;
+        };
         if desk.listener(ear).is_some() {
             return;
         }
@@ -122,6 +155,33 @@ impl Hub {
         }
         out.changes.push(Change::Presence { device, presence: desk.presence });
         self.plan(device);
+    }
+
+    /// What was refused.
+    #[must_use]
+    pub fn counters(&self) -> HubCounters {
+        self.counters
+    }
+
+    /// How many devices something is known of.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Whether nothing is known of any.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty()
+    }
+
+    /// A device's desk, made if need be; none if there are too many.
+    pub(super) fn desk(&mut self, device: DeviceId) -> Option<&mut Desk> {
+        if self.devices.len() >= self.terms.devices_max && !self.devices.contains_key(&device) {
+            self.counters.devices_refused += 1;
+            return None;
+        }
+        Some(self.devices.entry(device).or_default())
     }
 
     /// How a device is; nothing is known of one that never came.
@@ -254,7 +314,7 @@ impl Hub {
     pub(super) fn plan(&mut self, device: DeviceId) {
         let Some(desk) = self.devices.get_mut(&device) else { return };
         let silence_ms = desk.silence_ms(self.terms.silence_ms);
-        let commands = desk.waiting.iter().filter_map(|waiting| waiting.command.due_ms());
+        let commands = desk.waiting.iter().filter_map(Waiting::due_ms);
         let due_ms = commands.chain(desk.presence.silent_at_ms(silence_ms)).min();
         // An entry that comes too early is looked at in vain and planned anew: cheaper than one change per message.
         if due_ms == desk.due_ms
@@ -289,6 +349,15 @@ impl Desk {
         }
     }
 
+    /// How many keys it has.
+    pub fn facts(&self) -> usize {
+        [&self.client, &self.shared, &self.server, &self.latest].into_iter().map(Facts::len).sum()
+    }
+
+    pub fn is_planned(&self) -> bool {
+        self.due_ms.is_some()
+    }
+
     pub fn listener(&mut self, ear: Ear) -> Option<&mut Listener> {
         self.listeners.iter_mut().find(|listener| listener.ear == ear)
     }
@@ -305,6 +374,7 @@ impl Desk {
     fn forget(&mut self, ear: Ear, device: DeviceId, out: &mut Outcome) {
         for waiting in self.waiting.iter_mut().filter(|waiting| waiting.sent_to == Some(ear)) {
             waiting.sent_to = None;
+            waiting.answer_due_ms = None;
             let before = waiting.command.state;
             waiting.command.cut_off();
             if waiting.command.state != before && waiting.command.order.is_persistent {

@@ -1,8 +1,13 @@
 //! What becomes of what devices say.
 //!
+//! Why telemetry of one turn is gathered: a device that says one key a hundred times before anything is written down is
+//! worth one record of its latest value; and where history is kept, one change with all points is cheaper than one for
+//! each message. It is gathered where the changes wait, so nothing can be forgotten at the end of a turn.
+//!
 //! Invariants:
 //! - What a device says counts for itself only, or for a child that the caller has looked up.
 //! - Answers go to the ear that asked.
+//! - History keeps every point; what is gathered stands in the order in which it came, and never crosses a deletion.
 //!
 //! Source: sections on telemetry, attributes, commands and claims of the device API.
 
@@ -10,8 +15,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::desk::{Desk, Hub};
-use super::outcome::{Addressed, Outcome};
-use crate::attributes::Facts;
+use super::outcome::{Addressed, Outcome, Refusal};
+use crate::attributes::{Facts, Written};
 use crate::change::{Change, Scope};
 use crate::claim::{self, Claim};
 use crate::ids::DeviceId;
@@ -23,93 +28,156 @@ impl Hub {
     /// A device says something on a connection that is open for it. Whoever calls answers what needs a registry or a
     /// responder himself: provisioning, parts of packages, calls, and the coming and going of children.
     pub fn hear(&mut self, device: DeviceId, ear: Ear, uplink: Uplink<'_>, now_ms: i64, out: &mut Outcome) {
-        let Some(desk) = self.devices.get_mut(&device) else { return };
+        self.heed(device, ear, &uplink, now_ms, out);
+    }
+
+    /// As [`Hub::hear`], for whoever wants to keep the uplink's room for the next one.
+    pub fn heed(&mut self, device: DeviceId, ear: Ear, uplink: &Uplink<'_>, now_ms: i64, out: &mut Outcome) {
+        let Self { devices, terms, counters, .. } = self;
+        let Some(desk) = devices.get_mut(&device) else { return };
         let Some(listener) = desk.listener(ear) else { return };
         let keeping = listener.keeping;
-        if let Some(turn) = desk.presence.hear(now_ms) {
+        let turn = desk.presence.hear(now_ms);
+        if let Some(turn) = turn {
             out.turns.push((device, turn));
             out.changes.push(Change::Presence { device, presence: desk.presence });
         }
+        let keys_max = terms.facts_per_device_max;
+        let refused = match uplink {
+            Uplink::Telemetry(_) if keeping == Keeping::Forward => 0,
+            Uplink::Telemetry(samples) => keep(desk, device, samples, (keeping, keys_max), out),
+            Uplink::Attributes(samples) => write(desk, device, Scope::Client, samples, keys_max, out),
+            Uplink::Alive => 0,
+            other => {
+                self.heed_other(device, ear, other, now_ms, out);
+                self.plan(device);
+                return;
+            }
+        };
+        if refused > 0 {
+            counters.facts_refused += refused;
+            out.refused.push((ear, device, Refusal::TooManyFacts));
+        }
+        // Who goes on speaking is silent later than was planned, and that is found out when the time has come.
+        if turn.is_some() || !desk.is_planned() {
+            self.plan(device);
+        }
+    }
+
+    fn heed_other(
+        &mut self,
+        device: DeviceId,
+        ear: Ear,
+        uplink: &Uplink<'_>,
+        now_ms: i64,
+        out: &mut Outcome,
+    ) {
+        let Some(desk) = self.devices.get_mut(&device) else { return };
         match uplink {
-            Uplink::Telemetry(samples) => keep(desk, device, &samples, keeping, out),
-            Uplink::Attributes(samples) => write(desk, device, Scope::Client, &samples, out),
             Uplink::AttributesWanted { cookie, client, shared } => {
-                let downlink = attributes(desk, cookie, &client, &shared);
+                let downlink = attributes(desk, *cookie, client, shared);
                 out.downlinks.push(Addressed { ear, device, downlink });
             }
             Uplink::Listens { attributes, commands } => {
-                let listener = desk.listener(ear).expect("found above");
-                listener.hears_attributes = attributes;
-                let begins = commands.is_some();
-                listener.hears_commands = commands;
-                if begins {
-                    self.send_waiting(device, ear, out);
+                let Some(listener) = desk.listener(ear) else { return };
+                listener.hears_attributes = *attributes;
+                listener.hears_commands = *commands;
+                if commands.is_some() {
+                    self.send_again(device, ear, out);
                 }
             }
-            Uplink::CommandAnswered { number, answer } => self.answered(device, number, &answer, out),
+            Uplink::CommandAnswered { number, answer } => self.answered(device, *number, answer, out),
             Uplink::Claimable { secret, duration_ms } => {
-                let offered = Claim::new(&secret, duration_ms, now_ms);
+                let offered = Claim::new(secret, *duration_ms, now_ms);
                 if claim::offer(&mut desk.claim, offered, now_ms) {
                     out.changes.push(Change::Claim { device, claim: desk.claim.clone() });
                 }
             }
-            Uplink::Called { .. }
+            Uplink::Telemetry(_)
+            | Uplink::Attributes(_)
+            | Uplink::Called { .. }
             | Uplink::ChunkWanted(_)
             | Uplink::Provision(_)
             | Uplink::ChildHere { .. }
             | Uplink::ChildGone
             | Uplink::Alive => {}
         }
-        self.plan(device);
     }
 }
 
-fn keep(desk: &mut Desk, device: DeviceId, samples: &[Sample<'_>], keeping: Keeping, out: &mut Outcome) {
-    if keeping == Keeping::Forward {
-        return;
-    }
-    let samples = samples.iter().cloned().map(Sample::into_owned).collect();
-    note(desk, device, samples, keeping, out);
-}
-
-/// Takes telemetry over. What is older than the latest of its key is told apart, so that whoever writes changes down need
-/// not know the latest.
-pub(super) fn note(
+/// Keeps telemetry. Returns how many values were refused, because their keys are too many.
+pub(super) fn keep(
     desk: &mut Desk,
     device: DeviceId,
-    samples: Vec<Sample<'static>>,
-    keeping: Keeping,
+    samples: &[Sample<'_>],
+    (keeping, keys_max): (Keeping, usize),
     out: &mut Outcome,
-) {
-    let (samples, late): (Vec<_>, Vec<_>) =
-        samples.into_iter().partition(|sample| desk.latest.write_newer(sample));
-    if !samples.is_empty() {
-        out.changes.push(Change::Telemetry { device, samples, keeping });
+) -> u64 {
+    if samples.is_empty() {
+        return 0;
     }
-    if keeping == Keeping::History && !late.is_empty() {
+    // Keys of other kinds take room from the same account.
+    let keys_max = keys_max.saturating_sub(desk.facts() - desk.latest.len());
+    let mut refused = 0;
+    // What is older than the latest of its key is told apart, so that whoever writes changes down need not know the latest.
+    let mut late = Vec::new();
+    let Desk { latest, gathered, .. } = desk;
+    for sample in samples {
+        match latest.write_newer_within(sample, keys_max) {
+            Written::Refused => refused += 1,
+            Written::Same | Written::Changed => {
+                gather(out.telemetry(device, keeping, gathered, samples.len()), sample, keeping);
+            }
+            Written::Late if keeping == Keeping::History => late.push(sample.clone().into_owned()),
+            Written::Late => {}
+        }
+    }
+    if !late.is_empty() {
         out.changes.push(Change::Late { device, samples: late });
+    }
+    refused
+}
+
+fn gather(list: &mut Vec<Sample<'static>>, sample: &Sample<'_>, keeping: Keeping) {
+    let known = match keeping {
+        Keeping::Latest => list.iter_mut().find(|known| known.key == sample.key),
+        Keeping::History | Keeping::Forward => None,
+    };
+    match known {
+        Some(known) => {
+            known.value = sample.value.clone().into_owned();
+            known.at_ms = sample.at_ms;
+        }
+        None => list.push(sample.clone().into_owned()),
     }
 }
 
-/// Writes attributes and notes those that are other than before.
+/// Writes attributes and notes those that are other than before. Returns how many were refused, because their keys are too
+/// many.
 pub(super) fn write(
     desk: &mut Desk,
     device: DeviceId,
     scope: Scope,
     samples: &[Sample<'_>],
+    keys_max: usize,
     out: &mut Outcome,
-) {
+) -> u64 {
+    let keys_max = keys_max.saturating_sub(desk.facts() - desk.scope(scope).len());
+    let mut refused = 0;
     for sample in samples {
-        if desk.scope_mut(scope).write(sample) {
-            out.changes.push(Change::Attribute {
+        match desk.scope_mut(scope).write_within(sample, keys_max) {
+            Written::Same | Written::Late => {}
+            Written::Refused => refused += 1,
+            Written::Changed => out.changes.push(Change::Attribute {
                 device,
                 scope,
                 key: sample.key.as_ref().into(),
                 value: Some(sample.value.clone().into_owned()),
                 at_ms: sample.at_ms,
-            });
+            }),
         }
     }
+    refused
 }
 
 fn attributes(desk: &Desk, cookie: Cookie, client: &Wanted<'_>, shared: &Wanted<'_>) -> Downlink {

@@ -9,5 +9,5 @@ mod tests;
 mod writing;
 
 pub use commands::TooManyCommands;
-pub use desk::{Hub, HubTerms};
-pub use outcome::{Addressed, Outcome, Report};
+pub use desk::{Hub, HubCounters, HubTerms};
+pub use outcome::{Addressed, Outcome, Refusal, Report};

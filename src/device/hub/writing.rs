@@ -4,10 +4,11 @@
 //! - A write of shared attributes tells all keys of that write, whether their values changed or not; a delete tells all keys
 //!   that it names, whether they existed or not.
 //! - Deletions of an assignment are told before what it writes.
+//! - Telemetry that comes behind a deletion is never gathered with telemetry before it.
 
 use super::desk::Hub;
-use super::hearing::{note, shared, tell, write};
-use super::outcome::Outcome;
+use super::hearing::{keep, shared, tell, write};
+use super::outcome::{Outcome, Refusal};
 use crate::change::{Change, Scope};
 use crate::ids::DeviceId;
 use crate::package::Assignment;
@@ -16,14 +17,34 @@ use crate::speech::Downlink;
 use crate::value::Sample;
 
 impl Hub {
-    /// Writes attributes of a device.
+    /// Writes attributes of a device, all of them or, if their keys are too many, none.
     pub fn write(&mut self, device: DeviceId, scope: Scope, samples: &[Sample<'_>], out: &mut Outcome) {
-        let desk = self.devices.entry(device).or_default();
-        write(desk, device, scope, samples, out);
+        // Whoever does not ask for the outcome finds the refusal in the counters.
+        let _counted = self.write_all(device, scope, samples, out);
+    }
+
+    /// As [`Hub::write`], for whoever can be told.
+    pub(crate) fn write_all(
+        &mut self,
+        device: DeviceId,
+        scope: Scope,
+        samples: &[Sample<'_>],
+        out: &mut Outcome,
+    ) -> Result<(), Refusal> {
+        let keys_max = self.terms.facts_per_device_max;
+        let desk = self.desk(device).ok_or(Refusal::TooManyDevices)?;
+        let is_new = |sample: &&Sample<'_>| desk.scope(scope).get(&sample.key).is_none();
+        let wanted = samples.iter().filter(is_new).count();
+        if desk.facts() + wanted > keys_max {
+            self.counters.facts_refused += u64::try_from(wanted).unwrap_or(u64::MAX);
+            return Err(Refusal::TooManyFacts);
+        }
+        let _none_refused = write(desk, device, scope, samples, usize::MAX, out);
         if scope == Scope::Shared && !samples.is_empty() {
             tell(desk, device, &Downlink::SharedWritten(shared(samples)), out);
         }
         self.plan(device);
+        Ok(())
     }
 
     /// Deletes attributes of a device.
@@ -46,7 +67,7 @@ impl Hub {
         }
     }
 
-    /// Writes telemetry in a device's name.
+    /// Writes telemetry in a device's name; values of keys that are too many are not taken.
     pub fn keep(
         &mut self,
         device: DeviceId,
@@ -54,7 +75,22 @@ impl Hub {
         keeping: Keeping,
         out: &mut Outcome,
     ) {
-        note(self.devices.entry(device).or_default(), device, samples, keeping, out);
+        let _counted = self.keep_all(device, &samples, keeping, out);
+    }
+
+    /// As [`Hub::keep`], for whoever can be told.
+    pub(crate) fn keep_all(
+        &mut self,
+        device: DeviceId,
+        samples: &[Sample<'static>],
+        keeping: Keeping,
+        out: &mut Outcome,
+    ) -> Result<(), Refusal> {
+        let keys_max = self.terms.facts_per_device_max;
+        let desk = self.desk(device).ok_or(Refusal::TooManyDevices)?;
+        let refused = keep(desk, device, samples, (keeping, keys_max), out);
+        self.counters.facts_refused += refused;
+        if refused > 0 { Err(Refusal::TooManyFacts) } else { Ok(()) }
     }
 
     /// Deletes history of a key from `from_ms` up to `to_ms`, and its latest value if that is wanted and it lies there;
@@ -68,6 +104,9 @@ impl Hub {
         rewritten: Option<Sample<'static>>,
         out: &mut Outcome,
     ) {
+        if let Some(desk) = self.devices.get_mut(&device) {
+            desk.gathered = None;
+        }
         if from_ms < to_ms {
             out.changes.push(Change::HistoryGone { device, key: key.clone(), from_ms, to_ms });
         }

@@ -24,7 +24,8 @@ impl Session {
     ) -> Result<(), Unspeakable> {
         let utterance = match downlink {
             Downlink::Attributes { cookie, keys, client, shared } => {
-                let (spelling, id) = of_cookie(*cookie);
+                let (asked, id) = of_cookie(*cookie);
+                let spelling = self.spelling(asked, self.last_asked);
                 let (client, shared) = (client.as_deref(), shared.as_deref());
                 let payload = match self.settings.downlink_format(spelling) {
                     Format::Json => render::attributes(client, shared).into_bytes(),
@@ -78,7 +79,13 @@ impl Session {
             // The caller asks for changes only.
             _other => return None,
         };
-        Some(self.utter(pushed.topic.clone(), payload))
+        let is_own = pushed.topic != pushed.spelling.attributes();
+        let topic = if is_own && self.settings.quirks.pushes_to_default_topic {
+            pushed.spelling.attributes().into()
+        } else {
+            pushed.topic.clone()
+        };
+        Some(self.utter(topic, payload))
     }
 
     fn command(&self, number: i32, method: &str, params: &str) -> Result<Option<Utterance>, Unspeakable> {

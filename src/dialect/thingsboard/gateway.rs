@@ -19,6 +19,7 @@ use mqtt::{QoS, ReasonCode, Version};
 use prost::Message;
 
 use super::json::{self, Malformed, Members};
+use super::lenient;
 use super::proto::{self, transport, transportapi};
 use super::render;
 use super::session::{Session, claim_of, owned};
@@ -60,36 +61,61 @@ impl Session {
         let heard = if self.settings.schemas.is_some() {
             self.messages_of_children(meaning, said, speech)
         } else {
-            let text = json::payload_text(said.payload);
-            match text {
-                Cow::Borrowed(text) => self.texts_of_children(meaning, text, said.now_ms, speech),
-                // What was repaired lives here only, so what is said with it is copied.
-                Cow::Owned(text) => {
-                    let mut own = Speech::default();
-                    let heard = self.texts_of_children(meaning, &text, said.now_ms, &mut own);
-                    copy(own, speech);
-                    heard
+            match json::payload_text(said.payload) {
+                Cow::Borrowed(text) => {
+                    let heard = self.texts_of_children(meaning, text, said.now_ms, speech);
+                    match heard {
+                        Err(Trouble::Malformed(why)) if self.settings.quirks.lenient_json => {
+                            match lenient::repair(text) {
+                                // A bare word becomes JSON, but nobody has meant it so.
+                                Ok(json) if json.starts_with(['{', '[']) => {
+                                    self.repaired_of_children(meaning, &json, said.now_ms, speech)
+                                }
+                                Ok(_) | Err(_) => Err(Trouble::Malformed(why)),
+                            }
+                        }
+                        heard => heard,
+                    }
                 }
+                Cow::Owned(text) => self.repaired_of_children(meaning, &text, said.now_ms, speech),
             }
         };
         if matches!(heard, Err(Trouble::Malformed(_) | Trouble::Shape(_))) {
-            *speech = Speech::default();
+            speech.clear();
+        }
+        let told = self.latencies.as_mut().and_then(|latencies| latencies.report(said.now_ms));
+        if let Some(sample) = told {
+            speech.remark(Uplink::Telemetry(vec![sample]));
         }
         match heard {
             Ok(()) => Answer::accepted(),
             Err(Trouble::Malformed(why)) => self.malformed(said.qos, why),
             Err(Trouble::Shape(why)) => {
-                Answer::acknowledged_and_ended(ReasonCode::ImplementationSpecificError).because(why.0)
+                Answer::acknowledged_and_ended(ReasonCode::ImplementationSpecificError).because(why.why)
             }
             Err(Trouble::Some(why)) => self.some_malformed(why),
         }
+    }
+
+    /// What was repaired lives here only, so what is said with it is copied.
+    fn repaired_of_children(
+        &mut self,
+        meaning: GatewayMeaning,
+        text: &str,
+        now_ms: i64,
+        speech: &mut Speech<'_>,
+    ) -> Heard {
+        let mut own = Speech::default();
+        let heard = self.texts_of_children(meaning, text, now_ms, &mut own);
+        copy(own, speech);
+        heard
     }
 
     /// How a message is answered of which some children were not understood: in 5.0 the connection stays at any quality.
     fn some_malformed(&self, why: Malformed) -> Answer {
         let code = ReasonCode::PayloadFormatInvalid;
         match self.version {
-            Version::V5 => Answer::acknowledged(code).because(why.0),
+            Version::V5 => Answer::acknowledged(code).because(why.why),
             Version::V31 | Version::V311 => self.malformed(QoS::AtLeastOnce, why),
         }
     }
@@ -101,10 +127,8 @@ impl Session {
         now_ms: i64,
         speech: &mut Speech<'a>,
     ) -> Heard {
-        let members = Members::read(text).map_err(|why| {
-            let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-            if is_json { Trouble::Shape(why) } else { Trouble::Malformed(why) }
-        })?;
+        let members = Members::read(text)
+            .map_err(|why| if json::is_json(text) { Trouble::Shape(why) } else { Trouble::Malformed(why) })?;
         match meaning {
             GatewayMeaning::Connect => {
                 let kind = shaped(members.text("type"))?;
@@ -116,13 +140,17 @@ impl Session {
                 Ok(())
             }
             GatewayMeaning::Telemetry => self.each(&members, '[', speech, |session, child, raw, speech| {
-                let samples = json::telemetry(raw, now_ms, &session.settings.typing)?;
+                let mut samples = speech.samples();
+                let Session { latencies, settings, .. } = session;
+                let mut gather = |metadata: &str| latencies.get_or_insert_default().gather(metadata, now_ms);
+                json::telemetry_with(raw, now_ms, &settings.typing, &mut samples, &mut gather)?;
                 let topic = session.canonical.child(child).telemetry;
                 speech.forwards.push(Forward { topic, payload: Cow::Borrowed(raw.as_bytes()) });
                 Ok(Uplink::Telemetry(samples))
             }),
             GatewayMeaning::Attributes => self.each(&members, '{', speech, |session, child, raw, speech| {
-                let samples = json::attributes(raw, now_ms, &session.settings.typing)?;
+                let mut samples = speech.samples();
+                json::attributes(raw, now_ms, &session.settings.typing, &mut samples)?;
                 let topic = session.canonical.child(child).attributes;
                 speech.forwards.push(Forward { topic, payload: Cow::Borrowed(raw.as_bytes()) });
                 Ok(Uplink::Attributes(samples))
@@ -164,7 +192,7 @@ impl Session {
             }
             match read(self, child, raw, speech) {
                 Ok(uplink) => speech.remark_of(child.clone(), uplink),
-                Err(why) => trouble = Some(Malformed::because(format!("`{child}`: {}", why.0))),
+                Err(why) => trouble = Some(Malformed::because(format!("`{child}`: {}", why.why))),
             }
         }
         match trouble {

@@ -10,51 +10,56 @@
 //! Source: sections 2.3 to 2.6 of the vectors.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use device::{Sample, Typing, Value};
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+
+use super::lenient;
+use super::scan::{Raw, Scan, unescaped};
 
 /// The longest key in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
 /// Why a payload is not what its topic asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Malformed(pub Box<str>);
+pub(super) struct Malformed {
+    pub why: Box<str>,
+    /// Whether the system whose API this is does not expect it either, and ends the connection.
+    pub is_unexpected: bool,
+}
+
+/// Reads samples out of a text.
+pub(super) type Read = for<'t> fn(&'t str, i64, &Typing, &mut Vec<Sample<'t>>) -> Result<(), Malformed>;
 
 impl Malformed {
     pub fn because(why: impl Into<Box<str>>) -> Self {
-        Self(why.into())
+        Self { why: why.into(), is_unexpected: false }
+    }
+
+    pub fn unexpected(self) -> Self {
+        Self { is_unexpected: true, ..self }
     }
 }
 
-impl From<serde_json::Error> for Malformed {
-    fn from(error: serde_json::Error) -> Self {
-        Self(error.to_string().into())
-    }
-}
-
-/// The members of an object, in order.
+/// The members of an object, in order, as they stand in the text.
 #[derive(Debug)]
-pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-/// The elements of an array.
-struct Elements<'a>(Vec<&'a RawValue>);
-
-/// A text, borrowed if it has no escapes.
-struct Word<'a>(Cow<'a, str>);
+pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Members<'a> {
     /// Reads an object.
     pub fn read(text: &'a str) -> Result<Self, Malformed> {
-        Ok(serde_json::from_str(text)?)
+        let mut scan = Scan::new(text);
+        scan.enter(b'{')?;
+        let (mut members, mut is_first) = (Vec::new(), true);
+        while let Some(key) = scan.key(&mut is_first)? {
+            members.push((key, scan.raw()?));
+        }
+        scan.end().map(|()| Self(members))
     }
 
     /// The last member of a name, as it is written; `null` is absent.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         let last = self.0.iter().rev().find(|(key, _)| key == name);
-        last.map(|(_, raw)| raw.get()).filter(|raw| *raw != "null")
+        last.map(|(_, raw)| *raw).filter(|raw| *raw != "null")
     }
 
     /// The last member of a name, if it is a text.
@@ -79,7 +84,7 @@ impl<'a> Members<'a> {
 
     /// All members, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Cow<'a, str>, &'a str)> {
-        self.0.iter().map(|(key, raw)| (key, raw.get()))
+        self.0.iter().map(|(key, raw)| (key, *raw))
     }
 }
 
@@ -92,40 +97,96 @@ pub(super) fn payload_text(payload: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(payload)
 }
 
+/// The payload as text that is JSON if it can be made so; `is_lenient` says whether that is tried.
+pub(super) fn lawful_text(payload: &[u8], is_lenient: bool) -> Cow<'_, str> {
+    let text = payload_text(payload);
+    if is_lenient
+        && !is_json(&text)
+        && let Ok(json) = lenient::repair(&text)
+    {
+        return Cow::Owned(json);
+    }
+    text
+}
+
+/// Whether a text is JSON.
+pub(super) fn is_json(text: &str) -> bool {
+    let mut scan = Scan::new(text);
+    scan.value().is_ok() && scan.end().is_ok()
+}
+
 /// Reads telemetry in any of its forms.
 pub(super) fn telemetry<'a>(
     text: &'a str,
     now_ms: i64,
     typing: &Typing,
-) -> Result<Vec<Sample<'a>>, Malformed> {
-    let mut samples = Vec::new();
-    if text.trim_start().starts_with('[') {
-        let Elements(elements) = serde_json::from_str(text)?;
-        for element in elements {
-            moment(element.get(), now_ms, typing, &mut samples)?;
-        }
-    } else {
-        moment(text, now_ms, typing, &mut samples)?;
-    }
-    Ok(samples)
+    samples: &mut Vec<Sample<'a>>,
+) -> Result<(), Malformed> {
+    telemetry_with(text, now_ms, typing, samples, &mut |_| Ok(()))
 }
 
-/// Reads one object of telemetry: values, or values with their time.
-fn moment<'a>(
+/// Reads telemetry in any of its forms; hands over what stands as `metadata` beside a time and its values.
+pub(super) fn telemetry_with<'a>(
     text: &'a str,
     now_ms: i64,
     typing: &Typing,
     samples: &mut Vec<Sample<'a>>,
+    metadata: &mut dyn FnMut(&'a str) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
-    let members = Members::read(text)?;
-    let member = |name: &str| members.0.iter().rev().find(|(key, _)| key == name).map(|(_, raw)| raw.get());
-    match (member("ts"), member("values")) {
-        (Some(ts), Some(values)) => {
-            let at_ms = time(ts).ok_or_else(|| wrong("ts", "a time in milliseconds"))?;
-            sample(Members::read(values)?, at_ms, typing, samples)
+    let mut scan = Scan::new(text);
+    if scan.is_array() {
+        scan.enter(b'[')?;
+        let mut is_first = true;
+        while scan.has_element(&mut is_first)? {
+            moment(&mut scan, now_ms, typing, samples, metadata)?;
         }
-        _one_or_none => sample(members, now_ms, typing, samples),
+    } else {
+        moment(&mut scan, now_ms, typing, samples, metadata)?;
     }
+    scan.end()
+}
+
+/// Reads one object of telemetry: values, or values with their time.
+fn moment<'a>(
+    scan: &mut Scan<'a>,
+    now_ms: i64,
+    typing: &Typing,
+    samples: &mut Vec<Sample<'a>>,
+    metadata: &mut dyn FnMut(&'a str) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    scan.enter(b'{')?;
+    let from = samples.len();
+    let (mut ts, mut values, mut about) = (None, None, None);
+    let (mut trouble, mut is_first) = (None, true);
+    while let Some(key) = scan.key(&mut is_first)? {
+        let raw = scan.value()?;
+        match &*key {
+            "ts" => ts = Some(raw),
+            "values" => values = Some(raw),
+            other => {
+                if let ("metadata", Raw::Nested { text, .. }) = (other, raw) {
+                    about = Some(text);
+                }
+                // In a timed object this member does not count, whatever it is.
+                if let Err(why) = sample(key, raw, now_ms, typing, samples) {
+                    trouble = Some(why);
+                }
+            }
+        }
+    }
+    let (Some(ts), Some(values)) = (ts, values) else {
+        for (name, raw) in [("ts", ts), ("values", values)] {
+            if let Some(raw) = raw {
+                sample(Cow::Borrowed(name), raw, now_ms, typing, samples)?;
+            }
+        }
+        return trouble.map_or(Ok(()), Err);
+    };
+    samples.truncate(from);
+    let at_ms = time(ts).ok_or_else(|| wrong("ts", "a time in milliseconds").unexpected())?;
+    let Raw::Nested { text, .. } = values else { return Err(wrong("values", "an object")) };
+    members(&mut Scan::new(text), at_ms, typing, samples)?;
+    about.map_or(Ok(()), metadata)
 }
 
 /// Reads attributes: one object.
@@ -133,31 +194,54 @@ pub(super) fn attributes<'a>(
     text: &'a str,
     now_ms: i64,
     typing: &Typing,
-) -> Result<Vec<Sample<'a>>, Malformed> {
-    let mut samples = Vec::new();
-    sample(Members::read(text)?, now_ms, typing, &mut samples)?;
-    Ok(samples)
+    samples: &mut Vec<Sample<'a>>,
+) -> Result<(), Malformed> {
+    let mut scan = Scan::new(text);
+    members(&mut scan, now_ms, typing, samples)?;
+    scan.end()
 }
 
-fn sample<'a>(
-    members: Members<'a>,
+/// Reads an object, whatever its members are called.
+fn members<'a>(
+    scan: &mut Scan<'a>,
     at_ms: i64,
     typing: &Typing,
     samples: &mut Vec<Sample<'a>>,
 ) -> Result<(), Malformed> {
-    samples.reserve(members.0.len());
-    for (key, raw) in members.0 {
-        if let Some(value) = value(&key, raw.get(), typing)? {
-            check_key(&key)?;
-            samples.push(Sample { key, value, at_ms });
-        }
+    scan.enter(b'{')?;
+    let mut is_first = true;
+    while let Some(key) = scan.key(&mut is_first)? {
+        let raw = scan.value()?;
+        sample(key, raw, at_ms, typing, samples)?;
     }
+    Ok(())
+}
+
+/// Types a value and adds it; `null` is none.
+fn sample<'a>(
+    key: Cow<'a, str>,
+    raw: Raw<'a>,
+    at_ms: i64,
+    typing: &Typing,
+    samples: &mut Vec<Sample<'a>>,
+) -> Result<(), Malformed> {
+    let typed = match raw {
+        Raw::Null => return Ok(()),
+        Raw::Bool(value) => Ok(Value::Bool(value)),
+        Raw::Number(text) => typing.number(text),
+        Raw::Text { inner, has_escapes } => typing.text(&key, unescaped(inner, has_escapes)?),
+        Raw::Nested { text, has_spaces: false } => Ok(Value::Json(Cow::Borrowed(text))),
+        Raw::Nested { text, has_spaces: true } => Ok(Value::Json(compact(text))),
+    };
+    let value = typed.map_err(|why| Malformed::because(format!("`{key}` is {}", why.text())))?;
+    check_key(&key)?;
+    samples.push(Sample { key, value, at_ms });
     Ok(())
 }
 
 /// Source: key validation, section 2.6.
 pub(super) fn check_key(key: &str) -> Result<(), Malformed> {
-    if key.trim().is_empty() {
+    if key.trim_start().is_empty() {
         return Err(Malformed::because("a key has no letter"));
     }
     if key.len() > KEY_BYTES_MAX {
@@ -166,27 +250,12 @@ pub(super) fn check_key(key: &str) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Types a value as it is written; `null` is none.
-fn value<'a>(key: &str, raw: &'a str, typing: &Typing) -> Result<Option<Value<'a>>, Malformed> {
-    let typed = match raw.as_bytes().first() {
-        Some(b't') => Ok(Value::Bool(true)),
-        Some(b'f') => Ok(Value::Bool(false)),
-        Some(b'n') | None => return Ok(None),
-        Some(b'{' | b'[') => Ok(Value::Json(compact(raw))),
-        Some(b'"') => {
-            let text = text(raw).ok_or_else(|| wrong(key, "a text"))?;
-            typing.text(key, text)
-        }
-        Some(_) => typing.number(raw),
-    };
-    typed.map(Some).map_err(|why| Malformed::because(format!("`{key}` is {}", why.text())))
-}
-
 /// Unix milliseconds: a number, fractions cut off, or a text of digits.
-fn time(raw: &str) -> Option<i64> {
-    match text(raw) {
-        Some(digits) => digits.parse().ok(),
-        None => whole(raw),
+fn time(raw: Raw<'_>) -> Option<i64> {
+    match raw {
+        Raw::Text { inner, .. } => inner.parse().ok(),
+        Raw::Number(text) => whole(text),
+        Raw::Null | Raw::Bool(_) | Raw::Nested { .. } => None,
     }
 }
 
@@ -204,13 +273,21 @@ fn whole(raw: &str) -> Option<i64> {
 
 /// A text as written, with its quotes.
 pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
-    serde_json::from_str(raw).ok().map(|Word(word)| word)
+    match Scan::new(raw).value().ok()? {
+        Raw::Text { inner, has_escapes } => unescaped(inner, has_escapes).ok(),
+        Raw::Null | Raw::Bool(_) | Raw::Number(_) | Raw::Nested { .. } => None,
+    }
 }
 
 /// The elements of an array of texts.
 pub(super) fn texts(raw: &str) -> Option<Vec<Cow<'_, str>>> {
-    let Elements(elements) = serde_json::from_str(raw).ok()?;
-    elements.into_iter().map(|element| text(element.get())).collect()
+    let mut scan = Scan::new(raw);
+    scan.enter(b'[').ok()?;
+    let (mut texts, mut is_first) = (Vec::new(), true);
+    while scan.has_element(&mut is_first).ok()? {
+        texts.push(text(scan.raw().ok()?)?);
+    }
+    Some(texts)
 }
 
 /// Takes white space between the parts of a document away.
@@ -230,84 +307,19 @@ pub(super) fn compact(raw: &str) -> Cow<'_, str> {
     if parts().count() == raw.chars().count() { Cow::Borrowed(raw) } else { Cow::Owned(parts().collect()) }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Word(key), raw)) = map.next_entry()? {
-                    members.push((key, raw));
-                }
-                Ok(members)
-            }
-        }
-        deserializer.deserialize_map(Read).map(Members)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Vec<&'de RawValue>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut elements = Vec::new();
-                while let Some(raw) = seq.next_element()? {
-                    elements.push(raw);
-                }
-                Ok(elements)
-            }
-        }
-        deserializer.deserialize_seq(Read).map(Elements)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Cow<'de, str>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Cow::Borrowed(text))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Cow::Owned(text.to_owned()))
-            }
-        }
-        deserializer.deserialize_str(Read).map(Word)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<String>, Malformed> {
-        let samples = telemetry(text, 99, &Typing::default())?;
+        let mut samples = Vec::new();
+        telemetry(text, 99, &Typing::default(), &mut samples)?;
         Ok(samples.iter().map(|one| format!("{}@{}={}", one.key, one.at_ms, one.value.to_json())).collect())
     }
 
     #[test]
     fn telemetry_comes_in_every_form() {
-        let rows: [(&str, &[&str]); 15] = [
+        let rows: [(&str, &[&str]); 16] = [
             ("{\"temp\":21.5,\"on\":true}", &["temp@99=21.5", "on@99=true"]),
             ("{\"ts\":17,\"values\":{\"temp\":21.5}}", &["temp@17=21.5"]),
             ("{\"values\":{\"a\":1},\"ts\":17,\"x\":2}", &["a@17=1"]),
@@ -315,7 +327,8 @@ mod tests {
             (" [ { \"a\" : 1 } ] ", &["a@99=1"]),
             ("{}", &[]),
             ("[]", &[]),
-            ("{\"ts\":5,\"temp\":1}", &["ts@99=5", "temp@99=1"]),
+            ("{\"ts\":5,\"temp\":1}", &["temp@99=1", "ts@99=5"]),
+            ("{\"x\":1e999999999,\"ts\":5,\"values\":{}}", &[]),
             ("{\"ts\":\"17\",\"values\":{\"a\":1}}", &["a@17=1"]),
             ("{\"ts\":1.76e12,\"values\":{\"a\":1}}", &["a@1760000000000=1"]),
             ("{\"ts\":-1.9,\"values\":{\"a\":1}}", &["a@-1=1"]),
@@ -336,19 +349,23 @@ mod tests {
     #[test]
     fn what_is_no_telemetry_is_refused_and_says_why() {
         let rows = [
-            ("nonsense{", "expected ident at line 1 column 2"),
-            ("", "EOF while parsing a value at line 1 column 0"),
-            ("{} x", "trailing characters at line 1 column 4"),
-            ("5", "invalid type: integer `5`, expected an object at line 1 column 1"),
-            ("[1]", "invalid type: integer `1`, expected an object at line 1 column 1"),
-            ("{\"ts\":1,\"values\":5}", "invalid type: integer `5`, expected an object at line 1 column 1"),
+            ("nonsense{", "an object is expected at byte 0"),
+            ("", "an object is expected at byte 0"),
+            ("{} x", "nothing more is expected at byte 3"),
+            ("5", "an object is expected at byte 0"),
+            ("[1]", "an object is expected at byte 1"),
+            ("[[{}]]", "an object is expected at byte 1"),
+            ("{\"ts\":1,\"values\":5}", "`values` is not an object"),
+            ("{\"ts\":1,\"values\":[]}", "an object is expected at byte 0"),
             ("{\"ts\":null,\"values\":{}}", "`ts` is not a time in milliseconds"),
             ("{\"ts\":\"abc\",\"values\":{\"a\":1}}", "`ts` is not a time in milliseconds"),
             ("{\"\":1}", "a key has no letter"),
             ("{\"a\":1e999999999}", "`a` is a number that fits no type"),
         ];
         for (text, why) in rows {
-            assert_eq!(read(text), Err(Malformed::because(why)), "{text}");
+            let malformed = read(text).unwrap_err();
+            assert_eq!(&*malformed.why, why, "{text}");
+            assert_eq!(malformed.is_unexpected, why.starts_with("`ts`"), "{text}");
         }
         let long = format!("{{\"{}\":1}}", "k".repeat(256));
         assert_eq!(read(&long), Err(Malformed::because("a key has more than 255 bytes")));
@@ -357,8 +374,9 @@ mod tests {
     #[test]
     fn attributes_are_one_object_whatever_its_members_are_called() {
         let read = |text| {
-            let samples = attributes(text, 9, &Typing::default());
-            samples.map(|samples| samples.iter().map(|one| one.key.to_string()).collect::<Vec<_>>())
+            let mut samples = Vec::new();
+            let read = attributes(text, 9, &Typing::default(), &mut samples);
+            read.map(|()| samples.iter().map(|one| one.key.to_string()).collect::<Vec<_>>())
         };
         assert_eq!(read("{\"ts\":1,\"values\":{\"a\":1}}"), Ok(vec!["ts".to_owned(), "values".to_owned()]));
         assert!(read("[{\"a\":1}]").is_err());
@@ -366,7 +384,8 @@ mod tests {
 
     #[test]
     fn text_without_escapes_is_borrowed_from_the_packet() {
-        let samples = telemetry("{\"key\":\"value\",\"j\":{\"a\":1}}", 0, &Typing::default()).unwrap();
+        let mut samples = Vec::new();
+        telemetry("{\"key\":\"value\",\"j\":{\"a\":1}}", 0, &Typing::default(), &mut samples).unwrap();
         for sample in samples {
             assert!(matches!(sample.key, Cow::Borrowed(_)));
             assert!(matches!(sample.value, Value::Text(Cow::Borrowed(_)) | Value::Json(Cow::Borrowed(_))));

@@ -11,111 +11,54 @@
 
 use std::sync::Arc;
 
-use device::{Answer, Bucket, Downlink, Offer, Rates, Remark, Said, Speech, Subject, TooMuch, Uplink};
+use device::{Allowance, Answer, Cost, Downlink, Offer, Remark, Said, Speech, Subject, TooMuch};
 use mqtt::{QoS, ReasonCode, Version};
 
 use super::session::Session;
 
 /// What a connection may still say.
 #[derive(Debug)]
-pub(super) struct Allowance {
-    own: Buckets,
-    children: Buckets,
+pub(super) struct Limits {
+    own: Allowance,
+    children: Allowance,
 }
 
-#[derive(Debug)]
-struct Buckets {
-    messages: Bucket,
-    telemetry_messages: Bucket,
-    telemetry_values: Bucket,
-}
-
-/// What something takes.
-#[derive(Clone, Copy, Default)]
-struct Cost {
-    messages: u64,
-    telemetry_messages: u64,
-    telemetry_values: u64,
-}
-
-impl Allowance {
+impl Limits {
     pub fn new(offer: &Offer) -> Self {
-        Self { own: Buckets::new(&offer.own), children: Buckets::new(&offer.children) }
-    }
-}
-
-impl Buckets {
-    fn new(rates: &Rates) -> Self {
-        Self {
-            messages: rates.messages.bucket(),
-            telemetry_messages: rates.telemetry_messages.bucket(),
-            telemetry_values: rates.telemetry_values.bucket(),
-        }
-    }
-
-    /// Takes all of it or nothing.
-    fn take(&mut self, cost: Cost, now_ms: i64) -> Result<(), TooMuch> {
-        self.messages.check(cost.messages, now_ms)?;
-        self.telemetry_messages.check(cost.telemetry_messages, now_ms)?;
-        self.telemetry_values.check(cost.telemetry_values, now_ms)?;
-        self.messages.take(cost.messages);
-        self.telemetry_messages.take(cost.telemetry_messages);
-        self.telemetry_values.take(cost.telemetry_values);
-        Ok(())
-    }
-}
-
-impl Cost {
-    fn of(uplink: &Uplink<'_>) -> Self {
-        match uplink {
-            Uplink::Alive => Self::default(),
-            Uplink::Telemetry(samples) | Uplink::Attributes(samples) if !samples.is_empty() => {
-                let telemetry_values = u64::try_from(samples.len()).unwrap_or(u64::MAX);
-                Self { messages: 0, telemetry_messages: 1, telemetry_values }
-            }
-            Uplink::Telemetry(_)
-            | Uplink::Attributes(_)
-            | Uplink::AttributesWanted { .. }
-            | Uplink::Listens { .. }
-            | Uplink::CommandAnswered { .. }
-            | Uplink::Called { .. }
-            | Uplink::Claimable { .. }
-            | Uplink::ChunkWanted(_)
-            | Uplink::Provision(_)
-            | Uplink::ChildHere { .. }
-            | Uplink::ChildGone => Self { messages: 1, ..Self::default() },
-        }
-    }
-
-    fn and(self, other: Self) -> Self {
-        Self {
-            messages: self.messages.saturating_add(other.messages),
-            telemetry_messages: self.telemetry_messages.saturating_add(other.telemetry_messages),
-            telemetry_values: self.telemetry_values.saturating_add(other.telemetry_values),
-        }
+        Self { own: Allowance::new(&offer.own), children: Allowance::new(&offer.children) }
     }
 }
 
 impl Session {
-    /// Lets through what may be said, and answers accordingly.
-    pub fn limit<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>, answer: Answer) -> Answer {
-        if self.allowance.is_none() || speech.remarks.is_empty() || answer.end.is_some() {
+    /// Lets through what may be said, and answers accordingly. The tenant's allowance is asked first.
+    pub fn limit<'a>(
+        &mut self,
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+        answer: Answer,
+        tenant: Option<&mut Allowance>,
+    ) -> Answer {
+        if (self.limits.is_none() && tenant.is_none()) || speech.remarks.is_empty() || answer.end.is_some() {
             return answer;
         }
         if self.version == Version::V5 && speech.remarks.iter().any(is_of_child) {
-            return self.limit_each_child(said.now_ms, speech, answer);
+            return self.limit_each_child(said.now_ms, speech, answer, tenant);
         }
         let sum = |is_wanted: fn(&Remark<'_>) -> bool| {
             let wanted = speech.remarks.iter().filter(|remark| is_wanted(remark));
             wanted.map(|remark| Cost::of(&remark.uplink)).fold(Cost::default(), Cost::and)
         };
         let (own, children) = (sum(|remark| !is_of_child(remark)), sum(is_of_child));
-        let Some(allowance) = &mut self.allowance else { return answer };
-        let taken = allowance.own.take(own, said.now_ms);
-        match taken.and_then(|()| allowance.children.take(children, said.now_ms)) {
+        let mut asked: Vec<(&mut Allowance, Cost)> = Vec::with_capacity(3);
+        asked.extend(tenant.map(|tenant| (tenant, own.and(children))));
+        if let Some(limits) = &mut self.limits {
+            asked.push((&mut limits.own, own));
+            asked.push((&mut limits.children, children));
+        }
+        match take(&mut asked, said.now_ms) {
             Ok(()) => answer,
             Err(too_much) => {
-                *speech = Speech::default();
+                speech.clear();
                 self.refuse(said.qos, too_much)
             }
         }
@@ -125,6 +68,9 @@ impl Session {
         let code = ReasonCode::QuotaExceeded;
         let why = "more is said than may be";
         match self.version {
+            _any if self.settings.quirks.rate_limits_end => {
+                Answer::ended(ReasonCode::ImplementationSpecificError).because(why)
+            }
             Version::V5 => Answer::acknowledged(code).because(why),
             // What needs no acknowledgement may be lost.
             Version::V31 | Version::V311 if qos == QoS::AtMostOnce => Answer::acknowledged(code).because(why),
@@ -133,14 +79,26 @@ impl Session {
     }
 
     /// Hears the children that may speak; of the others the gateway is told.
-    fn limit_each_child<'a>(&mut self, now_ms: i64, speech: &mut Speech<'a>, answer: Answer) -> Answer {
-        let Some(allowance) = &mut self.allowance else { return answer };
+    fn limit_each_child<'a>(
+        &mut self,
+        now_ms: i64,
+        speech: &mut Speech<'a>,
+        answer: Answer,
+        mut tenant: Option<&mut Allowance>,
+    ) -> Answer {
         let mut silenced = Vec::new();
-        let buckets = &mut allowance.children;
+        let limits = &mut self.limits;
         speech.remarks.retain(|Remark { subject, uplink }| {
-            let Subject::Child(child) = subject else { return true };
-            let may_speak = buckets.take(Cost::of(uplink), now_ms).is_ok();
-            if !may_speak {
+            let cost = Cost::of(uplink);
+            let mut asked: Vec<(&mut Allowance, Cost)> = Vec::with_capacity(2);
+            asked.extend(tenant.as_deref_mut().map(|tenant| (tenant, cost)));
+            let own = limits.as_mut().map(|limits| match subject {
+                Subject::Own => &mut limits.own,
+                Subject::Child(_) => &mut limits.children,
+            });
+            asked.extend(own.map(|own| (own, cost)));
+            let may_speak = take(&mut asked, now_ms).is_ok();
+            if let (false, Subject::Child(child)) = (may_speak, subject) {
                 silenced.push(child.to_string());
             }
             may_speak
@@ -160,13 +118,24 @@ impl Session {
     }
 }
 
+/// Takes all of it or nothing.
+fn take(asked: &mut [(&mut Allowance, Cost)], now_ms: i64) -> Result<(), TooMuch> {
+    for (allowance, cost) in &mut *asked {
+        allowance.check(*cost, now_ms)?;
+    }
+    for (allowance, cost) in asked {
+        allowance.spend(*cost);
+    }
+    Ok(())
+}
+
 fn is_of_child(remark: &Remark<'_>) -> bool {
     matches!(remark.subject, Subject::Child(_))
 }
 
 #[cfg(test)]
 mod tests {
-    use device::Rate;
+    use device::{Interpreter, Rate, Rates, TenantAllowances, TenantId};
 
     use super::super::session::trial::{gateway_offered, publish};
     use super::*;
@@ -197,5 +166,47 @@ mod tests {
         let (answer, speech) = publish(&mut session, "v2/t", b"{\"a\":1}");
         assert_eq!((answer.again_ms, answer.acknowledge), (Some(1000), None));
         assert_eq!(speech, Speech::default());
+    }
+
+    #[test]
+    fn connections_of_a_tenant_share_and_what_is_refused_takes_nothing() {
+        let tenant = TenantId::from_bytes([1; 16]);
+        let rates = Rates { telemetry_values: Rate::read("4:1").unwrap(), ..Rates::default() };
+        let mut tenants = TenantAllowances::new(2);
+        let mut offer = Offer::default();
+        offer.own.telemetry_messages = Rate::read("1:1").unwrap();
+        let mut sessions = [0, 1].map(|_| gateway_offered(Version::V5, "", offer.clone()));
+        let mut say = |index: usize, topic: &str, payload: &[u8]| {
+            let mut speech = Speech::default();
+            let said = Said { topic, payload, qos: QoS::AtLeastOnce, now_ms: 99 };
+            let allowance = tenants.of(tenant, &rates).unwrap();
+            let answer = sessions[index].publish_within(&said, &mut speech, allowance);
+            (answer.acknowledge.map(ReasonCode::byte), speech.remarks.len())
+        };
+        assert_eq!(say(0, "v2/t", b"{\"a\":1}"), (Some(0), 1));
+        assert_eq!(
+            say(0, "v2/t", b"{\"a\":1}"),
+            (Some(0x97), 0),
+            "its own message a second; the tenant's was not taken"
+        );
+        assert_eq!(say(1, "v2/t", b"{\"a\":1}"), (Some(0), 1));
+        assert_eq!(say(1, "v1/gateway/telemetry", TWO), (Some(0x97), 0), "two cores: two values here");
+        assert_eq!(say(1, "v2/a/req/1", b"{}"), (Some(0), 1), "other messages are not limited");
+    }
+
+    #[test]
+    fn a_switch_ends_connections_that_say_too_much() {
+        let mut offer = Offer::default();
+        offer.own.messages = Rate::read("1:60").unwrap();
+        for version in [Version::V311, Version::V5] {
+            let settings = "{\"quirks\":{\"rateLimitsEnd\":true}}";
+            let mut session = gateway_offered(version, settings, offer.clone());
+            publish(&mut session, "v1/devices/me/claim", b"");
+            let (answer, _) = publish(&mut session, "v1/devices/me/claim", b"");
+            assert_eq!(
+                (answer.acknowledge, answer.end),
+                (None, Some(ReasonCode::ImplementationSpecificError))
+            );
+        }
     }
 }

@@ -62,7 +62,9 @@ fn sample(entry: KeyValueProto, at_ms: i64) -> Result<Sample<'static>, Malformed
 }
 
 fn json(text: &str) -> Result<Value<'static>, Malformed> {
-    let _checked: serde::de::IgnoredAny = serde_json::from_str(text)?;
+    if !super::json::is_json(text) {
+        return Err(Malformed::because("a value that is no JSON"));
+    }
     Ok(Value::Json(super::json::compact(text).into_owned().into()))
 }
 

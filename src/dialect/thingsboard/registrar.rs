@@ -17,10 +17,13 @@ use device::{
 use mqtt::{QoS, ReasonCode, Version};
 
 use super::json::{Malformed, Members};
+use super::lenient;
 use super::proto::{self, transport};
 use super::render;
 
 const REQUEST: &str = "/provision/request";
+/// As the documentation of that system has it; the system itself refuses it.
+const REQUEST_SHORT: &str = "/provision";
 const RESPONSE: &str = "/provision/response";
 
 /// A connection without credentials.
@@ -45,9 +48,14 @@ impl Registrar {
     }
 
     fn request<'a>(&mut self, payload: &'a [u8]) -> Result<ProvisionRequest<'a>, Trouble> {
-        let members = std::str::from_utf8(payload).ok().and_then(|text| Members::read(text).ok());
-        if let Some(members) = members {
-            return of_text(&members).map_err(Trouble::Field);
+        if let Ok(text) = std::str::from_utf8(payload) {
+            if let Ok(members) = Members::read(text) {
+                return of_text(&members).map_err(Trouble::Field);
+            }
+            let repaired = lenient::repair(text).ok();
+            if let Some(members) = repaired.as_deref().and_then(|json| Members::read(json).ok()) {
+                return of_text(&members).map(owned).map_err(Trouble::Field);
+            }
         }
         let message = proto::decode(payload).map_err(Trouble::Unreadable)?;
         let request = of_message(message).map_err(Trouble::Field)?;
@@ -58,7 +66,7 @@ impl Registrar {
 
 impl Interpreter for Registrar {
     fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
-        if said.topic != REQUEST {
+        if said.topic != REQUEST && said.topic != REQUEST_SHORT {
             let why = "only provisioning is open without credentials";
             return Answer::acknowledged_and_ended(ReasonCode::TopicNameInvalid).because(why);
         }
@@ -68,13 +76,13 @@ impl Interpreter for Registrar {
                 Answer::accepted()
             }
             Err(Trouble::Field(why)) => {
-                Answer::acknowledged_and_ended(ReasonCode::ImplementationSpecificError).because(why.0)
+                Answer::acknowledged_and_ended(ReasonCode::ImplementationSpecificError).because(why.why)
             }
             Err(Trouble::Unreadable(why)) => {
                 let code = ReasonCode::PayloadFormatInvalid;
                 let stays = self.version == Version::V5 && said.qos != QoS::AtMostOnce;
                 let answer = if stays { Answer::acknowledged(code) } else { Answer::ended(code) };
-                answer.because(why.0)
+                answer.because(why.why)
             }
         }
     }
@@ -114,6 +122,27 @@ impl Interpreter for Registrar {
         let qos = self.subscribed.unwrap_or(QoS::AtLeastOnce);
         utterances.push(Utterance { topic: RESPONSE.into(), payload, qos, command: None });
         Ok(())
+    }
+}
+
+/// A request that outlives its text.
+fn owned(request: ProvisionRequest<'_>) -> ProvisionRequest<'static> {
+    let own = |text: Cow<'_, str>| -> Cow<'static, str> { Cow::Owned(text.into_owned()) };
+    let credential = match request.credential {
+        CredentialWanted::Token(token) => CredentialWanted::Token(token.map(own)),
+        CredentialWanted::Basic { client_id, user_name, password } => CredentialWanted::Basic {
+            client_id: own(client_id),
+            user_name: own(user_name),
+            password: own(password),
+        },
+        CredentialWanted::Certificate(text) => CredentialWanted::Certificate(own(text)),
+    };
+    ProvisionRequest {
+        key: own(request.key),
+        secret: own(request.secret),
+        name: request.name.map(own),
+        credential,
+        is_gateway: request.is_gateway,
     }
 }
 

@@ -13,20 +13,22 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use device::{
-    Answer, Cookie, Downlink, Forward, Guest, Interpreter, Offer, PackageKind, Said, Sample, Speech,
-    Unspeakable, Uplink, Utterance, Wanted,
+    Allowance, Answer, Cookie, Downlink, Forward, Guest, Interpreter, Offer, PackageKind, Said, Sample,
+    Speech, Unspeakable, Uplink, Utterance, Wanted,
 };
 use mqtt::{QoS, ReasonCode, Version};
 use prost_reflect::MessageDescriptor;
 
 use super::canonical::Canonical;
 use super::downloads::{Downloads, NoDownload};
-use super::json::{self, Malformed, Members};
-use super::limits::Allowance;
+use super::json::{self, Malformed, Members, Read};
+use super::latency::Latencies;
+use super::lenient;
+use super::limits::Limits;
 use super::proto::transportapi;
 use super::settings::{Format, Schemas, Settings};
 use super::subscriptions::Subscriptions;
-use super::topics::{Meaning, Spelling, meaning};
+use super::topics::{Meaning, Spelling, fits, is_in_table, meaning};
 use super::{calls, proto, render, schema};
 
 /// One device's connection.
@@ -39,8 +41,13 @@ pub(super) struct Session {
     pub subscriptions: Subscriptions,
     pub downloads: Downloads,
     pub canonical: Canonical,
-    /// None if nothing is limited.
-    pub allowance: Option<Box<Allowance>>,
+    /// None if nothing of this connection is limited.
+    pub limits: Option<Box<Limits>>,
+    /// None if no connector of the gateway has told anything.
+    pub latencies: Option<Box<Latencies>>,
+    /// In which spelling attributes were asked for last, and in which something was called.
+    pub last_asked: Spelling,
+    pub last_called: Spelling,
 }
 
 // There is one of these for every connection of a device.
@@ -56,17 +63,23 @@ impl Session {
             subscriptions: Subscriptions::default(),
             downloads: Downloads::default(),
             canonical: Canonical::new(&guest.tenant.name, &guest.device.name),
-            allowance: guest.offer.has_limits().then(|| Box::new(Allowance::new(guest.offer))),
+            limits: guest.offer.has_limits().then(|| Box::new(Limits::new(guest.offer))),
+            latencies: None,
+            last_asked: Spelling::V1,
+            last_called: Spelling::V1,
         }
     }
 
     /// How a payload that cannot be read is answered. Source: section 2.2.
     pub fn malformed(&self, qos: QoS, why: Malformed) -> Answer {
+        if why.is_unexpected && self.settings.quirks.broken_numbers_end {
+            return Answer::ended(ReasonCode::ServerShuttingDown).because(why.why);
+        }
         let code = ReasonCode::PayloadFormatInvalid;
         let is_acknowledged =
             qos != QoS::AtMostOnce && (self.version == Version::V5 || self.settings.acks_malformed);
         let answer = if is_acknowledged { Answer::acknowledged(code) } else { Answer::ended(code) };
-        answer.because(why.0)
+        answer.because(why.why)
     }
 
     /// The payload as JSON text: from the packet, or from a message of the profile's schema.
@@ -87,20 +100,57 @@ impl Session {
         }
     }
 
+    /// Reads samples; where the text is no JSON and may be made so, out of what becomes of it. Returns the text as well.
+    fn samples<'a>(
+        &self,
+        text: Cow<'a, str>,
+        now_ms: i64,
+        read: Read,
+        speech: &mut Speech<'a>,
+    ) -> Result<(Cow<'a, str>, Vec<Sample<'a>>), Malformed> {
+        let typing = &self.settings.typing;
+        let copied = |text: String| -> Result<(Cow<'a, str>, Vec<Sample<'a>>), Malformed> {
+            let mut samples = Vec::new();
+            read(&text, now_ms, typing, &mut samples)?;
+            let samples = samples.into_iter().map(Sample::into_owned).collect();
+            Ok((Cow::Owned(text), samples))
+        };
+        let broken = match text {
+            Cow::Borrowed(borrowed) => {
+                let mut samples = speech.samples();
+                match read(borrowed, now_ms, typing, &mut samples) {
+                    Ok(()) => return Ok((text, samples)),
+                    Err(why) => {
+                        speech.give_back(samples);
+                        (why, Cow::Borrowed(borrowed))
+                    }
+                }
+            }
+            Cow::Owned(own) => match copied(own.clone()) {
+                Ok(done) => return Ok(done),
+                Err(why) => (why, Cow::Owned(own)),
+            },
+        };
+        let (why, text) = broken;
+        if !self.settings.quirks.lenient_json {
+            return Err(why);
+        }
+        lenient::repair(&text).map_or(Err(why), copied)
+    }
+
     fn telemetry<'a>(
         &self,
         spelling: Spelling,
         said: &Said<'a>,
         speech: &mut Speech<'a>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<Answer, Malformed> {
         let text = self.as_json(spelling, said.payload, |schemas| &schemas.telemetry)?;
-        let samples: Vec<Sample<'a>> = match &text {
-            Cow::Borrowed(text) => json::telemetry(text, said.now_ms, &self.settings.typing)?,
-            Cow::Owned(text) => owned(json::telemetry(text, said.now_ms, &self.settings.typing)?),
-        };
+        let (text, samples) = self.samples(text, said.now_ms, json::telemetry, speech)?;
+        let is_silent = samples.is_empty() && self.settings.quirks.empty_arrays_unacknowledged;
+        let answer = if is_silent && is_empty_array(&text) { unacknowledged() } else { Answer::accepted() };
         speech.forwards.push(forward(&self.canonical.own.telemetry, text));
         speech.remark(Uplink::Telemetry(samples));
-        Ok(())
+        Ok(answer)
     }
 
     fn attributes<'a>(
@@ -108,30 +158,28 @@ impl Session {
         spelling: Spelling,
         said: &Said<'a>,
         speech: &mut Speech<'a>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<Answer, Malformed> {
         let text = self.as_json(spelling, said.payload, |schemas| &schemas.attributes)?;
-        let samples: Vec<Sample<'a>> = match &text {
-            Cow::Borrowed(text) => json::attributes(text, said.now_ms, &self.settings.typing)?,
-            Cow::Owned(text) => owned(json::attributes(text, said.now_ms, &self.settings.typing)?),
-        };
+        let (text, samples) = self.samples(text, said.now_ms, json::attributes, speech)?;
         speech.forwards.push(forward(&self.canonical.own.attributes, text));
         speech.remark(Uplink::Attributes(samples));
-        Ok(())
+        Ok(Answer::accepted())
     }
 
     fn attributes_wanted<'a>(
-        &self,
+        &mut self,
         (spelling, id): (Spelling, &str),
         said: &Said<'a>,
         speech: &mut Speech<'a>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<Answer, Malformed> {
         let id = number(id)?;
+        let is_lenient = self.settings.quirks.lenient_json;
         let from_message = || {
             let message: transportapi::AttributesRequest = proto::decode(said.payload)?;
             Ok((keys(Some(message.client_keys.into())), keys(Some(message.shared_keys.into()))))
         };
         let from_text = || {
-            let text = json::payload_text(said.payload);
+            let text = json::lawful_text(said.payload, is_lenient);
             let members = Members::read(&text)?;
             let named = |name| -> Result<Wanted<'a>, Malformed> {
                 Ok(keys(members.text(name)?.map(|text| Cow::Owned(text.into_owned()))))
@@ -147,11 +195,12 @@ impl Session {
             (Wanted::Nothing, Wanted::Nothing) => (Wanted::All, Wanted::All),
             named => named,
         };
+        self.last_asked = spelling;
         // A negative number is acknowledged and never answered.
         if id >= 0 {
             speech.remark(Uplink::AttributesWanted { cookie: cookie(spelling, id), client, shared });
         }
-        Ok(())
+        Ok(Answer::accepted())
     }
 
     fn command_answered<'a>(
@@ -159,7 +208,7 @@ impl Session {
         (spelling, id): (Spelling, &str),
         said: &Said<'a>,
         speech: &mut Speech<'a>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<Answer, Malformed> {
         let number = number(id)?;
         let schemas = self.settings.schemas.as_ref();
         let decode = || match schemas {
@@ -172,24 +221,26 @@ impl Session {
             Format::ProtoOrJson => decode().map_or(Cow::Borrowed(said.payload), Cow::Owned),
         };
         speech.remark(Uplink::CommandAnswered { number, answer });
-        Ok(())
+        Ok(Answer::accepted())
     }
 
     fn called<'a>(
-        &self,
+        &mut self,
         (spelling, id): (Spelling, &str),
         said: &Said<'a>,
         speech: &mut Speech<'a>,
-    ) -> Result<(), Malformed> {
-        let id = number(id)?;
+    ) -> Result<Answer, Malformed> {
+        let id = number(id).map_err(Malformed::unexpected)?;
+        let is_lenient = self.settings.quirks.lenient_json;
         let from_message = || -> Result<(String, String), Malformed> {
             let message: transportapi::RpcRequest = proto::decode(said.payload)?;
             Ok((message.method, message.params))
         };
         let from_text = || -> Result<(String, String), Malformed> {
-            let text = json::payload_text(said.payload);
+            let text = json::lawful_text(said.payload, is_lenient);
             let members = Members::read(&text)?;
-            let method = members.text("method")?.ok_or_else(|| Malformed::because("there is no `method`"))?;
+            let absent = || Malformed::because("there is no `method`").unexpected();
+            let method = members.text("method")?.ok_or_else(absent)?;
             Ok((method.into_owned(), json::compact(members.get("params").unwrap_or("null")).into_owned()))
         };
         let (method, params) = match self.settings.uplink_format(spelling) {
@@ -197,6 +248,7 @@ impl Session {
             Format::Proto => from_message()?,
             Format::ProtoOrJson => from_message().or_else(|_| from_text())?,
         };
+        self.last_called = spelling;
         match calls::answer(&method, &self.offer, self.is_gateway, said.now_ms) {
             Some(answer) => {
                 speech.utterances.push(self.call_answer(spelling, id, Ok(&answer)));
@@ -212,11 +264,12 @@ impl Session {
                 speech.remark(Uplink::Alive);
             }
         }
-        Ok(())
+        Ok(Answer::accepted())
     }
 
     /// The message that answers a call.
     pub fn call_answer(&self, spelling: Spelling, id: i32, answer: Result<&str, &str>) -> Utterance {
+        let spelling = self.spelling(spelling, self.last_called);
         let payload = match self.settings.downlink_format(spelling) {
             Format::Json => render::call(answer).into_bytes(),
             Format::Proto | Format::ProtoOrJson => render::call_message(id, answer),
@@ -224,7 +277,12 @@ impl Session {
         self.utter([spelling.call_response(), &id.to_string()].concat().into(), payload)
     }
 
-    fn claim<'a>(&self, said: &Said<'a>, speech: &mut Speech<'a>) -> Result<(), Malformed> {
+    /// In which spelling something is answered: that of its question, or of the last one.
+    pub fn spelling(&self, asked: Spelling, last: Spelling) -> Spelling {
+        if self.settings.quirks.last_request_decides { last } else { asked }
+    }
+
+    fn claim<'a>(&self, said: &Said<'a>, speech: &mut Speech<'a>) -> Result<Answer, Malformed> {
         let from_message = || -> Result<(Cow<'a, str>, Option<i64>), Malformed> {
             let message: transportapi::ClaimDevice = proto::decode(said.payload)?;
             Ok((message.secret_key.into(), Some(message.duration_ms)))
@@ -233,7 +291,7 @@ impl Session {
             if said.payload.is_empty() {
                 return Ok((Cow::Borrowed(""), None));
             }
-            claim_of(&json::payload_text(said.payload))
+            claim_of(&json::lawful_text(said.payload, self.settings.quirks.lenient_json))
         };
         let (secret, duration_ms) = match self.settings.uplink_format(Spelling::V1) {
             Format::Json => from_text()?,
@@ -241,7 +299,7 @@ impl Session {
             Format::ProtoOrJson => from_message().or_else(|_| from_text())?,
         };
         speech.remark(Uplink::Claimable { secret, duration_ms });
-        Ok(())
+        Ok(Answer::accepted())
     }
 
     fn chunk<'a>(
@@ -256,7 +314,7 @@ impl Session {
                 speech.remark(Uplink::ChunkWanted(wanted));
                 Answer::accepted()
             }
-            Err(NoDownload::Malformed(why)) => self.malformed(said.qos, why),
+            Err(NoDownload::Malformed(why)) => self.malformed(said.qos, why.unexpected()),
             Err(NoDownload::TooLarge) => {
                 speech.utterances.push(self.download_error(asked.0, "PAYLOAD_TOO_LARGE"));
                 Answer::acknowledged(ReasonCode::QuotaExceeded)
@@ -272,8 +330,22 @@ impl Session {
 
     /// A message to the device, with the quality that it subscribed with.
     pub fn utter(&self, topic: Cow<'static, str>, payload: Vec<u8>) -> Utterance {
-        let qos = self.subscriptions.qos(&topic);
+        let otherwise =
+            if self.settings.quirks.qos1_unsubscribed { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+        let qos = self.subscriptions.qos(&topic).unwrap_or(otherwise);
         Utterance { topic, payload, qos, command: None }
+    }
+
+    /// Takes back what nobody has subscribed to, if that is not sent.
+    fn keep_subscribed(&self, utterances: &mut Vec<Utterance>, from: usize) {
+        if self.settings.quirks.delivers_unsubscribed {
+            return;
+        }
+        let mut index = 0;
+        utterances.retain(|utterance| {
+            index += 1;
+            index <= from || self.subscriptions.qos(&utterance.topic).is_some()
+        });
     }
 
     /// What a message says, and how it is answered if it may be said.
@@ -290,26 +362,58 @@ impl Session {
                 return self.chunk((kind, request, index), said, speech);
             }
             Meaning::Gateway(meaning) if self.is_gateway => return self.for_children(meaning, said, speech),
-            Meaning::Gateway(_) | Meaning::Unknown => {
+            Meaning::Gateway(_) if settings.quirks.gateway_topics_unacknowledged => return unacknowledged(),
+            Meaning::Gateway(_) => {
                 speech.remark(Uplink::Alive);
                 return Answer::acknowledged(ReasonCode::TopicNameInvalid).because("the topic means nothing");
             }
+            Meaning::Unknown => {
+                let code = ReasonCode::TopicNameInvalid;
+                if self.version != Version::V5 && !settings.quirks.acks_unknown_topics {
+                    return Answer::ended(code).because("the topic means nothing");
+                }
+                speech.remark(Uplink::Alive);
+                return Answer::acknowledged(code).because("the topic means nothing");
+            }
         };
         match done {
-            Ok(()) => Answer::accepted(),
+            Ok(answer) => answer,
             Err(why) => self.malformed(said.qos, why),
         }
+    }
+
+    fn hear<'a>(
+        &mut self,
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+        tenant: Option<&mut Allowance>,
+    ) -> Answer {
+        let from = speech.utterances.len();
+        let answer = self.interpret(said, speech);
+        self.keep_subscribed(&mut speech.utterances, from);
+        self.limit(said, speech, answer, tenant)
     }
 }
 
 impl Interpreter for Session {
     fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
-        let answer = self.interpret(said, speech);
-        self.limit(said, speech, answer)
+        self.hear(said, speech, None)
+    }
+
+    fn publish_within<'a>(
+        &mut self,
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+        tenant: &mut Allowance,
+    ) -> Answer {
+        self.hear(said, speech, Some(tenant))
     }
 
     fn subscribe(&mut self, filter: &str, qos: QoS, speech: &mut Speech<'_>) -> Result<QoS, ReasonCode> {
         let own = &self.settings.attributes_subscribe_topic;
+        if self.settings.quirks.exact_filters && !is_in_table(filter) && !fits(own, filter) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
         let granted = self.subscriptions.add(filter, qos, own).ok_or(ReasonCode::TopicFilterInvalid)?;
         if self.subscriptions.is_telling(filter) {
             speech.remark(self.subscriptions.listens());
@@ -334,10 +438,13 @@ impl Interpreter for Session {
         downlink: &Downlink,
         utterances: &mut Vec<Utterance>,
     ) -> Result<(), Unspeakable> {
-        match child {
+        let from = utterances.len();
+        let told = match child {
             None => self.tell_own(downlink, utterances),
             Some(child) => self.tell_of_child(child, downlink, utterances),
-        }
+        };
+        self.keep_subscribed(utterances, from);
+        told
     }
 }
 
@@ -362,6 +469,16 @@ pub(super) fn claim_of(text: &str) -> Result<(Cow<'static, str>, Option<i64>), M
 /// Samples that outlive the text that they were read from.
 pub(super) fn owned(samples: Vec<Sample<'_>>) -> Vec<Sample<'static>> {
     samples.into_iter().map(Sample::into_owned).collect()
+}
+
+/// No answer at all.
+fn unacknowledged() -> Answer {
+    Answer { acknowledge: None, ..Answer::accepted() }
+}
+
+fn is_empty_array(text: &str) -> bool {
+    let inner = text.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.trim().is_empty())
 }
 
 fn forward<'a>(topic: &Arc<str>, text: Cow<'a, str>) -> Forward<'a> {

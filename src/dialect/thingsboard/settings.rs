@@ -12,6 +12,7 @@ use device::Typing;
 use prost_reflect::MessageDescriptor;
 use serde::Deserialize;
 
+use super::quirks::Quirks;
 use super::schema;
 use super::topics::{ATTRIBUTES, Spelling, TELEMETRY};
 
@@ -25,6 +26,7 @@ pub(super) struct Settings {
     /// Whether a broken payload is acknowledged below 5.0 instead of ending the connection.
     pub acks_malformed: bool,
     pub typing: Typing,
+    pub quirks: Quirks,
 }
 
 /// The schemas of a profile whose payloads are Protobuf.
@@ -63,6 +65,8 @@ struct Written {
     type_cast_except_keys: Vec<Box<str>>,
     /// Ours: the longest text; 0 is no limit.
     max_string_value_length: usize,
+    /// Ours.
+    quirks: Quirks,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +93,7 @@ impl Default for Written {
             type_cast_enabled: true,
             type_cast_except_keys: Vec::new(),
             max_string_value_length: 0,
+            quirks: Quirks::default(),
         }
     }
 }
@@ -116,6 +121,7 @@ impl Default for Settings {
             schemas: None,
             acks_malformed: false,
             typing: Typing::default(),
+            quirks: Quirks::default(),
         }
     }
 }
@@ -149,8 +155,9 @@ impl Settings {
                 casts: written.type_cast_enabled,
                 text_keys: written.type_cast_except_keys.into(),
                 text_bytes_max: written.max_string_value_length,
-                rereads_doubles: false,
+                rereads_doubles: written.quirks.rereads_doubles,
             },
+            quirks: written.quirks,
         })
     }
 

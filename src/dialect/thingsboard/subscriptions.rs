@@ -66,10 +66,10 @@ impl Subscriptions {
         self.0.len() < before
     }
 
-    /// With which quality something is written to a topic.
-    pub fn qos(&self, topic: &str) -> QoS {
+    /// With which quality something is written to a topic; none if nothing that was subscribed to matches it.
+    pub fn qos(&self, topic: &str) -> Option<QoS> {
         let matching = self.0.iter().filter(|known| matches(&known.filter, topic));
-        matching.map(|known| known.qos).max().unwrap_or(QoS::AtLeastOnce)
+        matching.map(|known| known.qos).max()
     }
 
     /// Where changes of shared attributes are told, if anywhere.
@@ -117,12 +117,12 @@ mod tests {
     #[test]
     fn qos_is_granted_up_to_one_and_used_for_what_matches() {
         let mut subscriptions = Subscriptions::default();
-        assert_eq!(subscriptions.qos("v2/a"), QoS::AtLeastOnce, "without a subscription");
+        assert_eq!(subscriptions.qos("v2/a"), None, "without a subscription");
         assert_eq!(subscriptions.add("v2/a", QoS::ExactlyOnce, OWN), Some(QoS::AtLeastOnce));
         assert_eq!(subscriptions.add("v2/a", QoS::AtMostOnce, OWN), Some(QoS::AtMostOnce));
-        assert_eq!(subscriptions.qos("v2/a"), QoS::AtMostOnce);
+        assert_eq!(subscriptions.qos("v2/a"), Some(QoS::AtMostOnce));
         assert_eq!(subscriptions.add("#", QoS::AtLeastOnce, OWN), Some(QoS::AtLeastOnce));
-        assert_eq!(subscriptions.qos("v2/a"), QoS::AtLeastOnce, "the highest that matches");
+        assert_eq!(subscriptions.qos("v2/a"), Some(QoS::AtLeastOnce), "the highest that matches");
         assert_eq!(subscriptions.add("a/b", QoS::AtLeastOnce, OWN), None);
     }
 

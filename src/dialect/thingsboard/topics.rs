@@ -259,6 +259,13 @@ pub(super) fn is_heard(filter: &str) -> bool {
     DOWNLINKS.iter().any(|downlink| overlap(filter, downlink))
 }
 
+/// Whether a filter is one of those that the system whose API this is grants; the last two it refuses, and what a gateway
+/// is told of children that were not heard it sends without a subscription.
+pub(super) fn is_in_table(filter: &str) -> bool {
+    let refused = ["v2/fw/response/+", "v2/sw/response/+", "v1/gateway/disconnect"];
+    DOWNLINKS.contains(&filter) && !refused.contains(&filter)
+}
+
 /// In which spelling a filter asks for changes of shared attributes.
 pub(super) fn attributes_spelling(filter: &str) -> Option<Spelling> {
     Spelling::ALL.into_iter().find(|spelling| matches(filter, spelling.attributes()))
