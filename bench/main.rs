@@ -63,6 +63,9 @@ fn start(command: &Command) -> Result<(), Failure> {
             if let Some(url) = &options.provision {
                 provision::provision(url, options, &plan)?;
             }
+            if options.only_provision {
+                return Ok(());
+            }
             run(plan, &options.traffic)
         }
         Command::Retained(options) => {

@@ -202,6 +202,9 @@ pub(crate) struct TelemetryOptions {
     /// Make the devices first, over the HTTP API at this address.
     #[arg(long, value_name = "URL")]
     pub(crate) provision: Option<String>,
+    /// Make the devices and send nothing.
+    #[arg(long, requires = "provision")]
+    pub(crate) only_provision: bool,
     /// Who makes them.
     #[arg(long, default_value = "tenant@thingsboard.org", value_name = "NAME")]
     pub(crate) admin: String,
