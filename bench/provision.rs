@@ -67,17 +67,17 @@ impl Api {
     /// The id of the profile that keeps this, which is made if it is missing.
     fn profile(&self, keeping: KeepingOption) -> Result<Value, Failure> {
         let word = match keeping {
-            KeepingOption::History => "history",
-            KeepingOption::Latest => "latest",
-            KeepingOption::Forward => "forward",
+            KeepingOption::History => "HISTORY",
+            KeepingOption::Latest => "LATEST",
+            KeepingOption::Forward => "FORWARD",
         };
-        let name = format!("bench-{word}");
+        let name = format!("bench-{}", word.to_lowercase());
         let body = json!({
             "name": name,
             "type": "DEFAULT",
             "transportType": "DEFAULT",
             "provisionType": "DISABLED",
-            "telemetry": word,
+            "telemetryKeeping": word,
             "profileData": {
                 "configuration": {"type": "DEFAULT"},
                 "transportConfiguration": {"type": "DEFAULT"},
@@ -235,7 +235,7 @@ mod tests {
         std::fs::remove_file(&password).unwrap();
         let mut asked = asked.lock().unwrap().clone();
         assert!(asked[0].contains(r#""password":"secret""#), "{asked:?}");
-        assert!(asked[1].contains(r#""telemetry":"latest""#), "{asked:?}");
+        assert!(asked[1].contains(r#""telemetryKeeping":"LATEST""#), "{asked:?}");
         asked.drain(..3);
         asked.sort();
         assert_eq!(asked.len(), 3);

@@ -270,7 +270,7 @@ class Device:
             "useStrictDataTypes": "true", **options,
         }
         found = self.api.get(f"{self.path}/values/timeseries", params=query)
-        return {key: [(point["ts"], point["value"]) for point in points] for key, points in found.items()}
+        return {key: [(point["ts"], point["value"]) for point in found.get(key, [])] for key in keys}
 
     def attributes(self, scope, *keys):
         query = {"keys": ",".join(keys)} if keys else {}

@@ -185,9 +185,9 @@ def test_a_profile_may_have_a_protobuf_schema(api, things, version):
     assert device.latest("level") == {"level": 43}
 
 
-@pytest.mark.parametrize(("keeping", "latest", "points"), [("history", 2, 2), ("latest", 2, 0), ("forward", None, 0)])
+@pytest.mark.parametrize(("keeping", "latest", "points"), [("HISTORY", 2, 2), ("LATEST", 2, 0), ("FORWARD", None, 0)])
 def test_a_profile_says_what_is_kept(api, plant, things, name, keeping, latest, points):
-    profile = api.profile(transport={"type": "DEFAULT"}, telemetry=keeping)
+    profile = api.profile(transport={"type": "DEFAULT"}, telemetryKeeping=keeping)
     device = api.device(name, deviceProfileId=profile["id"])
     thing = things(device.token)
     listener = Client(plant.plain, f"listener-{name}")
@@ -200,7 +200,7 @@ def test_a_profile_says_what_is_kept(api, plant, things, name, keeping, latest, 
     finally:
         listener.close()
     assert device.latest("v") == {"v": latest}
-    assert len(device.history("v").get("v", [])) == points
+    assert len(device.history("v")["v"]) == points
 
 
 # ---- attributes ----------------------------------------------------------------------------------------------------

@@ -274,7 +274,7 @@ def test_19_telemetry_is_deleted_in_a_range_or_altogether(api, measured):
     assert [value for _, value in measured.history("n")["n"]][0] in (50, 51)
     assert measured.latest("n") == {"n": 99}
     api.delete(f"{path}&deleteAllDataForKeys=true")
-    assert not measured.history("n").get("n")
+    assert not measured.history("n")["n"]
     assert measured.latest("n") == {"n": None}
     assert len(measured.history("half")["half"]) == 100
 

@@ -10,7 +10,7 @@ IMAGE = random.Random(7).randbytes(150_000)
 
 
 def states(device):
-    return [value for _, value in device.history("fw_state").get("fw_state", [])]
+    return [value for _, value in device.history("fw_state")["fw_state"]]
 
 
 @pytest.fixture

@@ -135,5 +135,5 @@ def test_fifty_children_speak_through_one_gateway(connect, gateway, api, name):
             client.gw_send_telemetry(child, {"ts": T0 + round_, "values": {"v": at * 10 + round_}})
     for at, child in enumerate(children):
         found = child_of(api, child)
-        until(lambda found=found: len(found.history("v").get("v", [])) == 4, "four points of each child")
+        until(lambda found=found: len(found.history("v")["v"]) == 4, "four points of each child")
         assert found.history("v")["v"] == [(T0 + round_, at * 10 + round_) for round_ in range(4)]

@@ -35,7 +35,7 @@ def test_the_sdk_keeps_the_limits_and_all_of_it_arrives(limited, connect):
     client = connect(device.token, at=limited)
     for at in range(120):
         client.send_telemetry({"ts": 1_000 + at, "values": {"n": at}})
-    until(lambda: len(device.history("n").get("n", [])) == 120, "120 points", 30)
+    until(lambda: len(device.history("n")["n"]) == 120, "120 points", 30)
 
 
 def test_a_gateway_of_the_sdk_takes_the_limits_of_its_children_over(limited, connect):
