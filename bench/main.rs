@@ -24,6 +24,7 @@ mod plan;
 mod planning;
 mod procfs;
 mod progress;
+mod provision;
 mod relay;
 mod report;
 mod scenario;
@@ -57,7 +58,16 @@ fn start(command: &Command) -> Result<(), Failure> {
         Command::FanIn(options) => run(planning::fan_in(options)?, &options.traffic),
         Command::FanOut(options) => run(planning::fan_out(options)?, &options.traffic),
         Command::Shared(options) => run(planning::shared(options)?, &options.traffic),
-        Command::Telemetry(options) => run(planning::telemetry(options)?, &options.traffic),
+        Command::Telemetry(options) => {
+            let plan = planning::telemetry(options)?;
+            if let Some(url) = &options.provision {
+                provision::provision(url, options, &plan)?;
+            }
+            if options.only_provision {
+                return Ok(());
+            }
+            run(plan, &options.traffic)
+        }
         Command::Retained(options) => {
             let plan = planning::retained(options)?;
             output::publish(&engine::run_retained(&plan, &begin()?)?, &options.output)

@@ -186,6 +186,34 @@ pub(crate) struct TelemetryOptions {
     /// Send binary payloads as other workloads do, instead of JSON.
     #[arg(long)]
     pub(crate) binary: bool,
+    /// What the broker makes of the devices: with `thingsboard` a reading has three values, devices have access tokens
+    /// (default: -u bench-token-%i), and subscribers hear them on the broker's own topics.
+    #[arg(long, default_value = "plain", value_name = "plain|thingsboard")]
+    pub(crate) dialect: DialectOption,
+    /// A file with the access token of a device in each line, in place of -u.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokens: Option<PathBuf>,
+    /// Port of the listener for subscribers, if it is another one.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) sub_port: Option<u16>,
+    /// What subscribers ask for, if it does not follow from the topic.
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) sub_topic: Option<String>,
+    /// Make the devices first, over the HTTP API at this address.
+    #[arg(long, value_name = "URL")]
+    pub(crate) provision: Option<String>,
+    /// Make the devices and send nothing.
+    #[arg(long, requires = "provision")]
+    pub(crate) only_provision: bool,
+    /// Who makes them.
+    #[arg(long, default_value = "tenant@thingsboard.org", value_name = "NAME")]
+    pub(crate) admin: String,
+    /// A file with that user's password.
+    #[arg(long, value_name = "FILE", requires = "provision")]
+    pub(crate) admin_password_file: Option<PathBuf>,
+    /// What is kept of their telemetry: the profile that they get.
+    #[arg(long, default_value = "history", value_name = "history|latest|forward")]
+    pub(crate) keep_telemetry: KeepingOption,
     #[command(flatten)]
     pub(crate) link: LinkOptions,
     #[command(flatten)]
@@ -412,6 +440,26 @@ pub(crate) enum QosOption {
     /// Exactly once.
     #[value(name = "2")]
     Two,
+}
+
+/// A dialect of devices as people type it.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DialectOption {
+    /// None: topics are what they are.
+    Plain,
+    /// ThingsBoard's device API.
+    Thingsboard,
+}
+
+/// What is kept of telemetry, as people type it.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum KeepingOption {
+    /// Every value.
+    History,
+    /// The latest of each key.
+    Latest,
+    /// Nothing.
+    Forward,
 }
 
 /// A protocol version as people type it.

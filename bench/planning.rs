@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +19,9 @@ use crate::failure::Failure;
 use crate::flow::Spread;
 use crate::number::place;
 use crate::options::{
-    ConnOptions, FanInOptions, FanOutOptions, IdleOptions, LinkOptions, PairsOptions, QosOption,
-    ReplayOptions, RetainedOptions, SharedOptions, TelemetryOptions, TrafficOptions, VersionOption,
+    ConnOptions, DialectOption, FanInOptions, FanOutOptions, IdleOptions, LinkOptions, PairsOptions,
+    QosOption, ReplayOptions, RetainedOptions, SharedOptions, TelemetryOptions, TrafficOptions,
+    VersionOption,
 };
 use crate::scenario::Scenario;
 use crate::stamp::{FULL_BYTES, IDENTITY_BYTES};
@@ -32,6 +34,10 @@ const SESSION_EXPIRY_S: u32 = 3_600;
 const DEVICE_INTERVAL_MS: f64 = 10_000.0;
 /// What ThingsBoard's devices publish their readings to; who they are stands in their user name.
 const DEVICE_TOPIC: &str = "v1/devices/me/telemetry";
+/// Where RingMQ's subscribers hear what ThingsBoard's devices say.
+const CANONICAL_FILTER: &str = "thingsboard/+/+/telemetry";
+/// Access tokens of devices that are made for a load.
+const DEVICE_TOKEN: &str = "bench-token-%i";
 const STORMS_MAX: u32 = 100;
 
 /// The plan of `pairs`.
@@ -79,8 +85,9 @@ pub(crate) fn telemetry(options: &TelemetryOptions) -> Result<Plan, Failure> {
     if options.jitter >= 100 {
         return Err(Failure::Usage("--jitter is below 100 percent".into()));
     }
+    let is_open = options.traffic.interval.is_none() && options.traffic.window.is_none();
     let traffic = TrafficOptions {
-        interval: options.traffic.interval.or(Some(DEVICE_INTERVAL_MS)),
+        interval: options.traffic.interval.or(is_open.then_some(DEVICE_INTERVAL_MS)),
         ..options.traffic.clone()
     };
     let topology = match options.subscribers {
@@ -94,17 +101,40 @@ pub(crate) fn telemetry(options: &TelemetryOptions) -> Result<Plan, Failure> {
     if let Pace::Open { spread, .. } = &mut plan.pace {
         *spread = Spread::Jittered { permille: options.jitter * 10 };
     }
+    plan.filter.clone_from(&options.sub_topic);
+    plan.ends.subscriber_broker =
+        options.sub_port.map(|port| resolve(&options.link.host, port)).transpose()?;
+    if let Some(path) = &options.tokens {
+        plan.ends.tokens = tokens(path, options.count)?;
+    }
+    let mut body = Body::Json;
+    if options.dialect == DialectOption::Thingsboard {
+        body = Body::ThreeValues;
+        plan.filter.get_or_insert_with(|| CANONICAL_FILTER.to_owned());
+        plan.ends.credentials.user.get_or_insert_with(|| DEVICE_TOKEN.to_owned());
+    }
     if !options.binary {
-        plan.body = Body::Json;
-        plan.payload_bytes = traffic.size.unwrap_or(Body::Json.bytes_min());
-        if plan.payload_bytes < Body::Json.bytes_min() {
+        plan.body = body;
+        plan.payload_bytes = traffic.size.unwrap_or(body.bytes_min());
+        if plan.payload_bytes < body.bytes_min() {
             return Err(Failure::Usage(format!(
                 "-s must be at least {}: a JSON reading has that many bytes; --binary needs fewer",
-                Body::Json.bytes_min()
+                body.bytes_min()
             )));
         }
     }
     Ok(plan)
+}
+
+/// The tokens of a file's lines, one for each of `count` devices.
+fn tokens(path: &Path, count: u32) -> Result<Arc<[String]>, Failure> {
+    let name = path.display();
+    let text = fs::read_to_string(path).map_err(|source| Failure::os(format!("reading {name}"), source))?;
+    let tokens: Arc<[String]> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if tokens.len() < place(u64::from(count)) {
+        return Err(Failure::Usage(format!("{name} has {} tokens for {count} devices", tokens.len())));
+    }
+    Ok(tokens)
 }
 
 /// The plan of `retained`.
@@ -200,6 +230,7 @@ fn quiet_plan(link: &LinkOptions, ends: Ends, topology: Topology) -> Plan {
         ends,
         topology,
         topic: None,
+        filter: None,
         body: Body::Filler,
         payload_bytes: IDENTITY_BYTES,
         retain: false,
@@ -330,6 +361,7 @@ fn ends(link: &LinkOptions) -> Result<Ends, Failure> {
     };
     Ok(Ends {
         broker,
+        subscriber_broker: None,
         transport: Transport::new(&link.transport, &link.host, link.port)?,
         sources: link.ifaddr.clone(),
         version: match link.version {
@@ -337,6 +369,7 @@ fn ends(link: &LinkOptions) -> Result<Ends, Failure> {
             VersionOption::Five => Version::V5,
         },
         credentials: Credentials { user: link.user.clone(), password: link.password.clone() },
+        tokens: Arc::from([]),
         subscriber_credentials: Credentials {
             user: link.sub_user.clone().or_else(|| link.user.clone()),
             password: link.sub_password.clone().or_else(|| link.password.clone()),
@@ -480,6 +513,31 @@ mod tests {
         assert_eq!((heard.topology.connections(), heard.payload_bytes), (1_002, 200));
         assert!(refusal("ringmq-bench telemetry -s 20").contains("--binary"));
         assert!(refusal("ringmq-bench telemetry --jitter 100").contains("below 100"));
+    }
+
+    #[test]
+    fn devices_of_thingsboard_have_tokens_and_are_heard_on_another_listener() {
+        let line =
+            "ringmq-bench telemetry -c 7 --dialect thingsboard --subscribers 1 --sub-port 1900 --window 8";
+        let plan = planned(line).expect("a lawful command");
+        assert_eq!((plan.pace, plan.body), (Pace::Closed { window: 8 }, Body::ThreeValues));
+        assert_eq!(plan.filter.as_deref(), Some("thingsboard/+/+/telemetry"));
+        assert_eq!(plan.ends.publisher_credentials(3).user.as_deref(), Some("bench-token-3"));
+        assert_eq!(plan.ends.subscriber_credentials(0).user, None);
+        let elsewhere = plan.ends.subscriber_broker.map(|address| address.port());
+        assert_eq!((plan.ends.broker.port(), elsewhere), (1883, Some(1900)));
+        assert!(refusal("ringmq-bench telemetry --tokens nowhere.txt").contains("nowhere.txt"));
+    }
+
+    #[test]
+    fn tokens_may_stand_in_a_file() {
+        let path = std::env::temp_dir().join(format!("bench-tokens-{}", std::process::id()));
+        fs::write(&path, "one\ntwo\n\nthree\n").expect("a file can be written");
+        let line = |count: u32| format!("ringmq-bench telemetry -c {count} --tokens {}", path.display());
+        let plan = planned(&line(3)).expect("a lawful command");
+        assert_eq!(plan.ends.publisher_credentials(2).user.as_deref(), Some("three"));
+        assert!(refusal(&line(4)).contains("3 tokens for 4 devices"));
+        fs::remove_file(&path).expect("it is there");
     }
 
     #[test]

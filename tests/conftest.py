@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("broker", "certificates", "client", "doors", "haproxy", "mosquitto")
+pytest.register_assert_rewrite(
+    "broker", "certificates", "client", "doors", "haproxy", "mosquitto", "plant", "sdk_client", "thing"
+)

@@ -140,7 +140,8 @@ impl Connection {
 
     /// Begins the TCP handshake and registers with `poller` as the client at `at`.
     pub(crate) fn dial(&mut self, ends: &Ends, poller: &OwnedFd, at: usize) -> Result<(), Departure> {
-        let broker = ends.broker;
+        let elsewhere = ends.subscriber_broker.filter(|_| self.duties.publisher.is_none());
+        let broker = elsewhere.unwrap_or(ends.broker);
         let family = if broker.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket =

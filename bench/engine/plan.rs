@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::topology::Topology;
 use crate::codec::{Body, Credentials, Lasting, Qos, Version};
 use crate::flow::Spread;
+use crate::number::place;
 use crate::topic::{self, Names};
 use crate::transport::Transport;
 
@@ -19,6 +20,8 @@ use crate::transport::Transport;
 pub(crate) struct Ends {
     /// The broker.
     pub(crate) broker: SocketAddr,
+    /// Where subscribers find it, if elsewhere.
+    pub(crate) subscriber_broker: Option<SocketAddr>,
     /// What MQTT is wrapped in.
     pub(crate) transport: Transport,
     /// Source addresses, used in turn; empty leaves the choice to the kernel.
@@ -27,6 +30,8 @@ pub(crate) struct Ends {
     pub(crate) version: Version,
     /// User name and password, as templates.
     pub(crate) credentials: Credentials,
+    /// User names of publishers, in their order, that stand before the template's; empty when there are none.
+    pub(crate) tokens: Arc<[String]>,
     /// The same for subscribers.
     pub(crate) subscriber_credentials: Credentials,
     /// What becomes of the clients' sessions.
@@ -80,6 +85,8 @@ pub(crate) struct Plan {
     pub(crate) topology: Topology,
     /// Topic template; without one nobody subscribes, which only idle connections may want.
     pub(crate) topic: Option<String>,
+    /// What subscribers ask for, if it does not follow from the topic.
+    pub(crate) filter: Option<String>,
     /// The kind of payload.
     pub(crate) body: Body,
     /// Bytes of payload.
@@ -155,7 +162,11 @@ impl Ends {
 
     /// User name and password of publisher `number`.
     pub(crate) fn publisher_credentials(&self, number: u32) -> Credentials {
-        filled(&self.credentials, self.first_number + number, &self.publisher_id(number))
+        let mut filled = filled(&self.credentials, self.first_number + number, &self.publisher_id(number));
+        if let Some(token) = self.tokens.get(place(u64::from(number))) {
+            filled.user = Some(token.clone());
+        }
+        filled
     }
 
     /// User name and password of subscriber `number`.
@@ -182,10 +193,12 @@ pub(crate) mod tests {
         Plan {
             ends: Ends {
                 broker: SocketAddr::from(([127, 0, 0, 1], 0)),
+                subscriber_broker: None,
                 transport: Transport::default(),
                 sources: vec![],
                 version: Version::V4,
                 credentials: Credentials::default(),
+                tokens: Arc::from([]),
                 subscriber_credentials: Credentials::default(),
                 lasting: Lasting::Never,
                 first_number: 0,
@@ -204,6 +217,7 @@ pub(crate) mod tests {
                 threads: 1,
             },
             topic: Some("bench/pair/%i".into()),
+            filter: None,
             body: Body::Filler,
             payload_bytes: 16,
             retain: false,

@@ -55,6 +55,9 @@ impl Subscriber {
 
 /// The filter that subscriber `number` of `plan` asks for, if any.
 pub(crate) fn filter(plan: &Plan, number: u32) -> Option<String> {
+    if plan.filter.is_some() {
+        return plan.filter.clone();
+    }
     let template = plan.topic.as_deref()?;
     Some(match plan.topology.shape {
         Shape::FanIn => topic::filter(template, number),

@@ -71,7 +71,7 @@ class Client:
 
     # ---- connection ----------------------------------------------------------------------------------------------
 
-    def connect(self, clean=True, keep_alive_s=60, will=None, source="", **values):
+    def connect(self, clean=True, keep_alive_s=60, will=None, source="", user=None, password=None, **values):
         """CONNECT; `will` is a dict of topic, payload, qos, retain, properties; `source` is the client's own address;
         `values` are 5.0 properties."""
         five = self.version == V5
@@ -94,6 +94,8 @@ class Client:
         client.on_publish = lambda _c, _u, mid, reason, _p: self._ack(mid).put(reason.value)
         if will:
             client.will_set(**will)
+        if user is not None:
+            client.username_pw_set(user, password)
         extra = {"clean_start": clean, "properties": properties("CONNECT", **values)} if five else {}
         client.connect(self._address.host, self._address.port, keep_alive_s, source, **extra)
         with self._bare_socket() as bare:

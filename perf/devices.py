@@ -1,0 +1,334 @@
+#!/usr/bin/env python3
+"""What the device platform does on this machine: three figures of ThingsBoard telemetry, history of a million points, and
+the start with a million devices.
+
+Usage: perf/devices.py [telemetry|history|start]... [--rounds N] [--seconds S] [--devices N] [--count N] [--points N]
+                       [--data DIR] [--broker-cpu 0] [--load-cpu 1] [--archive DIR]
+
+  telemetry  --devices devices send JSON of three values in a closed loop; one subscriber on a plain listener hears all
+             of them on canonical topics and keeps the ledger:
+               forward  QoS 0, nothing is kept                       goal 300,000 messages/s of one core
+               latest   QoS 0, the latest of each key is kept        goal 200,000 messages/s of one core
+               history  QoS 1, every value durable, then PUBACK      goal  50,000 messages/s
+             and `alone`, the same three without a subscriber, where only acknowledgements and sockets hold the load back
+  history    --points points of one device are written over HTTP, then aggregated over HTTP; goal below 1 s
+  start      --count devices are made over HTTP, then the broker is ended and killed, and started: seconds until it is
+             ready, and its memory
+
+Every part starts a broker afresh, on one core, in a directory below --data, which matters for `history`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+T0 = 1_760_000_000_000
+ADMIN = "tenant@thingsboard.org"
+CONFIG = """
+[[listener]]
+bind = "127.0.0.1:{devices}"
+dialect = "thingsboard"
+[[listener]]
+bind = "127.0.0.1:{plain}"
+[store]
+dir = "{data}"
+[control]
+listen = "127.0.0.1:{control}"
+[sys]
+interval_s = 0
+"""
+LOADS = {"forward": ["-q", "0"], "latest": ["-q", "0"], "history": ["-q", "1", "-F", "64"]}
+GOALS = {"forward": 300_000, "latest": 200_000, "history": 50_000}
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", default=[])
+    parser.add_argument("--ringmq", default=str(ROOT / "target/release/ringmq"))
+    parser.add_argument("--bench", default=str(ROOT / "target/release/ringmq-bench"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--devices", type=int, default=1_000)
+    parser.add_argument("--window", type=int, default=64)
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--points", type=int, default=1_000_000)
+    parser.add_argument("--data", default=tempfile.gettempdir())
+    parser.add_argument("--broker-cpu", default="0")
+    parser.add_argument("--load-cpu", default="1")
+    parser.add_argument("--archive", default=str(ROOT / "perf/runs" / time.strftime("%Y-%m-%d")))
+    chosen = parser.parse_args()
+    if unknown := set(chosen.parts) - {"telemetry", "history", "start"}:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    return chosen
+
+
+def free_ports(count):
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+class Broker:
+    """RingMQ on one core, with a listener for devices, a plain one and the HTTP API."""
+
+    def __init__(self, chosen):
+        self.chosen = chosen
+        self.folder = Path(tempfile.mkdtemp(prefix="devices-", dir=chosen.data))
+        self.devices, self.plain, self.control = free_ports(3)
+        self.config = self.folder / "broker.toml"
+        self.config.write_text(CONFIG.format(
+            devices=self.devices, plain=self.plain, control=self.control, data=self.folder / "data"
+        ))
+        self.token = None
+        self.start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.control}"
+
+    @property
+    def password_file(self):
+        return self.folder / "data" / "admin-password"
+
+    def start(self):
+        """Starts it, and returns the seconds until it was ready."""
+        command = [self.chosen.ringmq, "serve", "-c", str(self.config), "--cores", f"{self.chosen.broker_cpu},"]
+        log = open(self.folder / "log", "ab")
+        begun = time.monotonic()
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the broker ended at once:\n{(self.folder / 'log').read_text()}")
+        return time.monotonic() - begun
+
+    def memory(self):
+        """Resident bytes."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    def call(self, path, body=None, form="application/json"):
+        request = urllib.request.Request(self.url + path, headers={"content-type": form})
+        if body is not None:
+            request.data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if self.token:
+            request.add_header("x-authorization", f"Bearer {self.token}")
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def login(self):
+        password = self.password_file.read_text().strip()
+        self.token = self.call("/api/auth/login", {"username": ADMIN, "password": password})["token"]
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        self.process.wait()
+        self.process.stdout.close()
+
+    def remove(self):
+        if self.process.poll() is None:
+            self.end(signal.SIGKILL)
+        shutil.rmtree(self.folder)
+
+
+def bench(chosen, broker, *arguments):
+    """Runs ringmq-bench; its report."""
+    command = [
+        chosen.bench, "telemetry", "--dialect", "thingsboard", "-p", str(broker.devices), "--provision", broker.url,
+        "--admin-password-file", str(broker.password_file), *map(str, arguments),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr}")
+    return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+# ---- telemetry -----------------------------------------------------------------------------------------------------
+
+
+def telemetry_run(chosen, keeping, heard):
+    broker = Broker(chosen)
+    try:
+        ears = ["--subscribers", 1, "--sub-port", broker.plain, "--sub-qos", 0] if heard else []
+        report = bench(
+            chosen, broker, "-c", chosen.devices, "--keep-telemetry", keeping, *LOADS[keeping], *ears,
+            "--window", chosen.window, "--duration", chosen.seconds, "--cpu", chosen.load_cpu,
+            "--pid", broker.process.pid, "--json",
+        )
+    finally:
+        broker.remove()
+    messages_per_s = report["received_per_s"] if heard else report["sent_per_s"]
+    return {
+        "keeping": keeping, "heard": heard, "messages_per_s": messages_per_s,
+        "cpu_us": report["broker"]["cores"] * 1e6 / max(messages_per_s, 1), "cores": report["broker"]["cores"],
+        "per_core": messages_per_s / max(report["broker"]["cores"], 1e-9),
+        "lost": report["lost"], "duplicated": report["duplicated"], "reordered": report["reordered"],
+        "ack": report["acknowledged"], "report": report,
+    }
+
+
+def telemetry(chosen):
+    runs = []
+    for number in range(chosen.rounds):
+        for heard in (True, False):
+            for keeping in LOADS:
+                runs.append(telemetry_run(chosen, keeping, heard) | {"round": number})
+                print(f"round {number + 1}: {keeping}{'' if heard else ' alone'} "
+                      f"{runs[-1]['messages_per_s']:,.0f} messages/s", flush=True)
+    lines = [
+        f"## Telemetry of ThingsBoard's devices: {chosen.devices} devices, JSON of three values, window {chosen.window}",
+        "", "| what is kept | QoS | heard by | messages/s | broker's cores | messages/s per core | CPU us per message | "
+        "lost, duplicated, reordered | PUBACK p50 / p99 ms | goal |", "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for heard in (True, False):
+        for keeping, arguments in LOADS.items():
+            same = [run for run in runs if (run["keeping"], run["heard"]) == (keeping, heard)]
+            wrong = ", ".join(str(sum(run[what] for run in same)) for what in ("lost", "duplicated", "reordered"))
+            ack = "-"
+            if arguments[1] == "1":
+                ack = " / ".join(f"{statistics.median(run['ack'][key] for run in same) / 1000:.2f}" for key in ("p50_us", "p99_us"))
+            lines.append(
+                f"| {keeping} | {arguments[1]} | {'one subscriber' if heard else 'nobody'} | "
+                + " | ".join(spread([run[what] for run in same], digits) for what, digits in
+                             (("messages_per_s", 0), ("cores", 2), ("per_core", 0), ("cpu_us", 2)))
+                + f" | {wrong} | {ack} | {GOALS[keeping]:,}{' per core' if keeping != 'history' else ''} |"
+            )
+    return lines, runs
+
+
+# ---- history -------------------------------------------------------------------------------------------------------
+
+
+def history(chosen):
+    broker = Broker(chosen)
+    try:
+        broker.login()
+        device = broker.call("/api/device", {"name": "measured", "type": "default"})["id"]["id"]
+        path = f"/api/plugins/telemetry/DEVICE/{device}"
+        begun = time.monotonic()
+        batch = 5_000
+        for first in range(0, chosen.points, batch):
+            points = [
+                {"ts": T0 + at * 1_000, "values": {"t": 20 + at % 100 / 10}}
+                for at in range(first, min(first + batch, chosen.points))
+            ]
+            broker.call(f"{path}/timeseries/ANY", points)
+        wrote_s = time.monotonic() - begun
+        end = T0 + chosen.points * 1_000
+        runs = []
+        for when in ("after writing", "after a restart"):
+            for how, interval in (("AVG", -(-(end - T0) // 100)), ("COUNT", end - T0), ("MAX", -(-(end - T0) // 700)), ("SUM", end - T0)):
+                times = []
+                for _ in range(chosen.rounds):
+                    begun = time.monotonic()
+                    found = broker.call(
+                        f"{path}/values/timeseries?keys=t&startTs={T0}&endTs={end}&interval={interval}&agg={how}&limit=1000"
+                    )["t"]
+                    times.append(time.monotonic() - begun)
+                if how == "COUNT" and sum(int(point["value"]) for point in found) != chosen.points:
+                    raise SystemExit(f"{found} points instead of {chosen.points}")
+                runs.append({"when": when, "how": how, "intervals": len(found), "seconds": times})
+            if when == "after writing":
+                broker.end()
+                broker.start()
+                broker.login()
+    finally:
+        broker.remove()
+    lines = [
+        f"## History: {chosen.points:,} points of one device, written over HTTP in {wrote_s:.1f} s "
+        f"({chosen.points / wrote_s:,.0f}/s)", "",
+        "| when | aggregate | intervals | first query, s | median, s | goal, s |", "|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        lines.append(f"| {run['when']} | {run['how']} | {run['intervals']} | {run['seconds'][0]:.3f} | "
+                     f"{statistics.median(run['seconds']):.3f} | 1 |")
+    return lines, runs
+
+
+# ---- start ---------------------------------------------------------------------------------------------------------
+
+
+def start(chosen):
+    broker = Broker(chosen)
+    runs = []
+    try:
+        empty = broker.memory()
+        begun = time.monotonic()
+        bench(chosen, broker, "-c", chosen.count, "--only-provision")
+        made_s = time.monotonic() - begun
+        full = broker.memory()
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            begun = time.monotonic()
+            broker.end(how)
+            ended_s = time.monotonic() - begun
+            ready_s = broker.start()
+            broker.login()
+            page = broker.call("/api/tenant/devices?pageSize=1&page=0")
+            if page["totalElements"] < chosen.count:
+                raise SystemExit(f"{page['totalElements']} devices instead of {chosen.count}")
+            runs.append({"how": how.name, "ended_s": ended_s, "ready_s": ready_s, "resident": broker.memory()})
+    finally:
+        broker.remove()
+    lines = [
+        f"## Start with {chosen.count:,} devices, made over HTTP in {made_s:.0f} s ({chosen.count / made_s:,.0f}/s)", "",
+        f"Resident memory: {empty / 2**20:,.0f} MiB without devices, {full / 2**20:,.0f} MiB with them "
+        f"({(full - empty) / chosen.count:,.0f} bytes each).", "",
+        "| ended by | end, s | ready, s | resident, MiB |", "|---|---|---|---|",
+    ]
+    lines += [f"| {run['how']} | {run['ended_s']:.2f} | {run['ready_s']:.2f} | {run['resident'] / 2**20:,.0f} |" for run in runs]
+    return lines, runs
+
+
+# ---- report --------------------------------------------------------------------------------------------------------
+
+
+def spread(values, digits):
+    middle, least, most = statistics.median(values), min(values), max(values)
+    return f"{middle:,.{digits}f} ({least:,.{digits}f} to {most:,.{digits}f})"
+
+
+def machine(chosen):
+    cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
+    found = subprocess.run(["findmnt", "-no", "FSTYPE,SOURCE", "--target", chosen.data], capture_output=True, text=True, check=False)
+    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    return f"{os.cpu_count()} x {cpu}, kernel {platform.release()}, data on {' '.join(found.stdout.split())}, load average {load}"
+
+
+def main():
+    chosen = options()
+    archive = Path(chosen.archive)
+    archive.mkdir(parents=True, exist_ok=True)
+    text = [
+        f"# The device platform, {time.strftime('%Y-%m-%d')}", "",
+        f"Medians of {chosen.rounds} rounds, least and most in parentheses. Broker on processor {chosen.broker_cpu}, generator "
+        f"on {chosen.load_cpu}. Machine: {machine(chosen)}.", "",
+    ]
+    every = {}
+    parts = {"telemetry": telemetry, "history": history, "start": start}
+    for part in chosen.parts or parts:
+        lines, every[part] = parts[part](chosen)
+        text += [*lines, ""]
+        print("\n".join(lines), flush=True)
+    (archive / "devices.md").write_text("\n".join(text))
+    (archive / "devices.json").write_text(json.dumps(every, indent=1))
+
+
+if __name__ == "__main__":
+    main()

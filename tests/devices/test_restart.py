@@ -1,0 +1,198 @@
+"""What survives when the broker ends, in an orderly way or killed, in the middle of commands, downloads and gateways."""
+
+import pytest
+from plant import Plant, new_name
+from thing import ATTRIBUTES, CLAIM, COMMAND, TELEMETRY, V5, Thing
+
+T0 = 1_760_000_000_123
+IMAGE = bytes(range(256)) * 40
+
+
+class House:
+    """A plant of this test's own, and how it goes down."""
+
+    def __init__(self, cores, how):
+        self.plant = Plant(cores)
+        self.how = how
+        self.api = self.plant.api()
+        self.things = []
+
+    def connect(self, device, version=V5, **login):
+        self.things.append(Thing(self.plant.devices, version, device.token, **login))
+        assert self.things[-1].connack.reason == 0
+        return self.things[-1]
+
+    def restart(self):
+        """Ends the broker and starts it again; all connections are gone."""
+        if self.how == "term":
+            assert self.plant.stop() == 0
+        else:
+            self.plant.kill()
+        for thing in self.things:
+            thing.farewell()
+        self.things.clear()
+        self.plant.start()
+        # Tokens may end with the process that has given them.
+        self.api.login(*self.plant.password())
+
+    def close(self):
+        for thing in self.things:
+            thing.close()
+        self.plant.close()
+
+
+@pytest.fixture(params=["term", "kill"])
+def house(cores, request):
+    made = House(cores, request.param)
+    yield made
+    made.close()
+
+
+def test_devices_their_credentials_and_what_they_said_are_there_again(house):
+    api = house.api
+    device = api.device(new_name())
+    thing = house.connect(device)
+    points = [{"ts": T0 + at, "values": {"n": at, "text": f"x{at}"}} for at in range(300)]
+    assert thing.say(TELEMETRY, points) == 0
+    assert thing.say(ATTRIBUTES, {"fw": "1.2", "map": {"a": [1]}}) == 0
+    device.set(interval=30, mode="eco")
+    device.set("SERVER_SCOPE", site="north")
+    before = api.get(f"/api/device/{device.id}")
+    house.restart()
+    assert api.get(f"/api/device/{device.id}") == before
+    assert device.history("n")["n"] == [(T0 + at, at) for at in range(300)]
+    assert device.latest("n", "text") == {"n": 299, "text": "x299"}
+    thing = house.connect(device)
+    expected = {"client": {"fw": "1.2", "map": {"a": [1]}}, "shared": {"interval": 30, "mode": "eco"}}
+    assert thing.request(1) == expected
+    assert device.attributes("SERVER_SCOPE", "site") == {"site": "north"}
+
+
+def test_deleted_is_deleted(house):
+    device, gone = house.api.device(), house.api.device()
+    device.set(a=1, b=2)
+    house.connect(device).say(TELEMETRY, {"t": 1, "u": 2})
+    house.api.delete(f"/api/plugins/telemetry/{device.id}/SHARED_SCOPE?keys=a")
+    house.api.delete(f"{device.path}/timeseries/delete?keys=t&deleteAllDataForKeys=true")
+    house.api.delete(f"/api/device/{gone.id}")
+    house.restart()
+    assert device.attributes("SHARED_SCOPE") == {"b": 2}
+    assert device.latest("t", "u") == {"t": None, "u": 2}
+    house.api.refusal("GET", f"/api/device/{gone.id}", status=404)
+
+
+@pytest.mark.parametrize("state", ["queued", "sent", "delivered"])
+def test_a_command_that_is_kept_is_delivered_after_a_restart(house, state):
+    device = house.api.device()
+    if state == "queued":
+        rpc_id = device.persistent("m", {"a": 1})
+    else:
+        thing = house.connect(device)
+        thing._manual_ack = state == "sent"
+        thing.subscribe(f"{COMMAND}/+", 1)
+        rpc_id = device.persistent("m", {"a": 1})
+        thing.take_command()
+        if state == "delivered":
+            device.until_command(rpc_id, "DELIVERED")
+    house.restart()
+    assert device.command(rpc_id)["status"] in ("QUEUED", "SENT", "DELIVERED")
+    thing = house.connect(device)
+    thing.subscribe(f"{COMMAND}/+", 1)
+    if state == "delivered":
+        # It has been acknowledged, so it is not sent again; its answer is still welcome.
+        number = 0
+    else:
+        number, method, params = thing.take_command()
+        assert (method, params) == ("m", {"a": 1})
+    thing.reply(number, {"ok": True})
+    assert device.until_command(rpc_id, "SUCCESSFUL")["response"] == {"ok": True}
+
+
+def test_results_of_commands_are_remembered(house):
+    device = house.api.device()
+    thing = house.connect(device)
+    thing.subscribe(f"{COMMAND}/+", 1)
+    rpc_id = device.persistent("m")
+    thing.reply(thing.take_command()[0], {"ok": True})
+    done = device.until_command(rpc_id, "SUCCESSFUL")
+    house.restart()
+    assert device.command(rpc_id) == done
+
+
+def test_a_download_goes_on_after_a_restart(house):
+    profile = house.api.profile()["id"]
+    device = house.api.device(deviceProfileId=profile)
+    info = house.api.package(profile, IMAGE)
+    device.save(firmwareId=info["id"])
+    parts = []
+    thing = house.connect(device)
+    for number in range(3):
+        if number == 1:
+            house.restart()
+            thing = house.connect(device)
+            assert thing.request(1, sharedKeys=["fw_checksum"]) == {"shared": {"fw_checksum": info["checksum"]}}
+        assert thing.say(f"v2/fw/request/1/chunk/{number}", "4000") == 0
+        parts.append(thing.message().payload)
+    assert b"".join(parts) == IMAGE
+
+
+def test_children_of_a_gateway_are_there_again_and_hear_again(house):
+    gateway = house.api.gateway()
+    name = new_name()
+    thing = house.connect(gateway)
+    assert thing.say("v1/gateway/connect", {"device": name, "type": "thermo"}) == 0
+    assert thing.say("v1/gateway/attributes", {name: {"fw": "1"}}) == 0
+    assert thing.say("v1/gateway/telemetry", {name: [{"ts": T0, "values": {"t": 1}}]}) == 0
+    child = house.api.by_name(name)
+    rpc_id = child.persistent("m")
+    assert thing.hear("v1/gateway/rpc")["data"]["method"] == "m"
+    house.restart()
+    assert house.api.by_name(name).id == child.id
+    assert (child.found["type"], child.latest("t"), child.attributes("CLIENT_SCOPE")) == ("thermo", {"t": 1}, {"fw": "1"})
+    thing = house.connect(gateway)
+    assert thing.say("v1/gateway/connect", {"device": name}) == 0
+    rpc_state = child.command(rpc_id)["status"]
+    if rpc_state != "DELIVERED":
+        assert thing.hear("v1/gateway/rpc")["data"]["method"] == "m"
+    child.set(k=1)
+    assert thing.hear("v1/gateway/attributes") == {"device": name, "data": {"k": 1}}
+    assert thing.say("v1/gateway/rpc", {"device": name, "id": 0, "data": {"ok": True}}) == 0
+    child.until_command(rpc_id, "SUCCESSFUL")
+
+
+def test_a_device_that_was_provisioned_stays_so(house):
+    _, key, secret = house.api.provisioning_profile("ALLOW_CREATE_NEW_DEVICES")
+    applicant = Thing(house.plant.devices, V5, "provision")
+    house.things.append(applicant)
+    name = new_name()
+    body = {"deviceName": name, "provisionDeviceKey": key, "provisionDeviceSecret": secret}
+    applicant.say("/provision/request", body)
+    token = applicant.hear("/provision/response")["credentialsValue"]
+    house.restart()
+    device = house.api.by_name(name)
+    assert device.token == token
+    assert house.connect(device).say(TELEMETRY, {"a": 1}) == 0
+
+
+def test_cores_may_change_and_devices_move_with_them(house):
+    devices = [house.api.device() for _ in range(20)]
+    for at, device in enumerate(devices):
+        house.connect(device).say(TELEMETRY, {"ts": T0, "values": {"n": at}})
+        device.set(k=at)
+    text = house.plant.configuration.read_text()
+    house.plant.configuration.write_text(
+        text.replace('cores = "1"', 'cores = "TWO"').replace('cores = "2"', 'cores = "1"').replace("TWO", "2")
+    )
+    house.restart()
+    for at, device in enumerate(devices):
+        assert (device.latest("n"), device.attributes("SHARED_SCOPE")) == ({"n": at}, {"k": at})
+        assert house.connect(device).request(1) == {"shared": {"k": at}}
+
+
+def test_a_claim_waits_over_a_restart(house):
+    device = house.api.device()
+    assert house.connect(device).say(CLAIM, {"secretKey": "abc", "durationMs": 3_600_000}) == 0
+    customer = house.api.customer()[1]
+    house.restart()
+    claimed = customer.post(f"/api/customer/device/{device.name}/claim", {"secretKey": "abc"})
+    assert claimed["response"] == "SUCCESS"
