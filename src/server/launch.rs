@@ -164,9 +164,13 @@ where
     if let (Some(platform), Some(office)) = (&plan.platform, &office) {
         platform.attach_journal(Box::new(office.journal()));
     }
+    let platform = plan.platform.clone();
     let (mut homes, mut pieces) = Homes::new(plan.cpus.len(), plan.platform);
     let mut running =
         Running { handles: Vec::new(), stopper: stopper.clone(), inquiry: mesh::inquiry(&ends), office };
+    if let Some(platform) = &platform {
+        platform.attach_cores(Box::new(running.inquiry()));
+    }
     let mut journal_ends = journal_ends.into_iter();
     let mut door_ends = plan.doors.map(|doors| doors.ends(&bells)).unwrap_or_default().into_iter();
     let habits = Habits { spin_rounds: plan.spin_rounds, shutdown_grace: plan.shutdown_grace };
@@ -174,6 +178,7 @@ where
         let seat = Seat {
             journal: journal_ends.next().flatten(),
             door: door_ends.next(),
+            platform: platform.clone(),
             pieces: pieces.next().expect("one receiver per core was made"),
             end,
             doors,
@@ -232,6 +237,7 @@ impl Running {
 struct Seat {
     journal: Option<JournalEnd>,
     door: Option<DoorEnd>,
+    platform: Option<Platform>,
     pieces: Receiver<Piece>,
     end: MeshEnd,
     doors: Doors,
@@ -254,7 +260,8 @@ impl Seat {
     }
 
     async fn drive<M: Mind>(self, make_mind: impl FnOnce(CoreId, Instant) -> M) -> io::Result<()> {
-        let Seat { journal, door, pieces, end, doors, stopper, clock, depth, habits, informed } = self;
+        let Seat { journal, door, platform, pieces, end, doors, stopper, clock, depth, habits, informed } =
+            self;
         let ring = Ring::new(depth)?;
         let mut mind = make_mind(end.core(), clock.now());
         if !restore::take_home(&mut mind, &pieces, clock) {
@@ -262,7 +269,8 @@ impl Seat {
         }
         drop(pieces);
         let control = stopper.control;
-        let equipment = Equipment { ring, mesh: end, doors, control, journal, door, informed, clock, habits };
+        let equipment =
+            Equipment { ring, mesh: end, doors, control, journal, door, platform, informed, clock, habits };
         driver::run(Driver::new(mind, equipment)).await
     }
 }

@@ -40,6 +40,8 @@ impl<M: Mind> Driver<M> {
         self.sockets.end_turn();
         self.desk.owing = false;
         effects.batches.drain(..).for_each(|(to, batch)| self.hand_over(to, batch));
+        effects.device_replies.drain(..).for_each(|(call, reply)| self.callers.answer(call, reply));
+        effects.news.drain(..).for_each(|news| self.callers.tell(news));
         effects.notices.drain(..).for_each(|notice| self.notices.report(now, &notice));
         self.listen();
         self.desk.effects = effects;
