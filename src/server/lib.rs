@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "this room reads the clock for all others")]
 
 mod bell;
+mod census;
 mod clock;
 mod config;
 mod control;
@@ -36,6 +37,7 @@ mod ring;
 mod service;
 mod signals;
 
+pub use census::census;
 pub use clock::Clock;
 pub use config::{
     Access, Authenticator, AuthenticatorKind, Bind, CertificateUse, ClientCertificate, Complaint, Config,

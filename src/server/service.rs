@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use broker::{Level, Limits};
-use device::{Dialect, SharedRegistry};
+use device::{Dialect, Offer, SharedRegistry};
 use platform::{Kept, Platform, ReadSettings};
 use sd_notify::NotifyState;
 use shard::{Settings, Setup, Shard};
@@ -152,7 +152,9 @@ pub fn serve(
     let watching = Arc::new(Watching::new(Arc::clone(&guard), clock));
     let doors = Doors::open(config, cpus.len(), clock, watching, &registry)?;
     let settings = settings(config, room, dialects, version, &doors)?;
-    let settings = Arc::new(Settings { wardrobes: doorway.wardrobes(), ..settings });
+    let wardrobes = doorway.wardrobes();
+    let registry = config.has_devices().then_some(registry);
+    let settings = Arc::new(Settings { wardrobes, registry, ..settings });
     let mut bound = bind_all(config, cpus.len())?;
     // They are removed when this function ends, however it ends.
     let _socket_files: Vec<SocketFile> =
@@ -170,7 +172,7 @@ pub fn serve(
         shutdown_grace: Span::from_s(config.server.shutdown_grace_s.into()),
         stores: safe.is_some(),
         doors: Some(doors.clone()),
-        platform: None,
+        platform: config.has_devices().then(|| platform.clone()),
     };
     let restore = |homes: &mut Homes| safe.as_mut().map_or(Ok(()), |safe| safe.recover(homes));
     let running = launch(plan, restore, move |core, now| {
@@ -209,6 +211,19 @@ pub fn serve(
     announced.map_err(Failure::Beside)?;
     info!("all cores have ended");
     Ok(())
+}
+
+/// What each listener offers to devices; nothing depends on the listener yet.
+fn offers(config: &Config) -> Vec<Arc<Offer>> {
+    let Limits { packet_bytes_max, receive_maximum, .. } = config.limits;
+    let offer = Arc::new(Offer {
+        packet_bytes_max,
+        inflight_max: receive_maximum,
+        own: config.devices.device_rates(),
+        children: config.devices.gateway_rates(),
+        has_responder: config.control.rpc_webhook.is_some(),
+    });
+    config.listener.iter().map(|_| Arc::clone(&offer)).collect()
 }
 
 /// Reads settings of profiles with the first dialect that has devices: profiles do not say whose they are.
@@ -261,6 +276,10 @@ fn settings(
         doorkeeper: Some(Arc::new(doors.clone())),
         listener_names: config.listener.iter().map(|listener| listener.bind.to_string().into()).collect(),
         journal_is_on: config.stores(),
+        offers: offers(config),
+        hub: config.devices.hub_terms(),
+        gateway_children_max: stdx::widen(config.devices.gateway_children_max),
+        chance: Some(founding::draw),
         ..Settings::default()
     })
 }

@@ -22,6 +22,8 @@ pub struct Devices {
     pub silence_s: u32,
     /// Connections of one device at one time.
     pub sessions_per_device_max: u32,
+    /// Children for which one gateway may speak at one time.
+    pub gateway_children_max: u32,
     /// How long a device may take to acknowledge a command.
     pub command_ack_ms: u32,
     /// How often delivery of a command is tried again.
@@ -57,6 +59,7 @@ impl Default for Devices {
             history_days: 0,
             silence_s: 600,
             sessions_per_device_max: 1,
+            gateway_children_max: 10_000,
             command_ack_ms: 10_000,
             command_retries_max: 5,
             commands_waiting_max: 1000,

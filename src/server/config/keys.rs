@@ -159,6 +159,8 @@ keys! {
         silence_s: 1..=31_536_000,
         /// Connections of one device at one time; one more ends the oldest.
         sessions_per_device_max: 1..=1000,
+        /// Children for which one gateway may speak at one time; what it says of one more is refused with 0x97.
+        gateway_children_max: 1..=10_000_000,
         /// Milliseconds that a device may take to acknowledge a command before it is sent again.
         command_ack_ms: 100..=3_600_000,
         /// How often that is done; after that the command has failed.

@@ -370,7 +370,7 @@ fn any_certificate_will_do_only_where_clients_are_devices() {
 #[test]
 fn the_sections_of_devices_and_of_their_api_are_read() {
     let text = "[devices]\ntenant = \"acme\"\ntelemetry = \"forward\"\nsilence_s = 60\ncommand_ack_ms = 500\n\
-                command_retries_max = 1\ncommands_waiting_max = 2\nsessions_per_device_max = 3\n\
+                command_retries_max = 1\ncommands_waiting_max = 2\nsessions_per_device_max = 3\ngateway_children_max = 9\n\
                 device_messages = \"100:1,2000:60\"\ngateway_telemetry_values = \"5:1\"\n\
                 gateway_device_telemetry_messages = \"6:1\"\n[control]\nlisten = \"127.0.0.1:0\"\n\
                 rpc_webhook = \"http://127.0.0.1:1/rpc\"\ntoken_lifetime_s = 60\n";
@@ -378,7 +378,7 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
     assert_eq!(told, [""; 0]);
     let (devices, terms) = (&config.devices, config.devices.hub_terms());
     assert_eq!((devices.tenant.as_str(), devices.telemetry), ("acme", device::Keeping::Forward));
-    assert_eq!((terms.silence_ms, terms.sessions_max), (60_000, 3));
+    assert_eq!((terms.silence_ms, terms.sessions_max, devices.gateway_children_max), (60_000, 3, 9));
     let commands = device::CommandTerms { ack_ms: 500, retries_max: 1, waiting_max: 2 };
     assert_eq!(terms.commands, commands);
     assert_eq!(devices.device_rates().messages.text(), "100:1,2000:60");

@@ -9,5 +9,5 @@ mod tests;
 
 pub use administrators::Founded;
 pub(crate) use administrators::found_administrators;
-pub(crate) use secret::{Fault, token_secret};
+pub(crate) use secret::{Fault, draw, token_secret};
 pub(crate) use tenancy::found_tenant;

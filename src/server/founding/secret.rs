@@ -68,6 +68,14 @@ pub(super) fn random_bytes<const COUNT: usize>() -> io::Result<[u8; COUNT]> {
     Ok(bytes)
 }
 
+/// A number that nobody can guess.
+///
+/// # Panics
+/// The kernel gives no random bytes any more, which it did at the start.
+pub(crate) fn draw() -> u64 {
+    u64::from_le_bytes(random_bytes().expect("the kernel gave random bytes at the start"))
+}
+
 /// A few numbers that nobody can guess, enough for a name or two.
 pub(super) fn lots() -> io::Result<impl FnMut() -> u64> {
     let bytes = random_bytes::<{ LOTS * 8 }>()?;
