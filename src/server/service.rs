@@ -222,6 +222,7 @@ fn offers(config: &Config) -> Vec<Arc<Offer>> {
         own: config.devices.device_rates(),
         children: config.devices.gateway_rates(),
         has_responder: config.control.rpc_webhook.is_some(),
+        ..Offer::default()
     });
     config.listener.iter().map(|_| Arc::clone(&offer)).collect()
 }

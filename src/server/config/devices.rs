@@ -84,9 +84,11 @@ impl Devices {
                 ack_ms: self.command_ack_ms.into(),
                 retries_max: self.command_retries_max,
                 waiting_max: stdx::widen(self.commands_waiting_max),
+                ..CommandTerms::default()
             },
             silence_ms: i64::from(self.silence_s) * 1000,
             sessions_max: stdx::widen(self.sessions_per_device_max),
+            ..HubTerms::default()
         }
     }
 
