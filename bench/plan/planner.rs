@@ -194,7 +194,7 @@ impl Setting {
             let is_asked = qos == self.question.qos;
             let (coats, rounds) = match is_asked {
                 true => (self.source.coats(), self.effort.rounds),
-                false => (&[Coat::Plain][..], self.effort.rounds.div_ceil(2)),
+                false => (&[Coat::Plain][..], self.effort.rounds.div_ceil(3)),
             };
             let designs: Vec<_> = coats.iter().map(|&coat| (coat, design(qos, publishers, coat))).collect();
             let mut patterns: Vec<Pattern> = designs.iter().flat_map(|(_, design)| design.clone()).collect();
