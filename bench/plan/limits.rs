@@ -103,7 +103,7 @@ pub(crate) enum Unanswered {
     Costs,
     /// The question is about TLS, and there was none to be measured.
     #[error(
-        "the question is about TLS, and nothing was measured over TLS: name the target's listener with --target-tls"
+        "the question is about TLS, which cannot be measured here: name the target's listener for it with --target-tls"
     )]
     Tls,
 }

@@ -138,7 +138,7 @@ pub(crate) struct EffortOptions {
     /// Counted seconds of each run.
     #[arg(long, value_name = "S")]
     pub(crate) duration: Option<f64>,
-    /// Runs of each experiment at the QoS that is asked about; the others get half as many.
+    /// Runs of each experiment at the QoS that is asked about; the others get a third as many.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: Option<u32>,
     /// Directory on the disk to measure.

@@ -175,8 +175,7 @@ impl Setting {
 
     /// Publishes and deliveries per second on a core that is as busy as planned, if the service level allows it.
     fn events_per_s(&self, finding: &Finding, options: &PlanOptions) -> f64 {
-        let rate = finding.rate_at(self.supply.utilisation).unwrap_or(START_RATE);
-        rate * (1.0 + self.pattern(options).deliveries())
+        rate_of_costs(finding, self.supply.utilisation) * (1.0 + self.pattern(options).deliveries())
     }
 
     /// Costs by QoS and coat, and the runs that no cost was fitted to.
@@ -194,7 +193,7 @@ impl Setting {
             let is_asked = qos == self.question.qos;
             let (coats, rounds) = match is_asked {
                 true => (self.source.coats(), self.effort.rounds),
-                false => (&[Coat::Plain][..], self.effort.rounds.div_ceil(2)),
+                false => (&[Coat::Plain][..], self.effort.rounds.div_ceil(3)),
             };
             let designs: Vec<_> = coats.iter().map(|&coat| (coat, design(qos, publishers, coat))).collect();
             let mut patterns: Vec<Pattern> = designs.iter().flat_map(|(_, design)| design.clone()).collect();
@@ -325,6 +324,12 @@ impl Setting {
     }
 }
 
+/// The rate to measure costs at. Below where the search begins it is the machine that has no time, and a run counts hardly
+/// any messages.
+fn rate_of_costs(finding: &Finding, utilisation: f64) -> f64 {
+    finding.rate_at(utilisation).unwrap_or(START_RATE).max(START_RATE)
+}
+
 fn check(options: &PlanOptions) -> Result<(), Failure> {
     let positive = [
         (options.question.period, "--period"),
@@ -429,6 +434,17 @@ mod tests {
         assert!(refusal(&format!("{target} --target-tls nowhere")).contains("--target-tls"));
         let words = ["ringmq-bench", "plan", "--target-tls", "127.0.0.1:2"];
         assert!(Options::try_parse_from(words).is_err(), "without a target");
+    }
+
+    #[test]
+    fn a_search_that_got_nowhere_does_not_bring_the_costs_to_a_standstill() {
+        let found = |rate: f64| {
+            let report = crate::plan::report::tests::report();
+            let trial = Trial { rate, cores: 0.1, ..report.finding.trials[0].clone() };
+            rate_of_costs(&Finding { trials: vec![trial], ..report.finding }, 0.5)
+        };
+        assert!((found(1.0) - START_RATE).abs() < 1e-9, "{}", found(1.0));
+        assert!((found(90_000.0) - 90_000.0).abs() < 1e-6, "{}", found(90_000.0));
     }
 
     #[test]
