@@ -110,11 +110,7 @@ impl Exchange {
     ///
     /// # Errors
     /// As [`Exchange::check_subscribe`].
-    pub fn check_unsubscribe(
-        &self,
-        key: SessionKey,
-        unsubscribe: &Unsubscribe<'_>,
-    ) -> Result<(), Violation> {
+    pub fn check_unsubscribe(&self, key: SessionKey, unsubscribe: &Unsubscribe<'_>) -> Result<(), Violation> {
         self.check_answer(key, |version| encode::unsuback_len(version, unsubscribe.len()))
     }
 

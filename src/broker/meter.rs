@@ -107,7 +107,13 @@ impl Exchange {
     }
 
     /// Leaves a client unread until it may publish messages and bytes again.
-    pub(crate) fn hold_back(&mut self, now: Instant, key: SessionKey, messages_at: Instant, bytes_at: Instant) {
+    pub(crate) fn hold_back(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        messages_at: Instant,
+        bytes_at: Instant,
+    ) {
         let Some(link) = self.link_mut(key) else { return };
         link.hold = Hold::Quota;
         let id = link.id;

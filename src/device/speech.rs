@@ -260,11 +260,9 @@ impl Uplink<'_> {
         match self {
             Self::Telemetry(samples) => Uplink::Telemetry(own_all(samples)),
             Self::Attributes(samples) => Uplink::Attributes(own_all(samples)),
-            Self::AttributesWanted { cookie, client, shared } => Uplink::AttributesWanted {
-                cookie,
-                client: client.into_owned(),
-                shared: shared.into_owned(),
-            },
+            Self::AttributesWanted { cookie, client, shared } => {
+                Uplink::AttributesWanted { cookie, client: client.into_owned(), shared: shared.into_owned() }
+            }
             Self::Listens { attributes, commands } => Uplink::Listens { attributes, commands },
             Self::CommandAnswered { number, answer } => {
                 Uplink::CommandAnswered { number, answer: Cow::Owned(answer.into_owned()) }

@@ -12,12 +12,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use broker::{Batch, CoreId};
+use device::Dialect;
 use device::{
-    Change, Credential, DeviceId, HubCall, HubReply, NewDevice, News, Profile, Registry, Role, SharedRegistry,
-    Tenant,
+    Change, Credential, DeviceId, HubCall, HubReply, NewDevice, News, Profile, Registry, Role,
+    SharedRegistry, Tenant,
 };
 use dialect::ThingsBoard;
-use device::Dialect;
 use mqtt::{QoS, Version};
 use shard::{Accepted, Arrival, ConnId, ListenerId, Pace, Settings, Setup, Shard};
 use stdx::{Instant, Prng, Span, WallMs};
@@ -381,8 +381,7 @@ impl House {
             }
             let mut is_quiet = batches.is_empty() && moved.is_empty();
             for (to, client, arrival) in moved {
-                let conn =
-                    self.shards[to.index()].handle_arrival(self.now, *arrival).expect("there is room");
+                let conn = self.shards[to.index()].handle_arrival(self.now, *arrival).expect("there is room");
                 self.clients[client].place = Some((to.index(), conn));
                 self.sockets.insert((to.index(), conn), client);
             }

@@ -89,7 +89,8 @@ impl Shard {
         for conn in fired {
             let Some(connection) = self.connections.get_mut(conn) else { continue };
             let State::Home { key, .. } = connection.state else { continue };
-            let is_over = connection.device.as_ref().is_some_and(|end| end.leaves_at.is_some_and(|at| at <= now));
+            let is_over =
+                connection.device.as_ref().is_some_and(|end| end.leaves_at.is_some_and(|at| at <= now));
             if is_over && self.exchange.is_on(key, link_of(conn)) {
                 self.exchange.end(now, key, None, None);
             }
@@ -99,9 +100,10 @@ impl Shard {
     /// When [`Shard::device_timers`] should be called at the latest.
     pub(crate) fn device_deadline(&self) -> Option<Instant> {
         let desk = self.devices.as_deref()?;
-        let due = desk.hub.due_ms().map(|due_ms| {
-            self.exchange.instant_of(stdx::WallMs(u64::try_from(due_ms).unwrap_or(0)))
-        });
+        let due = desk
+            .hub
+            .due_ms()
+            .map(|due_ms| self.exchange.instant_of(stdx::WallMs(u64::try_from(due_ms).unwrap_or(0))));
         due.into_iter().chain(desk.stays.next_deadline()).min()
     }
 }

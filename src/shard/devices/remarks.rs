@@ -7,8 +7,8 @@
 use broker::Level;
 use broker::NoticeKind;
 use device::{
-    Addressed, Change, DeviceId, Downlink, News, Outcome, PROVISIONED_STAY_MS, ProvisionReply, ProvisionRequest,
-    Remark, Subject, Uplink,
+    Addressed, Change, DeviceId, Downlink, News, Outcome, PROVISIONED_STAY_MS, ProvisionReply,
+    ProvisionRequest, Remark, Subject, Uplink,
 };
 use mqtt::ReasonCode;
 use stdx::{Instant, Span};

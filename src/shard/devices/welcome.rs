@@ -116,7 +116,13 @@ impl Shard {
                     let records = registry.tenant(device.tenant).zip(registry.profile(device.profile));
                     let Some((tenant, profile)) = records else { return };
                     let version = connect.version;
-                    made = dialect.interpreter(&device::Guest { version, device, tenant, profile, offer: &offer });
+                    made = dialect.interpreter(&device::Guest {
+                        version,
+                        device,
+                        tenant,
+                        profile,
+                        offer: &offer,
+                    });
                     own = Some(Own {
                         id,
                         name: device.name.clone(),
