@@ -28,6 +28,8 @@ pub(crate) struct DeviceEnd {
     pub leaves_at: Option<Instant>,
     /// Whether acknowledgements wait for the store.
     pub is_gated: bool,
+    /// Whether it wants to be told why in words.
+    pub wants_reasons: bool,
 }
 
 /// Whose connection it is.
@@ -71,6 +73,8 @@ pub(crate) struct Children {
 pub(crate) struct Child {
     pub id: DeviceId,
     pub home: CoreId,
+    /// What is kept of its telemetry.
+    pub keeping: Keeping,
 }
 
 impl DeviceEnd {
@@ -170,8 +174,13 @@ mod tests {
             commands: Vec::new(),
             leaves_at: None,
             is_gated: false,
+            wants_reasons: false,
         };
-        let child = |byte| Child { id: DeviceId::from_bytes([byte; 16]), home: CoreId::new(0) };
+        let child = |byte| Child {
+            id: DeviceId::from_bytes([byte; 16]),
+            home: CoreId::new(0),
+            keeping: Keeping::Latest,
+        };
         end.add_child("a", child(1));
         end.add_child("b", child(1));
         assert_eq!((end.child("a"), end.child("b"), end.children_len()), (None, Some(child(1)), 1));
