@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use broker::{Batch as Parcels, Change, CoreId, StoreHealth, Written};
 use flume::{Receiver, Sender};
+use platform::{Archive, Journal, Platform, Points};
 use shard::{Accepted, Arrival, Closing, ConnId, Effects};
 use stdx::{Instant, Span};
 use store::{Anchor, Batch, Engine, Fault, FaultKind, Heads, Keeper, MemoryEngine, Visit};
@@ -213,6 +214,10 @@ impl Engine for Disk {
         self.memory.lock().unwrap().scan(range, visit)
     }
 
+    fn scan_back(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+        self.memory.lock().unwrap().scan_back(range, visit)
+    }
+
     fn records_about(&self) -> u64 {
         self.memory.lock().unwrap().records_about()
     }
@@ -237,6 +242,14 @@ impl Bureau {
     }
 
     fn restore(cores: usize, restore: impl FnOnce(&mut Homes) -> Result<(), Fault>) -> Self {
+        Self::launch(cores, None, restore)
+    }
+
+    fn launch(
+        cores: usize,
+        platform: Option<Platform>,
+        restore: impl FnOnce(&mut Homes) -> Result<(), Fault>,
+    ) -> Self {
         let listening = listen("127.0.0.1:0".parse().unwrap(), cores).unwrap();
         let plan = Plan {
             cpus: crate::cores::allowed_cpus().unwrap().into_iter().cycle().take(cores).collect(),
@@ -247,7 +260,7 @@ impl Bureau {
             shutdown_grace: Span::from_s(60),
             stores: true,
             doors: None,
-            platform: None,
+            platform,
         };
         let mut running = launch(plan, restore, |_core, _now| Clerk::default()).unwrap();
         let office = running.take_office().unwrap();
@@ -503,4 +516,55 @@ fn a_past_that_cannot_be_read_starts_no_core() {
     let told = refused.err().map(|failure| failure.to_string());
     assert_eq!(told, Some(fault.to_string()));
     assert!(TcpStream::connect(listening.address.tcp().unwrap()).is_err());
+}
+
+const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+
+fn tenant(name: &str) -> Tenant {
+    Tenant { id: TENANT, name: name.into(), devices_max: None }
+}
+
+fn platform() -> Platform {
+    Platform::new(Box::new(|_settings| Ok(None)))
+}
+
+/// The tenants that a store knows.
+fn tenants(disk: MemoryEngine) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut keeper = Keeper::new(disk, Anchor { at: Instant::START, wall: stdx::WallMs(0) });
+    let mut note = |change| {
+        if let device::Change::Tenant(tenant) = change {
+            names.push(tenant.name.into());
+        }
+    };
+    keeper.recover(Heads::ALL, &mut drop, &mut note, &mut |_| {}).unwrap();
+    names
+}
+
+#[test]
+fn a_change_of_the_registry_is_kept_after_the_sync_and_in_order_with_the_turns_of_cores() {
+    let platform = platform();
+    let bureau = Bureau::launch(1, Some(platform.clone()), |_nothing| Ok(()));
+    let change = |name: &str| platform.change(|registry, changes| registry.put_tenant(tenant(name), changes));
+    let (_, Kept::Waits(first)) = Kept::of(change("first")) else { panic!("there is a store") };
+    bureau.wait_sync();
+    // It was handed over while the disk was busy: the core's turn before it and this one share the next flush.
+    let mut client = bureau.connect();
+    client.say("core");
+    client.say("WHO");
+    assert_eq!(client.line(), "");
+    let (_, Kept::Waits(second)) = Kept::of(change("second")) else { panic!("there is a store") };
+    assert!(first.is_empty() && second.is_empty());
+    let synced = bureau.memory.lock().unwrap().clone();
+    assert_eq!(tenants(restarted(synced)), [""; 0]);
+    bureau.end_sync(Ok(()));
+    first.recv_timeout(Duration::from_secs(60)).unwrap();
+    bureau.wait_sync();
+    assert!(second.is_empty());
+    bureau.end_sync(Ok(()));
+    second.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(client.line(), "core");
+    let memory = bureau.memory.clone();
+    assert_eq!(bureau.stop(), (Ok(()), names(&["core"])));
+    drop(memory);
 }
