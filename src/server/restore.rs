@@ -210,10 +210,13 @@ mod tests {
         ids[1..].iter().for_each(|id| homes.give_device(presence(*id)));
         homes.finish();
         for (core, pieces) in pieces.into_iter().enumerate() {
-            let changes: Vec<_> = pieces.try_iter().filter_map(|piece| match piece {
-                Piece::Devices(changes) => Some(changes),
-                Piece::Changes(_) | Piece::End => None,
-            }).collect();
+            let changes: Vec<_> = pieces
+                .try_iter()
+                .filter_map(|piece| match piece {
+                    Piece::Devices(changes) => Some(changes),
+                    Piece::Changes(_) | Piece::End => None,
+                })
+                .collect();
             let found: Vec<_> = changes.into_iter().flatten().filter_map(|change| change.device()).collect();
             let expected = ids.iter().filter(|id| CoreId::home_of(id.bytes(), 2).index() == core).copied();
             assert_eq!(found, expected.collect::<Vec<_>>());

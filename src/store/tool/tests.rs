@@ -201,8 +201,8 @@ fn a_check_of_a_damaged_store_tells_what_and_ends_with_one() {
 fn equipped(dir: &Path) -> Keeper<FjallEngine> {
     use device::{
         Algorithm, Authority, Claim, Command, CommandId, CommandKind, Content, Credential, Device, DeviceId,
-        Keeping, Order, Package, PackageId, PackageKind, ProfileId, Role, Sample, Scope, TenantId, User, UserId,
-        Value,
+        Keeping, Order, Package, PackageId, PackageKind, ProfileId, Role, Sample, Scope, TenantId, User,
+        UserId, Value,
     };
     let mut keeper = Keeper::new(FjallEngine::open(dir).unwrap(), ANCHOR);
     keeper.recover(Heads::ALL, &mut drop, &mut drop, &mut |_| {}).unwrap();
@@ -275,7 +275,8 @@ fn assert_devices(at: &Path, source: &str) {
     let expected = (&true.into(), &source.into(), &10.into());
     assert_eq!((&checked["ok"], &checked["source"], &checked["records"]), expected);
     let stats = json(&Task::Stats, at);
-    let counted = ["users", "packages", "package_bytes", "devices", "attributes", "latest", "commands", "points"];
+    let counted =
+        ["users", "packages", "package_bytes", "devices", "attributes", "latest", "commands", "points"];
     assert_eq!(counted.map(|name| stats[name].as_u64().unwrap()), [1, 1, 8, 1, 1, 1, 1, 1]);
     let (_, text, _) = ask(&Task::Export { kinds: Vec::new() }, at);
     assert!(!text.contains("secret"), "{text}");
@@ -299,7 +300,10 @@ fn the_tools_know_devices_wherever_they_are_and_keep_their_secrets() {
     drop(running);
     assert_devices(&dir, "directory");
     assert_devices(&copy, "backup");
-    assert!(fs::read(&copy).unwrap().starts_with(b"ringmq backup 2\n"), "a version without devices refuses it");
+    assert!(
+        fs::read(&copy).unwrap().starts_with(b"ringmq backup 2\n"),
+        "a version without devices refuses it"
+    );
     let restored = home.path().join("restored");
     json(&Task::Restore { from: copy }, &restored);
     assert_devices(&restored, "directory");
