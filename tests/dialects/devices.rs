@@ -103,6 +103,24 @@ fn a_gateway_is_answered_when_the_homes_of_its_children_have_kept_what_it_said()
 }
 
 #[test]
+fn a_gateway_waits_for_another_core_although_its_own_has_nothing_to_keep() {
+    let mut house = House::with(2, durable());
+    let other = u16::try_from(1 - house.home_of(house.id("G"))).unwrap();
+    let child = house.create_at(other, "K", Role::Ordinary);
+    let gateway = house.device("TG");
+    let say = |house: &mut House, value: u8| {
+        let payload = format!("{{\"{child}\":[{{\"t\":{value}}}]}}");
+        house.publish(gateway, "v1/gateway/telemetry", QoS::AtLeastOnce, payload.as_bytes());
+        house.seen(gateway)
+    };
+    assert_eq!(say(&mut house, 1), ["PUBACK 0x00"]);
+    house.slow_down_disk();
+    assert!(say(&mut house, 2).is_empty());
+    house.sync();
+    assert_eq!(house.seen(gateway), ["PUBACK 0x00"]);
+}
+
+#[test]
 fn a_child_on_another_core_is_told_and_answers_by_way_of_its_gateway() {
     for cores in [1, 2, 4] {
         let mut house = House::new(cores);
