@@ -8,6 +8,7 @@
 //! - Nothing here knows a core, a socket or a session, and nothing knows a dialect.
 //! - Time and randomness come in as values; what must be written down goes out as [`Change`]s.
 
+mod aggregate;
 mod allowance;
 mod attributes;
 mod call;
@@ -31,6 +32,7 @@ mod speech;
 mod typing;
 mod value;
 
+pub use aggregate::{Aggregation, Aggregator, INTERVALS_MAX, TooManyIntervals};
 pub use allowance::{Allowance, Cost, TenantAllowances};
 pub use attributes::Facts;
 pub use call::{Fact, HubCall, HubReply, News};
