@@ -11,6 +11,7 @@
 mod allowance;
 mod attributes;
 mod call;
+mod chain;
 mod change;
 mod checksum;
 mod claim;
@@ -34,6 +35,7 @@ mod value;
 pub use allowance::{Allowance, Cost, TenantAllowances};
 pub use attributes::Facts;
 pub use call::{Fact, HubCall, HubReply, News};
+pub use chain::{Chained, ShownChain};
 pub use change::{Change, Scope};
 pub use checksum::Algorithm;
 pub use claim::{CLAIM_MS, Claim, Redeemed};

@@ -65,6 +65,8 @@ pub enum Clash {
     ProfileInUse,
     /// Devices or profiles still have the package.
     PackageInUse,
+    /// A pattern for names of certificates that cannot be read, or that has no group.
+    PatternInvalid,
 }
 
 impl Clash {
@@ -82,6 +84,7 @@ impl Clash {
             Self::TooManyDevices => "Devices limit reached",
             Self::CustomerUnknown => "Customer is unknown!",
             Self::ProfileInUse => "The device profile referenced by the devices cannot be deleted!",
+            Self::PatternInvalid => "Certificate regular expression is invalid!",
             Self::PackageInUse => "The otaPackage referenced by the devices cannot be deleted!",
         }
     }
