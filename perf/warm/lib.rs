@@ -6,6 +6,7 @@
 //! Invariants:
 //! - Every connection, route and buffer exists before the first counted message.
 
+mod devices;
 mod porter;
 
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ use shard::{Accepted, ConnId, Doorkeeper, ListenerId, Settings, Setup, Shard};
 use stdx::{Instant, WallMs};
 
 use crate::porter::Porter;
+
+pub use devices::{Devices, changes, registry};
 
 /// 50 pairs at QoS 0 and 64 B.
 pub const PAIRS_QOS0: Load =

@@ -247,3 +247,211 @@ fn facts<'h>(
     };
     HubReply::Facts(wanted.map(copy).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim::Claim;
+    use crate::command::{CommandKind, CommandState};
+    use crate::hub::HubTerms;
+    use crate::package::{Content, Package};
+    use crate::{Algorithm, PackageId, ProfileId, TenantId, Wanted};
+
+    const DEVICE: DeviceId = DeviceId::from_bytes([1; 16]);
+    const EAR: Ear = Ear(0xffff << 48);
+
+    fn sample(key: &'static str, value: i64, at_ms: i64) -> Sample<'static> {
+        Sample { key: key.into(), value: Value::Long(value), at_ms }
+    }
+
+    fn order(id: u8) -> Order {
+        Order {
+            id: CommandId::from_bytes([id; 16]),
+            method: "m".into(),
+            params: "null".into(),
+            kind: CommandKind::TwoWay,
+            is_persistent: true,
+            expires_ms: 60_000,
+            retries: None,
+            additional: None,
+        }
+    }
+
+    /// Asks, at time 10; what is answered and what comes of it.
+    fn ask(hub: &mut Hub, call: HubCall) -> (HubReply, Outcome) {
+        let mut out = Outcome::default();
+        (hub.call(DEVICE, call, 10, &mut out), out)
+    }
+
+    fn shown(reply: HubReply) -> String {
+        let HubReply::Facts(facts) = reply else { panic!("{reply:?}") };
+        let words = facts.iter().map(|fact| format!("{}={}@{}", fact.key, fact.value.to_json(), fact.at_ms));
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    fn latest(hub: &mut Hub) -> String {
+        shown(ask(hub, HubCall::Latest { keys: None }).0)
+    }
+
+    #[test]
+    fn of_a_device_that_has_said_nothing_nothing_is_known() {
+        let mut hub = Hub::default();
+        let scope = Scope::Client;
+        assert_eq!(ask(&mut hub, HubCall::Attributes { scope, keys: None }).0, HubReply::Facts(vec![]));
+        assert_eq!(latest(&mut hub), "");
+        assert_eq!(ask(&mut hub, HubCall::Presence).0, HubReply::Presence(Presence::default()));
+        let redeemed = ask(&mut hub, HubCall::Redeem { secret: "s".into() });
+        assert_eq!(redeemed.0, HubReply::Redeemed(Redeemed::NoClaim));
+        for call in [HubCall::Forget, HubCall::Evict, HubCall::Close { ear: EAR }] {
+            let (reply, out) = ask(&mut hub, call);
+            assert_eq!((reply, out.changes.len(), out.evicted.len()), (HubReply::Done, 0, 0));
+        }
+        assert!(hub.is_empty(), "a question leaves no trace");
+    }
+
+    #[test]
+    fn attributes_are_written_read_by_name_and_deleted() {
+        let mut hub = Hub::default();
+        let scope = Scope::Server;
+        let samples = vec![sample("b", 2, 3), sample("a", 1, 3)];
+        let (reply, out) = ask(&mut hub, HubCall::WriteAttributes { scope, samples });
+        assert_eq!((reply, out.changes.len()), (HubReply::Done, 2));
+        let read = |keys: Option<&[&str]>| HubCall::Attributes {
+            scope,
+            keys: keys.map(|keys| keys.iter().map(|key| Box::from(*key)).collect()),
+        };
+        assert_eq!(shown(ask(&mut hub, read(None)).0), "a=1@3 b=2@3");
+        assert_eq!(shown(ask(&mut hub, read(Some(&["b", "none"]))).0), "b=2@3");
+        let (_, out) =
+            ask(&mut hub, HubCall::DeleteAttributes { scope, keys: vec!["a".into(), "none".into()] });
+        assert_eq!(out.changes.len(), 1);
+        assert_eq!(shown(ask(&mut hub, read(None)).0), "b=2@3");
+    }
+
+    #[test]
+    fn history_is_deleted_and_the_latest_value_only_if_it_lies_there() {
+        let mut hub = Hub::default();
+        let keep = |samples| HubCall::Keep { samples, keeping: Keeping::History };
+        let (_, out) =
+            ask(&mut hub, keep(vec![sample("t", 1, 100), sample("t", 2, 200), sample("u", 5, 100)]));
+        assert!(matches!(&out.changes[..], [Change::Telemetry { samples, .. }] if samples.len() == 3));
+        let delete = |from_ms, to_ms, deletes_latest, rewritten| HubCall::DeleteTelemetry {
+            key: "t".into(),
+            from_ms,
+            to_ms,
+            deletes_latest,
+            rewritten,
+        };
+        let (_, out) = ask(&mut hub, delete(0, 150, true, None));
+        assert!(matches!(out.changes[..], [Change::HistoryGone { from_ms: 0, to_ms: 150, .. }]));
+        assert_eq!(latest(&mut hub), "t=2@200 u=5@100", "the latest is not in that time");
+        ask(&mut hub, delete(0, 500, false, None));
+        assert_eq!(latest(&mut hub), "t=2@200 u=5@100", "nobody wants it deleted");
+        let (_, out) = ask(&mut hub, delete(150, 500, true, Some(sample("t", 1, 100))));
+        let changes = &out.changes[..];
+        assert!(
+            matches!(
+                changes,
+                [Change::HistoryGone { .. }, Change::LatestGone { .. }, Change::Telemetry { .. }]
+            ),
+            "{changes:?}"
+        );
+        assert_eq!(latest(&mut hub), "t=1@100 u=5@100", "the one before it takes its place");
+        let (_, out) = ask(&mut hub, delete(5, 5, true, None));
+        assert_eq!(out.changes.len(), 0, "no time, no deletion");
+        ask(&mut hub, delete(0, 101, true, None));
+        assert_eq!(latest(&mut hub), "u=5@100");
+    }
+
+    #[test]
+    fn commands_are_numbered_taken_back_and_too_many_refused() {
+        let mut terms = HubTerms::default();
+        terms.commands.waiting_max = 2;
+        let mut hub = Hub::new(terms);
+        assert_eq!(ask(&mut hub, HubCall::Order(order(1))).0, HubReply::Ordered(0));
+        assert_eq!(ask(&mut hub, HubCall::Order(order(2))).0, HubReply::Ordered(1));
+        assert_eq!(ask(&mut hub, HubCall::Order(order(3))).0, HubReply::TooManyCommands);
+        let (_, out) = ask(&mut hub, HubCall::DeleteCommand(CommandId::from_bytes([1; 16])));
+        assert_eq!(out.reports[0].state, CommandState::Deleted);
+        assert!(matches!(out.changes[..], [Change::CommandGone { .. }]));
+        assert_eq!(ask(&mut hub, HubCall::Order(order(3))).0, HubReply::Ordered(2));
+    }
+
+    #[test]
+    fn somebody_outside_listens_in_the_devices_place() {
+        let mut hub = Hub::default();
+        ask(&mut hub, HubCall::Open { ear: EAR, keeping: Keeping::History });
+        let HubReply::Presence(presence) = ask(&mut hub, HubCall::Presence).0 else { panic!("presence") };
+        assert!(presence.is_connected());
+        let listens = Uplink::Listens { attributes: true, commands: Some(mqtt::QoS::AtMostOnce) };
+        ask(&mut hub, HubCall::Hear { ear: EAR, uplink: listens });
+        let (_, out) = ask(&mut hub, HubCall::Order(order(1)));
+        assert_eq!(out.downlinks[0].ear, EAR);
+        let (_, out) = ask(&mut hub, HubCall::Delivered { number: 0 });
+        assert_eq!(out.reports[0].state, CommandState::Delivered);
+        let wanted =
+            Uplink::AttributesWanted { cookie: Cookie(3), client: Wanted::All, shared: Wanted::Nothing };
+        let (_, out) = ask(&mut hub, HubCall::Hear { ear: EAR, uplink: wanted });
+        assert!(matches!(out.downlinks[0].downlink, Downlink::Attributes { cookie: Cookie(3), .. }));
+        let (_, out) = ask(&mut hub, HubCall::Evict);
+        assert_eq!(out.evicted, [(EAR, DEVICE)]);
+        let (_, out) = ask(&mut hub, HubCall::Close { ear: EAR });
+        assert_eq!(out.turns, [(DEVICE, Turn::Disconnected)]);
+    }
+
+    #[test]
+    fn an_answer_to_a_call_goes_to_whoever_called() {
+        let answer: Result<Box<str>, Box<str>> = Ok("5".into());
+        let call = HubCall::AnswerCall { ear: EAR, cookie: Cookie(9), answer: answer.clone() };
+        let (_, out) = ask(&mut Hub::default(), call);
+        let downlink = Downlink::CallAnswered { cookie: Cookie(9), answer };
+        assert_eq!(out.downlinks, [Addressed { ear: EAR, device: DEVICE, downlink }]);
+    }
+
+    #[test]
+    fn what_was_assigned_is_told_and_gone_when_it_is_unassigned() {
+        let package = Package {
+            id: PackageId::from_bytes([1; 16]),
+            tenant: TenantId::from_bytes([1; 16]),
+            profile: ProfileId::from_bytes([1; 16]),
+            kind: PackageKind::Firmware,
+            title: "app".into(),
+            version: "1".into(),
+            tag: None,
+            content: Content::upload([1, 2].into(), Algorithm::Crc32, None).unwrap(),
+        };
+        let mut hub = Hub::default();
+        ask(&mut hub, HubCall::Assign(package.assign(5)));
+        let shared = HubCall::Attributes { scope: Scope::Shared, keys: Some(vec!["fw_title".into()]) };
+        assert_eq!(shown(ask(&mut hub, shared.clone()).0), "fw_title=\"app\"@5");
+        ask(&mut hub, HubCall::Unassign(PackageKind::Firmware));
+        assert_eq!(shown(ask(&mut hub, shared).0), "");
+    }
+
+    #[test]
+    fn a_change_from_elsewhere_is_taken_in_and_a_claim_is_redeemed_once() {
+        let mut hub = Hub::default();
+        let change = Change::Claim { device: DEVICE, claim: Some(Claim::new("s", None, 0)) };
+        let (_, out) = ask(&mut hub, HubCall::Restore(Box::new(change)));
+        assert_eq!(out.changes.len(), 0, "it is written down already");
+        let mut redeem = || ask(&mut hub, HubCall::Redeem { secret: "s".into() }).0;
+        assert_eq!(redeem(), HubReply::Redeemed(Redeemed::Granted));
+        assert_eq!(redeem(), HubReply::Redeemed(Redeemed::NoClaim));
+    }
+
+    #[test]
+    fn what_is_too_much_for_a_device_is_refused() {
+        let mut hub = Hub::new(HubTerms { facts_per_device_max: 2, ..HubTerms::default() });
+        let write = |samples| HubCall::WriteAttributes { scope: Scope::Shared, samples };
+        let keep = |samples| HubCall::Keep { samples, keeping: Keeping::Latest };
+        let too_many = HubReply::Refused(Refusal::TooManyFacts);
+        assert_eq!(ask(&mut hub, write(vec![sample("a", 1, 0)])).0, HubReply::Done);
+        let (reply, out) =
+            ask(&mut hub, write(vec![sample("a", 2, 0), sample("b", 1, 0), sample("c", 1, 0)]));
+        assert_eq!((reply, out.changes.len()), (too_many.clone(), 0), "all or nothing");
+        assert_eq!(ask(&mut hub, keep(vec![sample("t", 1, 0)])).0, HubReply::Done);
+        assert_eq!(ask(&mut hub, keep(vec![sample("t", 2, 0), sample("u", 1, 0)])).0, too_many);
+        assert_eq!(latest(&mut hub), "t=2@0", "keys that are there go on");
+        assert_eq!(hub.counters().facts_refused, 3);
+    }
+}

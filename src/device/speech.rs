@@ -234,8 +234,7 @@ pub struct Forward<'a> {
     pub payload: Cow<'a, [u8]>,
 }
 
-/// The most lists of samples that a [`Speech`] keeps for later, and the most entries of a list that is kept.
-const SPARE_LISTS_MAX: usize = 16;
+/// The most entries of a list that is kept for later.
 const SPARE_ENTRIES_MAX: usize = 1024;
 
 /// What comes of a message: filled by a dialect, emptied by whoever asked it.
@@ -250,8 +249,8 @@ pub struct Speech<'a> {
     pub utterances: Vec<Utterance>,
     /// What goes to subscribers.
     pub forwards: Vec<Forward<'a>>,
-    /// Empty lists that have room.
-    spare: Vec<Vec<Sample<'a>>>,
+    /// An empty list that has room. One is enough: few messages but those of gateways have more than one.
+    spare: Vec<Sample<'a>>,
 }
 
 /// How a PUBLISH is answered.
@@ -323,14 +322,14 @@ impl<'a> Speech<'a> {
     /// An empty list of samples, with room if one was left over.
     #[must_use]
     pub fn samples(&mut self) -> Vec<Sample<'a>> {
-        self.spare.pop().unwrap_or_default()
+        std::mem::take(&mut self.spare)
     }
 
     /// Takes a list back that was not used.
     pub fn give_back(&mut self, mut samples: Vec<Sample<'a>>) {
         samples.clear();
-        if self.spare.len() < SPARE_LISTS_MAX && samples.capacity() <= SPARE_ENTRIES_MAX {
-            self.spare.push(samples);
+        if samples.capacity() <= SPARE_ENTRIES_MAX {
+            self.spare = samples;
         }
     }
 
@@ -353,7 +352,7 @@ impl<'a> Speech<'a> {
             remarks: emptied(self.remarks),
             utterances: self.utterances,
             forwards: emptied(self.forwards),
-            spare: self.spare.into_iter().map(emptied).collect(),
+            spare: emptied(self.spare),
         }
     }
 
@@ -370,7 +369,7 @@ impl<'a> Speech<'a> {
 
 /// A list without entries as one of another type. If both have one layout, the library keeps the room.
 fn emptied<One, Other>(list: Vec<One>) -> Vec<Other> {
-    if list.capacity() > SPARE_ENTRIES_MAX {
+    if list.capacity() == 0 || list.capacity() > SPARE_ENTRIES_MAX {
         return Vec::new();
     }
     list.into_iter().map(|_| unreachable!("the list is empty")).collect()

@@ -66,10 +66,11 @@ impl Typing {
     /// # Errors
     /// It fits no type and casting is off, or it has too many digits.
     pub fn number<'a>(&self, text: &'a str) -> Result<Value<'a>, Untypable> {
-        if text.len() <= 18
-            && let Ok(value) = text.parse::<i64>()
-        {
-            return Ok(Value::Long(value));
+        if let Some(short) = short_number(text) {
+            return Ok(match short {
+                Short::Whole(value) => Value::Long(value),
+                Short::Measured(value) => self.double(value),
+            });
         }
         let decimal = Decimal::read(text).ok_or(Untypable::NumberTooLarge)?;
         if !decimal.is_measured() && decimal.is_whole() {
@@ -131,6 +132,40 @@ impl Typing {
         }
         Ok(Value::Text(Cow::Owned(plain)))
     }
+}
+
+/// What most numbers are.
+enum Short {
+    Whole(i64),
+    Measured(f64),
+}
+
+/// A number of at most nine digits without an exponent, read in one go: with so few, a whole number divided by a power of
+/// ten is the double that is nearest to what is written.
+fn short_number(text: &str) -> Option<Short> {
+    const TENS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+    let bytes = text.as_bytes();
+    let (is_negative, digits) = match bytes {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || digits.len() > 10 {
+        return None;
+    }
+    let (mut number, mut point) = (0_u32, None);
+    for (at, byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' if at < 9 || point.is_some() => number = number * 10 + u32::from(byte - b'0'),
+            b'.' if point.is_none() => point = Some(at),
+            _other => return None,
+        }
+    }
+    let Some(point) = point else {
+        let value = i64::from(number);
+        return Some(Short::Whole(if is_negative { -value } else { value }));
+    };
+    let value = f64::from(number) / TENS[digits.len() - 1 - point];
+    Some(Short::Measured(if is_negative { -value } else { value }))
 }
 
 /// At most one minus, digits, at most one point, not at the end.
@@ -271,6 +306,38 @@ mod tests {
         assert!(zero.is_sign_positive() && zero == 0.0);
         let Ok(Value::Text(digits)) = typing.number("1e308") else { panic!("text") };
         assert_eq!(digits.len(), 309);
+    }
+
+    #[test]
+    fn short_numbers_are_read_as_long_ones_are() {
+        let mut numbers: Vec<String> = [
+            "0",
+            "-0",
+            "0.0",
+            "-0.0",
+            "999999999",
+            "-999999999",
+            "0.00000001",
+            "99999999.9",
+            "1234567890",
+            "5.",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        numbers.extend((0..20_000_u32).map(|number| {
+            let number = number.wrapping_mul(2_654_435_761);
+            format!("{}.{}", number % 1000, number / 1000 % 1_000_000)
+        }));
+        for text in &numbers {
+            match short_number(text) {
+                Some(Short::Whole(value)) => assert_eq!(text.parse(), Ok(value), "{text}"),
+                Some(Short::Measured(value)) => assert_eq!(text.parse::<f64>(), Ok(value), "{text}"),
+                None => assert!(text.len() >= 10, "{text}"),
+            }
+        }
+        for text in ["", "-", "1e5", "1.2.3", "+1", "1234567890", "x", "12345678901.5"] {
+            assert!(short_number(text).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! - Every input has a name, and no two of a target have the same.
 
 use crate::arrivals;
+use crate::conversations;
 use crate::packet::{field, packet, properties};
 use crate::script::code;
 
@@ -31,6 +32,7 @@ pub fn golden(target: &str) -> Inputs {
         "acl" => named(arrivals::rules()),
         "passwords" => named(arrivals::password_files()),
         "config" => named(arrivals::config_files()),
+        "devices" => named(conversations::of_devices()),
         _ => Vec::new(),
     }
 }

@@ -9,6 +9,7 @@
 //! - A target is a function of its bytes: no clock, no chance, no state between two calls.
 
 mod arrivals;
+mod conversations;
 mod golden;
 mod mutator;
 mod packet;
@@ -20,7 +21,7 @@ pub use golden::golden;
 pub use mutator::Mutator;
 pub use script::{Bystander, Network, bend, script};
 pub use targets::{
-    TARGETS, Target, acl, config, connect, filters, packet_v3, packet_v5, passwords, properties, proxy,
-    store, stream_splitter, target, tls, websocket,
+    TARGETS, Target, acl, config, connect, devices, filters, packet_v3, packet_v5, passwords, properties,
+    proxy, store, stream_splitter, target, tls, websocket,
 };
 pub use watch::{begin, crashes_folder, load, watch};

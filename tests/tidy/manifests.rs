@@ -88,6 +88,7 @@ const ROOMS: &[Room] = &[
             "hashbrown",
             "md-5",
             "murmur3",
+            "regex",
             "serde",
             "serde_json",
             "sha2",

@@ -7,8 +7,9 @@
 
 use std::alloc::System;
 
+use device::Keeping;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use warm::{Bench, Crowd, FAN_OUT_100, Load, PAIRS_QOS0, PAIRS_QOS1, Subscribing};
+use warm::{Bench, Crowd, Devices, FAN_OUT_100, Load, PAIRS_QOS0, PAIRS_QOS1, Subscribing};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -30,6 +31,19 @@ fn allocations(load: Load) -> (usize, u64) {
     (0..3).map(attempt).min().expect("three attempts")
 }
 
+/// Allocations and messages of 100 warm rounds of devices.
+fn allocations_of_telemetry(keeping: Keeping) -> (usize, u64) {
+    let mut devices = Devices::new(keeping);
+    devices.run(10);
+    let attempt = |_: u32| {
+        let region = Region::new(ALLOCATOR);
+        let messages = devices.run(100);
+        let change = region.change();
+        (change.allocations + change.reallocations, messages)
+    };
+    (0..3).map(attempt).min().expect("three attempts")
+}
+
 /// Heap bytes that three thousand further idle clients add, each.
 fn bytes_per_client(subscribing: Subscribing) -> usize {
     let mut crowd = Crowd::new();
@@ -45,6 +59,9 @@ fn messages_of_qos_0_allocate_nothing_and_idle_clients_keep_little() {
     assert_eq!(allocations(PAIRS_QOS0), (0, 80_000), "pairs at QoS 0");
     assert_eq!(allocations(FAN_OUT_100), (0, 160_000), "fan-out at QoS 0");
     assert_eq!(allocations(PAIRS_QOS1), (160_000, 80_000), "pairs at QoS 1: the message and its bytes");
+    assert_eq!(allocations_of_telemetry(Keeping::Forward), (0, 80_000), "telemetry that is only forwarded");
+    let latest = allocations_of_telemetry(Keeping::Latest);
+    assert_eq!(latest, (20_000, 80_000), "latest: a list and three keys per device and turn");
     let bytes = bytes_per_client(Subscribing::Never);
     assert!(bytes <= CLIENT_BYTES_MAX, "{bytes} bytes per idle client");
     let bytes = bytes_per_client(Subscribing::ToOwnTopic);

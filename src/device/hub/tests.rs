@@ -5,7 +5,7 @@ use mqtt::QoS;
 use super::*;
 use crate::change::{Change, Scope};
 use crate::claim::Redeemed;
-use crate::command::{CommandKind, CommandState, Order};
+use crate::command::{CommandKind, CommandState, Order, Submit};
 use crate::ids::{CommandId, DeviceId};
 use crate::presence::Turn;
 use crate::profile::Keeping;
@@ -283,4 +283,180 @@ fn a_deleted_device_leaves_no_deadline() {
     story.hub.forget(DEVICE, &mut story.out);
     assert_eq!(story.take().evicted, [(ONE, DEVICE)]);
     assert_eq!(story.hub.due_ms(), None);
+}
+
+fn telemetry(samples: Vec<Sample<'static>>) -> Uplink<'static> {
+    Uplink::Telemetry(samples)
+}
+
+fn kept(out: &Outcome) -> Vec<Vec<String>> {
+    let shown = |sample: &Sample<'_>| format!("{}={}@{}", sample.key, sample.value.to_json(), sample.at_ms);
+    let list = |change: &Change| match change {
+        Change::Telemetry { samples, .. } => Some(samples.iter().map(shown).collect()),
+        _ => None,
+    };
+    out.changes.iter().filter_map(list).collect()
+}
+
+fn at(key: &'static str, value: i64, at_ms: i64) -> Sample<'static> {
+    Sample { at_ms, ..sample(key, value) }
+}
+
+#[test]
+fn what_a_device_says_a_hundred_times_in_a_turn_leaves_one_latest_record_and_all_of_its_history() {
+    let says = |keeping| {
+        let mut hub = Hub::default();
+        let mut out = Outcome::default();
+        hub.open(DEVICE, ONE, keeping, 0, &mut out);
+        for number in 0..100 {
+            hub.hear(DEVICE, ONE, telemetry(vec![at("t", number, number), at("u", 1, number)]), 0, &mut out);
+        }
+        (kept(&out), hub, out)
+    };
+    let (latest, mut hub, mut out) = says(Keeping::Latest);
+    assert_eq!(latest, [["t=99@99", "u=1@99"]]);
+    hub.hear(DEVICE, ONE, telemetry(vec![at("t", 5, 50)]), 0, &mut out);
+    assert_eq!(kept(&out), latest, "what came late is nothing");
+    let mut next = Outcome::default();
+    hub.hear(DEVICE, ONE, telemetry(vec![at("t", 7, 100)]), 0, &mut next);
+    assert_eq!(kept(&next), [["t=7@100"]], "another turn, another record");
+    let (history, _, _) = says(Keeping::History);
+    assert_eq!((history.len(), history[0].len()), (1, 200));
+    assert_eq!(history[0][..3], ["t=0@0", "u=1@0", "t=1@1"]);
+}
+
+#[test]
+fn nothing_is_gathered_across_a_deletion_or_for_another_device() {
+    let mut hub = Hub::default();
+    let mut out = Outcome::default();
+    let other = DeviceId::from_bytes([2; 16]);
+    hub.open(DEVICE, ONE, Keeping::Latest, 0, &mut out);
+    hub.open(other, TWO, Keeping::Latest, 0, &mut out);
+    hub.hear(DEVICE, ONE, telemetry(vec![at("t", 1, 1)]), 0, &mut out);
+    hub.hear(other, TWO, telemetry(vec![at("t", 2, 1)]), 0, &mut out);
+    hub.delete_history(DEVICE, "t".into(), (0, 10), true, None, &mut out);
+    hub.hear(DEVICE, ONE, telemetry(vec![at("t", 3, 1)]), 0, &mut out);
+    hub.keep(DEVICE, vec![at("t", 4, 1)], Keeping::History, &mut out);
+    hub.hear(DEVICE, ONE, telemetry(vec![at("t", 5, 1)]), 0, &mut out);
+    assert_eq!(kept(&out), [["t=1@1"], ["t=2@1"], ["t=3@1"], ["t=4@1"], ["t=5@1"]]);
+    let mut again = Hub::default();
+    out.changes.iter().for_each(|change| again.restore(change));
+    assert_eq!(again.latest(DEVICE).next(), Some(("t", &Value::Long(5), 1)));
+}
+
+#[test]
+fn one_record_does_not_grow_without_end() {
+    let mut hub = Hub::default();
+    let mut out = Outcome::default();
+    hub.open(DEVICE, ONE, Keeping::History, 0, &mut out);
+    for number in 0..3000 {
+        hub.hear(DEVICE, ONE, telemetry(vec![at("t", number, number)]), 0, &mut out);
+    }
+    assert_eq!(kept(&out).iter().map(Vec::len).collect::<Vec<_>>(), [1024, 1024, 952]);
+}
+
+#[test]
+fn keys_that_are_too_many_are_refused_and_the_device_is_told() {
+    let mut hub = Hub::new(HubTerms { facts_per_device_max: 3, ..HubTerms::default() });
+    let mut out = Outcome::default();
+    hub.open(DEVICE, ONE, Keeping::Latest, 0, &mut out);
+    hub.write(DEVICE, Scope::Server, &[sample("s", 1)], &mut out);
+    hub.hear(DEVICE, ONE, telemetry(vec![sample("a", 1), sample("b", 1), sample("c", 1)]), 0, &mut out);
+    assert_eq!(out.refused, [(ONE, DEVICE, Refusal::TooManyFacts)]);
+    assert_eq!(Refusal::TooManyFacts.reason(), mqtt::ReasonCode::QuotaExceeded);
+    assert_eq!(hub.latest(DEVICE).count(), 2);
+    hub.hear(DEVICE, ONE, Uplink::Attributes(vec![sample("fw", 1)]), 0, &mut out);
+    assert_eq!((out.refused.len(), hub.counters().facts_refused), (2, 2));
+    hub.hear(DEVICE, ONE, telemetry(vec![sample("a", 2)]), 0, &mut out);
+    assert_eq!(out.refused.len(), 2, "what it says of keys that it has is taken");
+}
+
+#[test]
+fn devices_that_are_too_many_are_refused_and_those_that_are_known_are_not() {
+    let mut hub = Hub::new(HubTerms { devices_max: 1, ..HubTerms::default() });
+    let mut out = Outcome::default();
+    let other = DeviceId::from_bytes([2; 16]);
+    hub.open(DEVICE, ONE, Keeping::Latest, 0, &mut out);
+    hub.open(other, TWO, Keeping::Latest, 0, &mut out);
+    assert_eq!(out.refused, [(TWO, other, Refusal::TooManyDevices)]);
+    hub.hear(other, TWO, telemetry(vec![sample("t", 1)]), 0, &mut out);
+    assert_eq!((hub.len(), hub.latest(other).count()), (1, 0));
+    assert_eq!(hub.order(other, order(1, CommandKind::OneWay, false), 0, &mut out), Err(TooManyCommands));
+    hub.close(DEVICE, ONE, 1, &mut out);
+    hub.open(DEVICE, ONE, Keeping::Latest, 2, &mut out);
+    assert_eq!((out.refused.len(), hub.counters().devices_refused), (1, 2));
+}
+
+/// A device that listens at QoS 1 to a hub that sends commands so, with three two-way commands.
+fn in_turn(submit: Submit) -> (Story, Vec<i32>) {
+    let mut terms = HubTerms::default();
+    terms.commands.submit = submit;
+    let mut story = Story { hub: Hub::new(terms), out: Outcome::default(), all: Vec::new() };
+    story.hub.open(DEVICE, ONE, Keeping::History, 0, &mut story.out);
+    story.hear(ONE, listens(), 0);
+    let sent =
+        (1..=3).flat_map(|id| numbers(&story.order(order(id, CommandKind::TwoWay, false)).1)).collect();
+    (story, sent)
+}
+
+#[test]
+fn commands_go_all_at_once_or_one_after_the_other() {
+    assert_eq!(in_turn(Submit::Burst).1, [0, 1, 2]);
+
+    let (mut story, sent) = in_turn(Submit::AfterAck);
+    assert_eq!(sent, [0]);
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
+    assert_eq!(numbers(&story.take()), [0; 0]);
+    story.hub.command_acknowledged(DEVICE, 0, &mut story.out);
+    assert_eq!(numbers(&story.take()), [1]);
+    story.hub.delete_command(DEVICE, CommandId::from_bytes([2; 16]), &mut story.out);
+    assert_eq!(numbers(&story.take()), [2], "what is taken back stands in nobody's way");
+
+    let (mut story, sent) = in_turn(Submit::AfterAnswer);
+    assert_eq!(sent, [0]);
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
+    story.hub.command_acknowledged(DEVICE, 0, &mut story.out);
+    assert_eq!(numbers(&story.take()), [0; 0]);
+    let answer = Uplink::CommandAnswered { number: 0, answer: b"1".as_slice().into() };
+    assert_eq!(numbers(&story.hear(ONE, answer, 0)), [1]);
+}
+
+#[test]
+fn one_that_is_not_acknowledged_is_sent_again_before_the_next() {
+    let (mut story, _) = in_turn(Submit::AfterAck);
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
+    story.take();
+    story.hub.advance(10_000, &mut story.out);
+    let out = story.take();
+    assert_eq!((out.reports[0].state, numbers(&out)), (CommandState::Timeout, vec![0]));
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 10_000, &mut story.out);
+    story.take();
+    story.hub.advance(60_000, &mut story.out);
+    assert_eq!(numbers(&story.take()), [0; 0], "all of them have expired");
+}
+
+#[test]
+fn one_that_is_not_answered_fails_and_makes_room() {
+    let (mut story, _) = in_turn(Submit::AfterAnswer);
+    story.hub.command_sent(DEVICE, 0, QoS::AtMostOnce, 0, &mut story.out);
+    story.take();
+    assert_eq!(story.hub.due_ms(), Some(30_000));
+    story.hub.advance(30_000, &mut story.out);
+    let out = story.take();
+    let report = out.reports.iter().find(|report| report.state == CommandState::Failed).unwrap();
+    let why = "{\"error\":\"There was a timeout awaiting for RPC response from device.\"}";
+    assert_eq!(report.response.as_deref(), Some(why));
+    assert_eq!(numbers(&out), [1]);
+}
+
+#[test]
+fn a_hub_may_repeat_what_was_sent_to_whoever_says_again_that_he_listens() {
+    let mut terms = HubTerms::default();
+    terms.commands.repeats = true;
+    let mut story = Story { hub: Hub::new(terms), out: Outcome::default(), all: Vec::new() };
+    story.hub.open(DEVICE, ONE, Keeping::History, 0, &mut story.out);
+    story.hear(ONE, listens(), 0);
+    story.order(order(1, CommandKind::TwoWay, false));
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
+    assert_eq!(numbers(&story.hear(ONE, listens(), 0)), [0]);
 }

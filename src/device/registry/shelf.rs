@@ -67,6 +67,8 @@ pub enum Clash {
     ProfileInUse,
     /// Devices or profiles still have the package.
     PackageInUse,
+    /// A pattern for names of certificates that cannot be read, or that has no group.
+    PatternInvalid,
 }
 
 impl Clash {
@@ -84,6 +86,7 @@ impl Clash {
             Self::TooManyDevices => "Devices limit reached",
             Self::CustomerUnknown => "Customer is unknown!",
             Self::ProfileInUse => "The device profile referenced by the devices cannot be deleted!",
+            Self::PatternInvalid => "Certificate regular expression is invalid!",
             Self::PackageInUse => "The otaPackage referenced by the devices cannot be deleted!",
         }
     }

@@ -5,10 +5,10 @@ use stdx::Prng;
 use super::*;
 use crate::change::Change;
 use crate::credential::Credential;
-use crate::ids::{DeviceId, ProfileId, TenantId};
+use crate::ids::{CustomerId, DeviceId, ProfileId, TenantId, UserId};
 use crate::profile::{Keeping, Profile, ProvisionKey, Provisioning};
 use crate::provision::{CredentialWanted, ProvisionReply, ProvisionRequest};
-use crate::record::{Device, Role, Tenant};
+use crate::record::{Authority, Customer, Device, Role, Tenant, User};
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 const PROFILE: ProfileId = ProfileId::from_bytes([2; 16]);
@@ -329,4 +329,107 @@ fn a_device_with_a_token_takes_less_than_256_bytes() {
     }
     let each = house.registry.memory_bytes() / stdx::widen(devices);
     assert!((150..256).contains(&each), "{each} bytes each");
+}
+
+fn customer(id: u8, title: &str) -> Customer {
+    Customer { id: CustomerId::from_bytes([id; 16]), tenant: TENANT, created_ms: 0, title: title.into() }
+}
+
+fn user(id: u8, name: &str, customer: Option<u8>) -> User {
+    User {
+        id: UserId::from_bytes([id; 16]),
+        tenant: Some(TENANT),
+        customer: customer.map(|id| CustomerId::from_bytes([id; 16])),
+        authority: Authority::CustomerUser,
+        created_ms: 0,
+        name: name.into(),
+        password_hash: "".into(),
+    }
+}
+
+#[test]
+fn a_customer_has_a_title_of_its_own_in_a_tenant_that_there_is() {
+    let mut house = House::new();
+    let mut put = |customer| house.registry.put_customer(customer, &mut house.changes);
+    assert_eq!(put(customer(1, "ann")), Ok(()));
+    assert_eq!(put(customer(1, "ann")), Ok(()), "once more itself");
+    assert_eq!(put(customer(2, "ann")), Err(Clash::NameTaken));
+    assert_eq!(put(customer(2, " ")), Err(Clash::NameEmpty));
+    let stranger = Customer { tenant: TenantId::from_bytes([9; 16]), ..customer(2, "bob") };
+    assert_eq!(put(stranger), Err(Clash::TenantUnknown));
+    assert_eq!(house.registry.customers().count(), 1);
+}
+
+#[test]
+fn somebody_has_a_name_of_their_own_in_any_case_of_letters() {
+    let mut house = House::new();
+    house.registry.put_customer(customer(1, "ann"), &mut house.changes).unwrap();
+    let mut put = |user| house.registry.put_user(user, &mut house.changes);
+    assert_eq!(put(user(1, "ann@acme.org", Some(1))), Ok(()));
+    assert_eq!(put(user(2, "Ann@Acme.org", None)), Err(Clash::NameTaken));
+    assert_eq!(put(user(2, "bob", Some(7))), Err(Clash::CustomerUnknown));
+    assert_eq!(
+        put(User { tenant: None, ..user(2, "bob", Some(1)) }),
+        Err(Clash::CustomerUnknown),
+        "of another tenant"
+    );
+    assert_eq!(
+        put(User { tenant: Some(TenantId::from_bytes([9; 16])), ..user(2, "bob", None) }),
+        Err(Clash::TenantUnknown)
+    );
+    assert_eq!(put(user(2, " ", None)), Err(Clash::NameEmpty));
+    let ann = UserId::from_bytes([1; 16]);
+    assert_eq!(house.registry.user_named("ANN@acme.org").map(|user| user.id), Some(ann));
+    let written = house.changes.len();
+    house.registry.delete_user(UserId::from_bytes([5; 16]), &mut house.changes);
+    assert_eq!(house.changes.len(), written, "nobody is nobody");
+    house.registry.delete_user(ann, &mut house.changes);
+    assert_eq!(house.registry.user(ann), None);
+    assert!(matches!(house.changes.last(), Some(Change::UserGone(id)) if *id == ann));
+}
+
+#[test]
+fn with_a_customer_go_those_who_log_in_for_it_and_its_devices_stay() {
+    let mut house = House::new();
+    let (ann, bob) = (customer(1, "ann"), customer(2, "bob"));
+    let id = ann.id;
+    for customer in [ann, bob] {
+        house.registry.put_customer(customer, &mut house.changes).unwrap();
+    }
+    house.registry.put_user(user(1, "a", Some(1)), &mut house.changes).unwrap();
+    house.registry.put_user(user(2, "b", Some(2)), &mut house.changes).unwrap();
+    let owned = house.create("owned", token("T1")).unwrap();
+    let other = house.create("other", token("T2")).unwrap();
+    for (device, customer) in [(owned, 1), (other, 2)] {
+        let record = house.registry.device(device).unwrap().clone();
+        let customer = Some(CustomerId::from_bytes([customer; 16]));
+        house.registry.replace(Device { customer, ..record }, &mut house.changes).unwrap();
+    }
+    house.registry.delete_customer(id, &mut house.changes).unwrap();
+    assert_eq!(house.registry.customer(id), None);
+    assert_eq!(house.registry.users().map(|user| &*user.name).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(house.registry.device(owned).unwrap().customer, None);
+    assert!(house.registry.device(other).unwrap().customer.is_some());
+    assert_eq!(house.registry.delete_customer(id, &mut house.changes), Err(Clash::CustomerUnknown));
+    let mut again = Registry::default();
+    house.changes.iter().for_each(|change| again.apply(change));
+    assert_eq!(again.users().count(), 1, "a restart knows it too");
+    assert_eq!((again.customers().count(), again.device(owned).unwrap().customer), (1, None));
+}
+
+#[test]
+fn a_profile_goes_only_if_nobody_needs_it() {
+    let mut house = House::new();
+    let spare = ProfileId::from_bytes([5; 16]);
+    house.registry.put_profile(Profile::named(spare, TENANT, "spare"), &mut house.changes).unwrap();
+    let mut delete = |id| house.registry.delete_profile(id, &mut house.changes);
+    assert_eq!(delete(PROFILE), Err(Clash::ProfileInUse), "it is the default");
+    assert_eq!(delete(ProfileId::from_bytes([6; 16])), Err(Clash::ProfileUnknown));
+    let device = house.create("d", token("T")).unwrap();
+    let record = house.registry.device(device).unwrap().clone();
+    house.registry.replace(Device { profile: spare, ..record.clone() }, &mut house.changes).unwrap();
+    assert_eq!(house.registry.delete_profile(spare, &mut house.changes), Err(Clash::ProfileInUse));
+    house.registry.replace(record, &mut house.changes).unwrap();
+    assert_eq!(house.registry.delete_profile(spare, &mut house.changes), Ok(()));
+    assert!(house.registry.profile(spare).is_none());
 }

@@ -13,7 +13,7 @@ use crate::change::Change;
 use crate::credential::Credential;
 use crate::ids::{Chance, CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId};
 use crate::package::Package;
-use crate::profile::Profile;
+use crate::profile::{ChainRule, Profile, Provisioning};
 use crate::record::{Customer, Device, Role, Tenant, User};
 
 /// The type of children whose gateway does not say.
@@ -126,7 +126,7 @@ impl Registry {
     /// Adds or changes a profile. The first of a tenant is its default, and a new default replaces the old one.
     ///
     /// # Errors
-    /// The tenant is unknown, or another profile has its name or its provision key.
+    /// The tenant is unknown, another profile has its name or its provision key, or its pattern for names is none.
     pub fn put_profile(&mut self, mut profile: Profile, changes: &mut Vec<Change>) -> Result<(), Clash> {
         if self.tenant(profile.tenant).is_none() {
             return Err(Clash::TenantUnknown);
@@ -142,6 +142,20 @@ impl Registry {
             && is_other(self.profile_of_key(&key.key))
         {
             return Err(Clash::ProvisionKeyTaken);
+        }
+        if let Provisioning::CertificateChain(rule) = &profile.provisioning {
+            let has_authority = |known: &&Profile| match &known.provisioning {
+                Provisioning::CertificateChain(other) => other.authority == rule.authority,
+                Provisioning::Disabled
+                | Provisioning::AllowCreate(_)
+                | Provisioning::CheckPreProvisioned(_) => false,
+            };
+            if is_other(self.profiles().find(|known| known.id != profile.id && has_authority(known))) {
+                return Err(Clash::ProvisionKeyTaken);
+            }
+            if !ChainRule::is_pattern(&rule.name_pattern) {
+                return Err(Clash::PatternInvalid);
+            }
         }
         match self.default_profile(profile.tenant) {
             None => profile.is_default = true,

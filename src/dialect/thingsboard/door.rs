@@ -62,6 +62,10 @@ impl Dialect for ThingsBoard {
         }
     }
 
+    fn takes_chains(&self) -> bool {
+        true
+    }
+
     fn read_settings(&self, settings: &str) -> Result<Option<Terms>, String> {
         let settings = Settings::read(settings)?;
         Ok(Some(Arc::new(settings)))

@@ -51,9 +51,10 @@ impl<'a> Members<'a> {
         scan.enter(b'{')?;
         let (mut members, mut is_first) = (Vec::new(), true);
         while let Some(key) = scan.key(&mut is_first)? {
-            members.push((key, scan.raw()?));
+            members.push((key.text()?, scan.raw()?));
         }
-        scan.end().map(|()| Self(members))
+        scan.end()?;
+        Ok(Self(members))
     }
 
     /// The last member of a name, as it is written; `null` is absent.
@@ -94,7 +95,10 @@ fn wrong(name: &str, what: &str) -> Malformed {
 
 /// The payload as text; bytes that are no UTF-8 are replaced.
 pub(super) fn payload_text(payload: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(payload)
+    match std::str::from_utf8(payload) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_broken) => Cow::Owned(String::from_utf8_lossy(payload).into_owned()),
+    }
 }
 
 /// The payload as text that is JSON if it can be made so; `is_lenient` says whether that is tried.
@@ -143,7 +147,7 @@ pub(super) fn telemetry_with<'a>(
     } else {
         moment(&mut scan, now_ms, typing, samples, metadata)?;
     }
-    scan.end()
+    Ok(scan.end()?)
 }
 
 /// Reads one object of telemetry: values, or values with their time.
@@ -160,6 +164,7 @@ fn moment<'a>(
     let (mut trouble, mut is_first) = (None, true);
     while let Some(key) = scan.key(&mut is_first)? {
         let raw = scan.value()?;
+        let key = key.text()?;
         match &*key {
             "ts" => ts = Some(raw),
             "values" => values = Some(raw),
@@ -198,7 +203,7 @@ pub(super) fn attributes<'a>(
 ) -> Result<(), Malformed> {
     let mut scan = Scan::new(text);
     members(&mut scan, now_ms, typing, samples)?;
-    scan.end()
+    Ok(scan.end()?)
 }
 
 /// Reads an object, whatever its members are called.
@@ -212,12 +217,13 @@ fn members<'a>(
     let mut is_first = true;
     while let Some(key) = scan.key(&mut is_first)? {
         let raw = scan.value()?;
-        sample(key, raw, at_ms, typing, samples)?;
+        sample(key.text()?, raw, at_ms, typing, samples)?;
     }
     Ok(())
 }
 
 /// Types a value and adds it; `null` is none.
+#[inline]
 fn sample<'a>(
     key: Cow<'a, str>,
     raw: Raw<'a>,
@@ -240,8 +246,15 @@ fn sample<'a>(
 }
 
 /// Source: key validation, section 2.6.
+#[inline]
 pub(super) fn check_key(key: &str) -> Result<(), Malformed> {
-    if key.trim_start().is_empty() {
+    let is_plain = key.len() <= KEY_BYTES_MAX && key.as_bytes().first().is_some_and(u8::is_ascii_graphic);
+    if is_plain { Ok(()) } else { check_odd_key(key) }
+}
+
+#[cold]
+fn check_odd_key(key: &str) -> Result<(), Malformed> {
+    if key.trim().is_empty() {
         return Err(Malformed::because("a key has no letter"));
     }
     if key.len() > KEY_BYTES_MAX {

@@ -12,6 +12,51 @@ use std::borrow::Cow;
 
 use super::json::Malformed;
 
+/// Where a text is no JSON, and what was expected there. Small and without a text of its own, because every step returns one
+/// or nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Fault {
+    what: Expected,
+    at: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Expected {
+    Object,
+    Array,
+    Key,
+    Colon,
+    Comma,
+    Value,
+    Digit,
+    Escape,
+    NoControl,
+    End,
+    NothingMore,
+    FewerLevels,
+}
+
+impl From<Fault> for Malformed {
+    #[cold]
+    fn from(Fault { what, at }: Fault) -> Self {
+        let what = match what {
+            Expected::Object => "an object is expected",
+            Expected::Array => "an array is expected",
+            Expected::Key => "a key is expected",
+            Expected::Colon => "a colon is expected",
+            Expected::Comma => "a comma is expected",
+            Expected::Value => "a value is expected",
+            Expected::Digit => "a digit is expected",
+            Expected::Escape => "an escape that is none",
+            Expected::NoControl => "a control character in a text",
+            Expected::End => "a text without an end",
+            Expected::NothingMore => "nothing more is expected",
+            Expected::FewerLevels => "too many levels",
+        };
+        Self::because(format!("{what} at byte {at}"))
+    }
+}
+
 /// The deepest nesting.
 pub(super) const DEPTH_MAX: u32 = 120;
 
@@ -40,6 +85,22 @@ pub(super) enum Raw<'a> {
     },
 }
 
+/// A key as it stands in the text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Key<'a> {
+    /// What stands between the quotes.
+    inner: &'a str,
+    has_escapes: bool,
+}
+
+impl<'a> Key<'a> {
+    /// The key without its escapes.
+    #[inline]
+    pub fn text(self) -> Result<Cow<'a, str>, Malformed> {
+        unescaped(self.inner, self.has_escapes)
+    }
+}
+
 impl<'a> Scan<'a> {
     /// At the beginning of a text.
     pub fn new(text: &'a str) -> Self {
@@ -52,10 +113,10 @@ impl<'a> Scan<'a> {
     }
 
     /// Goes into an object or an array, which begins with `opening`.
-    pub fn enter(&mut self, opening: u8) -> Result<(), Malformed> {
+    #[inline]
+    pub fn enter(&mut self, opening: u8) -> Result<(), Fault> {
         if self.peek() != opening {
-            let what = if opening == b'{' { "an object" } else { "an array" };
-            return Err(self.expected(what));
+            return Err(self.expected(if opening == b'{' { Expected::Object } else { Expected::Array }));
         }
         self.at += 1;
         Ok(())
@@ -63,28 +124,30 @@ impl<'a> Scan<'a> {
 
     /// The key of the next member of the object that was entered, or nothing behind its last one. `is_first` is true at
     /// the first call and becomes false.
-    pub fn key(&mut self, is_first: &mut bool) -> Result<Option<Cow<'a, str>>, Malformed> {
+    #[inline]
+    pub fn key(&mut self, is_first: &mut bool) -> Result<Option<Key<'a>>, Fault> {
         if self.ends(b'}', is_first)? {
             return Ok(None);
         }
         if self.peek() != b'"' {
-            return Err(self.expected("a key"));
+            return Err(self.expected(Expected::Key));
         }
         let (inner, has_escapes) = self.quoted()?;
         if self.peek() != b':' {
-            return Err(self.expected("a colon"));
+            return Err(self.expected(Expected::Colon));
         }
         self.at += 1;
-        unescaped(inner, has_escapes).map(Some)
+        Ok(Some(Key { inner, has_escapes }))
     }
 
     /// Whether there is another element in the array that was entered; `is_first` as in [`Scan::key`].
-    pub fn has_element(&mut self, is_first: &mut bool) -> Result<bool, Malformed> {
+    pub fn has_element(&mut self, is_first: &mut bool) -> Result<bool, Fault> {
         self.ends(b']', is_first).map(|ends| !ends)
     }
 
     /// The next value.
-    pub fn value(&mut self) -> Result<Raw<'a>, Malformed> {
+    #[inline]
+    pub fn value(&mut self) -> Result<Raw<'a>, Fault> {
         match self.peek() {
             b'"' => {
                 let (inner, has_escapes) = self.quoted()?;
@@ -95,12 +158,12 @@ impl<'a> Scan<'a> {
             b't' => self.word("true", Raw::Bool(true)),
             b'f' => self.word("false", Raw::Bool(false)),
             b'n' => self.word("null", Raw::Null),
-            _nothing_else => Err(self.expected("a value")),
+            _nothing_else => Err(self.expected(Expected::Value)),
         }
     }
 
     /// The next value as it stands in the text, with its quotes.
-    pub fn raw(&mut self) -> Result<&'a str, Malformed> {
+    pub fn raw(&mut self) -> Result<&'a str, Fault> {
         self.peek();
         let from = self.at;
         self.value()?;
@@ -108,12 +171,13 @@ impl<'a> Scan<'a> {
     }
 
     /// Nothing but white space may follow.
-    pub fn end(&mut self) -> Result<(), Malformed> {
+    pub fn end(&mut self) -> Result<(), Fault> {
         self.peek();
-        if self.at < self.text.len() { Err(self.expected("nothing more")) } else { Ok(()) }
+        if self.at < self.text.len() { Err(self.expected(Expected::NothingMore)) } else { Ok(()) }
     }
 
     /// The next byte that is no white space; 0 at the end.
+    #[inline]
     fn peek(&mut self) -> u8 {
         let bytes = self.text.as_bytes();
         while let Some(byte) = bytes.get(self.at) {
@@ -125,12 +189,14 @@ impl<'a> Scan<'a> {
         0
     }
 
+    #[inline]
     fn byte(&self) -> u8 {
         self.text.as_bytes().get(self.at).copied().unwrap_or_default()
     }
 
     /// Whether the object or array ends here; if not, a comma stands before all but the first.
-    fn ends(&mut self, closing: u8, is_first: &mut bool) -> Result<bool, Malformed> {
+    #[inline]
+    fn ends(&mut self, closing: u8, is_first: &mut bool) -> Result<bool, Fault> {
         let next = self.peek();
         if next == closing {
             self.at += 1;
@@ -140,41 +206,43 @@ impl<'a> Scan<'a> {
             return Ok(false);
         }
         if next != b',' {
-            return Err(self.expected("a comma"));
+            return Err(self.expected(Expected::Comma));
         }
         self.at += 1;
         Ok(false)
     }
 
     /// A text; the scan stands on its first quote. Returns what stands between the quotes and whether it has escapes.
-    fn quoted(&mut self) -> Result<(&'a str, bool), Malformed> {
+    #[inline]
+    fn quoted(&mut self) -> Result<(&'a str, bool), Fault> {
         let bytes = self.text.as_bytes();
         let from = self.at + 1;
         let mut at = from;
         let mut has_escapes = false;
         loop {
+            at += plain_len(&bytes[at..]);
             match bytes.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     has_escapes = true;
-                    at += escape_len(&bytes[at..]).ok_or_else(|| self.wrong(at, "an escape that is none"))?;
+                    at += escape_len(&bytes[at..]).ok_or_else(|| fault(Expected::Escape, at))?;
                 }
-                Some(0..0x20) => return Err(self.wrong(at, "a control character in a text")),
-                Some(_) => at += 1,
-                None => return Err(self.wrong(at, "a text without an end")),
+                Some(_) => return Err(fault(Expected::NoControl, at)),
+                None => return Err(fault(Expected::End, at)),
             }
         }
         self.at = at + 1;
         Ok((&self.text[from..at], has_escapes))
     }
 
-    fn number(&mut self) -> Result<&'a str, Malformed> {
+    #[inline]
+    fn number(&mut self) -> Result<&'a str, Fault> {
         let from = self.at;
         self.at += usize::from(self.byte() == b'-');
         match self.byte() {
             b'0' => self.at += 1,
             b'1'..=b'9' => self.digits()?,
-            _no_digit => return Err(self.expected("a digit")),
+            _no_digit => return Err(self.expected(Expected::Digit)),
         }
         if self.byte() == b'.' {
             self.at += 1;
@@ -188,24 +256,26 @@ impl<'a> Scan<'a> {
         Ok(&self.text[from..self.at])
     }
 
-    fn digits(&mut self) -> Result<(), Malformed> {
+    #[inline]
+    fn digits(&mut self) -> Result<(), Fault> {
         let from = self.at;
         while self.byte().is_ascii_digit() {
             self.at += 1;
         }
-        if self.at == from { Err(self.expected("a digit")) } else { Ok(()) }
+        if self.at == from { Err(self.expected(Expected::Digit)) } else { Ok(()) }
     }
 
-    fn word(&mut self, word: &str, raw: Raw<'a>) -> Result<Raw<'a>, Malformed> {
+    #[inline]
+    fn word(&mut self, word: &str, raw: Raw<'a>) -> Result<Raw<'a>, Fault> {
         if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
-            return Err(self.expected("a value"));
+            return Err(self.expected(Expected::Value));
         }
         self.at += word.len();
         Ok(raw)
     }
 
     /// An object or array, whole. What is open is kept as bits: a one for an object.
-    fn nested(&mut self) -> Result<Raw<'a>, Malformed> {
+    fn nested(&mut self) -> Result<Raw<'a>, Fault> {
         let from = self.at;
         let (mut open, mut depth, mut has_spaces) = (0_u128, 0_u32, false);
         let mut is_first = true;
@@ -217,7 +287,7 @@ impl<'a> Scan<'a> {
             match next {
                 b'{' | b'[' => {
                     if depth == DEPTH_MAX {
-                        return Err(self.wrong(self.at, "too many levels"));
+                        return Err(self.expected(Expected::FewerLevels));
                     }
                     self.at += 1;
                     depth += 1;
@@ -250,16 +320,16 @@ impl<'a> Scan<'a> {
     }
 
     /// A key and its colon within a value; whether there is white space around them.
-    fn nested_key(&mut self) -> Result<bool, Malformed> {
+    fn nested_key(&mut self) -> Result<bool, Fault> {
         let from = self.at;
         if self.peek() != b'"' {
-            return Err(self.expected("a key"));
+            return Err(self.expected(Expected::Key));
         }
         let mut has_spaces = self.at > from;
         self.quoted()?;
         let from = self.at;
         if self.peek() != b':' {
-            return Err(self.expected("a colon"));
+            return Err(self.expected(Expected::Colon));
         }
         has_spaces |= self.at > from;
         self.at += 1;
@@ -267,14 +337,37 @@ impl<'a> Scan<'a> {
     }
 
     #[cold]
-    fn expected(&self, what: &str) -> Malformed {
-        Malformed::because(format!("{what} is expected at byte {}", self.at))
+    fn expected(&self, what: Expected) -> Fault {
+        fault(what, self.at)
     }
+}
 
-    #[cold]
-    fn wrong(&self, at: usize, what: &str) -> Malformed {
-        Malformed::because(format!("{what} at byte {at}"))
+#[cold]
+fn fault(what: Expected, at: usize) -> Fault {
+    Fault { what, at: u32::try_from(at).unwrap_or(u32::MAX) }
+}
+
+/// How many bytes stand before the first quote, backslash or control character. Cost: a few steps for eight bytes.
+#[inline]
+fn plain_len(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let mut len = 0;
+    // A borrow may mark bytes above the first that is meant, never one below it.
+    for chunk in bytes.chunks_exact(8) {
+        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
+        let quotes = is_zero(word ^ (ONES * u64::from(b'"')));
+        let backslashes = is_zero(word ^ (ONES * u64::from(b'\\')));
+        let controls = word.wrapping_sub(ONES * 0x20) & !word;
+        let found = (quotes | backslashes | controls) & HIGHS;
+        if found != 0 {
+            return len + usize::try_from(found.trailing_zeros() / 8).expect("below eight");
+        }
+        len += 8;
     }
+    let is_plain = |byte: &&u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
+    len + bytes[len..].iter().take_while(is_plain).count()
 }
 
 /// The bytes of the escape at the beginning, if it is one.
@@ -287,10 +380,13 @@ fn escape_len(bytes: &[u8]) -> Option<usize> {
 }
 
 /// A text without its escapes; borrowed if it has none. Half a pair of surrogates is no character: it is replaced.
+#[inline]
 pub(super) fn unescaped(inner: &str, has_escapes: bool) -> Result<Cow<'_, str>, Malformed> {
-    if !has_escapes {
-        return Ok(Cow::Borrowed(inner));
-    }
+    if has_escapes { spelled_out(inner).map(Cow::Owned) } else { Ok(Cow::Borrowed(inner)) }
+}
+
+#[cold]
+fn spelled_out(inner: &str) -> Result<String, Malformed> {
     let mut out = String::with_capacity(inner.len());
     let mut units: Vec<u16> = Vec::new();
     let mut rest = inner;
@@ -321,7 +417,7 @@ pub(super) fn unescaped(inner: &str, has_escapes: bool) -> Result<Cow<'_, str>, 
     }
     flush(&mut units, &mut out);
     out.push_str(rest);
-    Ok(Cow::Owned(out))
+    Ok(out)
 }
 
 fn flush(units: &mut Vec<u16>, out: &mut String) {
@@ -336,7 +432,8 @@ mod tests {
     fn whole(text: &str) -> Result<&str, Malformed> {
         let mut scan = Scan::new(text);
         let raw = scan.raw()?;
-        scan.end().map(|()| raw)
+        scan.end()?;
+        Ok(raw)
     }
 
     #[test]
@@ -419,7 +516,7 @@ mod tests {
         let mut is_first = true;
         let mut seen = Vec::new();
         while let Some(key) = scan.key(&mut is_first).unwrap() {
-            seen.push((key.into_owned(), scan.value().unwrap()));
+            seen.push((key.text().unwrap().into_owned(), scan.value().unwrap()));
         }
         scan.end().unwrap();
         let expected = [
@@ -431,6 +528,23 @@ mod tests {
             ("g", Raw::Bool(true)),
         ];
         assert_eq!(seen, expected.map(|(key, raw)| (key.to_owned(), raw)));
+    }
+
+    #[test]
+    fn the_first_byte_that_is_not_plain_is_found_wherever_it_stands() {
+        for len in 0..40 {
+            for at in 0..len {
+                for byte in [b'"', b'\\', 0, 0x1f, b'\n'] {
+                    let mut bytes = vec![b'!'; len];
+                    bytes[at] = byte;
+                    bytes[len - 1] = if at < len - 1 { b'"' } else { byte };
+                    assert_eq!(plain_len(&bytes), at, "{bytes:?}");
+                }
+            }
+            for byte in [b' ', b'#', b'[', b']', 0x7f, 0x80, 0xff, b'!'] {
+                assert_eq!(plain_len(&vec![byte; len]), len, "{byte}");
+            }
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::limits::Limits;
 use super::proto::transportapi;
 use super::settings::{Format, Schemas, Settings};
 use super::subscriptions::Subscriptions;
-use super::topics::{Meaning, Spelling, fits, is_in_table, meaning};
+use super::topics::{Meaning, Spelling, is_in_table, meaning};
 use super::{calls, proto, render, schema};
 
 /// One device's connection.
@@ -411,7 +411,7 @@ impl Interpreter for Session {
 
     fn subscribe(&mut self, filter: &str, qos: QoS, speech: &mut Speech<'_>) -> Result<QoS, ReasonCode> {
         let own = &self.settings.attributes_subscribe_topic;
-        if self.settings.quirks.exact_filters && !is_in_table(filter) && !fits(own, filter) {
+        if self.settings.quirks.exact_filters && !is_in_table(filter) && !own.fits(filter) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let granted = self.subscriptions.add(filter, qos, own).ok_or(ReasonCode::TopicFilterInvalid)?;

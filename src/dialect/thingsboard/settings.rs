@@ -14,14 +14,14 @@ use serde::Deserialize;
 
 use super::quirks::Quirks;
 use super::schema;
-use super::topics::{ATTRIBUTES, Spelling, TELEMETRY};
+use super::topics::{ATTRIBUTES, Filter, Spelling, TELEMETRY};
 
 /// What was understood of a profile's settings.
 #[derive(Debug)]
 pub(super) struct Settings {
-    pub telemetry_topic: Box<str>,
-    pub attributes_topic: Box<str>,
-    pub attributes_subscribe_topic: Box<str>,
+    pub telemetry_topic: Filter,
+    pub attributes_topic: Filter,
+    pub attributes_subscribe_topic: Filter,
     pub schemas: Option<Box<Schemas>>,
     /// Whether a broken payload is acknowledged below 5.0 instead of ending the connection.
     pub acks_malformed: bool,
@@ -115,9 +115,9 @@ impl Default for WrittenPayload {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            telemetry_topic: TELEMETRY.into(),
-            attributes_topic: ATTRIBUTES.into(),
-            attributes_subscribe_topic: ATTRIBUTES.into(),
+            telemetry_topic: Filter::new(TELEMETRY),
+            attributes_topic: Filter::new(ATTRIBUTES),
+            attributes_subscribe_topic: Filter::new(ATTRIBUTES),
             schemas: None,
             acks_malformed: false,
             typing: Typing::default(),
@@ -146,9 +146,9 @@ impl Settings {
             checked.map_err(|violation| format!("`{filter}` {}", violation.facts().text))?;
         }
         Ok(Self {
-            telemetry_topic: written.device_telemetry_topic.into(),
-            attributes_topic: written.device_attributes_topic.into(),
-            attributes_subscribe_topic: written.device_attributes_subscribe_topic.into(),
+            telemetry_topic: Filter::new(&written.device_telemetry_topic),
+            attributes_topic: Filter::new(&written.device_attributes_topic),
+            attributes_subscribe_topic: Filter::new(&written.device_attributes_subscribe_topic),
             schemas: schemas(&written.transport_payload_type_configuration)?,
             acks_malformed: written.send_ack_on_validation_exception,
             typing: Typing {
@@ -225,7 +225,7 @@ mod tests {
     fn what_is_absent_is_the_default() {
         for text in ["", "{\"type\":\"DEFAULT\"}", "{\"type\":\"MQTT\",\"unknown\":1}"] {
             let settings = Settings::read(text).unwrap();
-            assert_eq!(&*settings.telemetry_topic, "v1/devices/me/telemetry");
+            assert_eq!(settings.telemetry_topic, Filter::new("v1/devices/me/telemetry"));
             assert!(settings.schemas.is_none() && settings.typing.casts && !settings.acks_malformed);
         }
     }

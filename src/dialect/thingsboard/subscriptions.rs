@@ -15,7 +15,7 @@ use device::Uplink;
 use mqtt::QoS;
 use mqtt::topic::matches;
 
-use super::topics::{self, Spelling, fits};
+use super::topics::{self, Filter, Spelling};
 
 /// The most filters of one connection; there are fewer topics.
 const FILTERS_MAX: usize = 64;
@@ -42,7 +42,7 @@ pub(super) struct Pushed {
 impl Subscriptions {
     /// Adds a filter; `own` is the profile's filter for attributes. Returns the granted quality, or none if nothing that is
     /// written to devices matches.
-    pub fn add(&mut self, filter: &str, qos: QoS, own: &str) -> Option<QoS> {
+    pub fn add(&mut self, filter: &str, qos: QoS, own: &Filter) -> Option<QoS> {
         let attributes = topics::attributes_spelling(filter)
             .map(|spelling| Pushed { topic: Cow::Borrowed(spelling.attributes()), spelling })
             .or_else(|| pushed_to_own(filter, own));
@@ -96,8 +96,8 @@ impl Subscriptions {
 }
 
 /// A profile's own topic for attributes; if that has wildcards, what is told goes to the default topic.
-fn pushed_to_own(filter: &str, own: &str) -> Option<Pushed> {
-    if !fits(own, filter) {
+fn pushed_to_own(filter: &str, own: &Filter) -> Option<Pushed> {
+    if !own.fits(filter) {
         return None;
     }
     let topic = if filter.contains(['+', '#']) {
@@ -112,18 +112,20 @@ fn pushed_to_own(filter: &str, own: &str) -> Option<Pushed> {
 mod tests {
     use super::*;
 
-    const OWN: &str = "v1/devices/me/attributes";
+    fn own() -> Filter {
+        Filter::new("v1/devices/me/attributes")
+    }
 
     #[test]
     fn qos_is_granted_up_to_one_and_used_for_what_matches() {
         let mut subscriptions = Subscriptions::default();
         assert_eq!(subscriptions.qos("v2/a"), None, "without a subscription");
-        assert_eq!(subscriptions.add("v2/a", QoS::ExactlyOnce, OWN), Some(QoS::AtLeastOnce));
-        assert_eq!(subscriptions.add("v2/a", QoS::AtMostOnce, OWN), Some(QoS::AtMostOnce));
+        assert_eq!(subscriptions.add("v2/a", QoS::ExactlyOnce, &own()), Some(QoS::AtLeastOnce));
+        assert_eq!(subscriptions.add("v2/a", QoS::AtMostOnce, &own()), Some(QoS::AtMostOnce));
         assert_eq!(subscriptions.qos("v2/a"), Some(QoS::AtMostOnce));
-        assert_eq!(subscriptions.add("#", QoS::AtLeastOnce, OWN), Some(QoS::AtLeastOnce));
+        assert_eq!(subscriptions.add("#", QoS::AtLeastOnce, &own()), Some(QoS::AtLeastOnce));
         assert_eq!(subscriptions.qos("v2/a"), Some(QoS::AtLeastOnce), "the highest that matches");
-        assert_eq!(subscriptions.add("a/b", QoS::AtLeastOnce, OWN), None);
+        assert_eq!(subscriptions.add("a/b", QoS::AtLeastOnce, &own()), None);
     }
 
     #[test]
@@ -131,13 +133,13 @@ mod tests {
         let mut subscriptions = Subscriptions::default();
         let spelling = |known: &Subscriptions| known.attributes().map(|pushed| pushed.spelling);
         assert_eq!((spelling(&subscriptions), subscriptions.commands()), (None, None));
-        subscriptions.add("v2/a/j", QoS::AtLeastOnce, OWN);
-        subscriptions.add("v1/devices/me/attributes", QoS::AtLeastOnce, OWN);
+        subscriptions.add("v2/a/j", QoS::AtLeastOnce, &own());
+        subscriptions.add("v1/devices/me/attributes", QoS::AtLeastOnce, &own());
         assert_eq!(spelling(&subscriptions), Some(Spelling::V1));
         assert!(subscriptions.remove("v1/devices/me/attributes"));
         assert!(!subscriptions.remove("v1/devices/me/attributes"));
         assert_eq!(spelling(&subscriptions), Some(Spelling::V2Json), "the one before it counts again");
-        subscriptions.add("v2/r/req/+", QoS::AtMostOnce, OWN);
+        subscriptions.add("v2/r/req/+", QoS::AtMostOnce, &own());
         assert_eq!(subscriptions.commands(), Some(Spelling::V2));
         assert_eq!(
             subscriptions.listens(),
@@ -149,9 +151,9 @@ mod tests {
     #[test]
     fn a_profiles_own_topic_is_where_changes_are_told() {
         let mut subscriptions = Subscriptions::default();
-        subscriptions.add("mine/attributes", QoS::AtLeastOnce, "mine/attributes");
+        subscriptions.add("mine/attributes", QoS::AtLeastOnce, &Filter::new("mine/attributes"));
         assert_eq!(subscriptions.attributes().map(|pushed| &*pushed.topic), Some("mine/attributes"));
-        subscriptions.add("mine/+", QoS::AtLeastOnce, "mine/+");
+        subscriptions.add("mine/+", QoS::AtLeastOnce, &Filter::new("mine/+"));
         assert_eq!(subscriptions.attributes().map(|pushed| &*pushed.topic), Some(topics::ATTRIBUTES));
     }
 
@@ -160,7 +162,7 @@ mod tests {
         let mut subscriptions = Subscriptions::default();
         let added = (0..100)
             .filter(|number| {
-                subscriptions.add(&format!("v2/fw/response/{number}/#"), QoS::AtMostOnce, OWN).is_some()
+                subscriptions.add(&format!("v2/fw/response/{number}/#"), QoS::AtMostOnce, &own()).is_some()
             })
             .count();
         assert_eq!(added, FILTERS_MAX);

@@ -152,15 +152,33 @@ impl Spelling {
     }
 }
 
+/// A profile's filter, looked at once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Filter {
+    text: Box<str>,
+    has_wildcards: bool,
+}
+
+impl Filter {
+    pub fn new(text: &str) -> Self {
+        Self { text: text.into(), has_wildcards: text.contains(['+', '#']) }
+    }
+
+    /// Whether a topic fits.
+    pub fn fits(&self, topic: &str) -> bool {
+        *self.text == *topic || (self.has_wildcards && matches(&self.text, topic))
+    }
+}
+
 /// What a device means by a topic, if these are its profile's filters.
-pub(super) fn meaning<'a>(topic: &'a str, telemetry: &str, attributes: &str) -> Meaning<'a> {
+pub(super) fn meaning<'a>(topic: &'a str, telemetry: &Filter, attributes: &Filter) -> Meaning<'a> {
     if topic.starts_with(GATEWAY) {
         return Meaning::Gateway(gateway(topic));
     }
-    if fits(attributes, topic) {
+    if attributes.fits(topic) {
         return Meaning::Attributes(Spelling::V1);
     }
-    if fits(telemetry, topic) {
+    if telemetry.fits(topic) {
         return Meaning::Telemetry(Spelling::V1);
     }
     if let Some(rest) = topic.strip_prefix("v1/devices/me/") {
@@ -249,11 +267,6 @@ fn gateway(topic: &str) -> GatewayMeaning {
     }
 }
 
-/// Whether a topic fits a profile's filter.
-pub(super) fn fits(filter: &str, topic: &str) -> bool {
-    filter == topic || (filter.contains(['+', '#']) && matches(filter, topic))
-}
-
 /// Whether a filter can match anything that is written to devices.
 pub(super) fn is_heard(filter: &str) -> bool {
     DOWNLINKS.iter().any(|downlink| overlap(filter, downlink))
@@ -297,6 +310,10 @@ pub(super) fn overlap(one: &str, other: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn of<'a>(topic: &'a str, telemetry: &str, attributes: &str) -> Meaning<'a> {
+        meaning(topic, &Filter::new(telemetry), &Filter::new(attributes))
+    }
+
     #[test]
     fn a_topic_means_what_the_tables_say() {
         use Spelling::{V1, V2, V2Json, V2Proto};
@@ -337,18 +354,18 @@ mod tests {
             ("v2/", Meaning::Unknown),
         ];
         for (topic, expected) in rows {
-            assert_eq!(meaning(topic, TELEMETRY, ATTRIBUTES), expected, "{topic}");
+            assert_eq!(of(topic, TELEMETRY, ATTRIBUTES), expected, "{topic}");
         }
     }
 
     #[test]
     fn a_profiles_filters_come_first_and_attributes_before_telemetry() {
-        assert_eq!(meaning("a/b", "a/+", "x"), Meaning::Telemetry(Spelling::V1));
-        assert_eq!(meaning("a/b", "a/+", "a/#"), Meaning::Attributes(Spelling::V1));
-        assert_eq!(meaning("v1/devices/me/claim", "#", "x"), Meaning::Telemetry(Spelling::V1));
-        assert_eq!(meaning(TELEMETRY, "mine", "x"), Meaning::Unknown, "the default is replaced");
-        assert_eq!(meaning("v2/t", "mine", "x"), Meaning::Telemetry(Spelling::V2), "short topics stay");
-        assert_eq!(meaning("a.b", "a+b", "x"), Meaning::Unknown);
+        assert_eq!(of("a/b", "a/+", "x"), Meaning::Telemetry(Spelling::V1));
+        assert_eq!(of("a/b", "a/+", "a/#"), Meaning::Attributes(Spelling::V1));
+        assert_eq!(of("v1/devices/me/claim", "#", "x"), Meaning::Telemetry(Spelling::V1));
+        assert_eq!(of(TELEMETRY, "mine", "x"), Meaning::Unknown, "the default is replaced");
+        assert_eq!(of("v2/t", "mine", "x"), Meaning::Telemetry(Spelling::V2), "short topics stay");
+        assert_eq!(of("a.b", "a+b", "x"), Meaning::Unknown);
     }
 
     #[test]

@@ -115,6 +115,11 @@ fn no_bytes_break_the_reader_of_configurations() {
 }
 
 #[test]
+fn no_words_of_devices_leave_their_tenant_or_go_unanswered() {
+    hold("devices");
+}
+
+#[test]
 fn every_golden_input_is_in_the_corpus() {
     for target in TARGETS {
         let corpus = load(target.name).expect("the corpus of the target");

@@ -1,7 +1,7 @@
 //! All targets by name.
 
 use super::{
-    acl, config, connect, filters, packet_v3, packet_v5, passwords, properties, proxy, store,
+    acl, config, connect, devices, filters, packet_v3, packet_v5, passwords, properties, proxy, store,
     stream_splitter, tls, websocket,
 };
 use crate::script::script;
@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "acl", run: acl, mutants: 60_000 },
     Target { name: "passwords", run: passwords, mutants: 60_000 },
     Target { name: "config", run: config, mutants: 20_000 },
+    Target { name: "devices", run: devices, mutants: 100_000 },
 ];
 
 /// The target of this name.

@@ -3,6 +3,7 @@
 mod access;
 mod coats;
 mod config;
+mod devices;
 mod filters;
 mod list;
 mod packets;
@@ -15,6 +16,8 @@ pub use access::{acl, passwords};
 pub(crate) use coats::{SIGNATURE, UPGRADE};
 pub use coats::{proxy, websocket};
 pub use config::config;
+pub(crate) use devices::TOPICS;
+pub use devices::devices;
 pub use filters::filters;
 pub use list::{TARGETS, Target, target};
 pub use packets::{connect, packet_v3, packet_v5};
