@@ -130,6 +130,7 @@ impl Refusal {
             | Clash::CredentialTaken
             | Clash::ProvisionKeyTaken
             | Clash::ProfileInUse
+            | Clash::PatternInvalid
             | Clash::PackageInUse => Self::bad(clash.text()),
         }
     }

@@ -22,7 +22,9 @@ pub fn typing(terms: Option<&Terms>) -> Typing {
 /// # Errors
 /// What is wrong with it.
 pub fn telemetry<'a>(text: &'a str, now_ms: i64, typing: &Typing) -> Result<Vec<Sample<'a>>, Box<str>> {
-    json::telemetry(text, now_ms, typing).map_err(|malformed| malformed.0)
+    let mut samples = Vec::new();
+    json::telemetry(text, now_ms, typing, &mut samples).map_err(|malformed| malformed.why)?;
+    Ok(samples)
 }
 
 /// Reads attributes: one object.
@@ -30,7 +32,9 @@ pub fn telemetry<'a>(text: &'a str, now_ms: i64, typing: &Typing) -> Result<Vec<
 /// # Errors
 /// What is wrong with it.
 pub fn attributes<'a>(text: &'a str, now_ms: i64, typing: &Typing) -> Result<Vec<Sample<'a>>, Box<str>> {
-    json::attributes(text, now_ms, typing).map_err(|malformed| malformed.0)
+    let mut samples = Vec::new();
+    json::attributes(text, now_ms, typing, &mut samples).map_err(|malformed| malformed.why)?;
+    Ok(samples)
 }
 
 /// Reads a request for credentials.
@@ -38,8 +42,8 @@ pub fn attributes<'a>(text: &'a str, now_ms: i64, typing: &Typing) -> Result<Vec
 /// # Errors
 /// What is wrong with it.
 pub fn provision(text: &str) -> Result<ProvisionRequest<'_>, Box<str>> {
-    let members = json::Members::read(text).map_err(|malformed| malformed.0)?;
-    registrar::of_text(&members).map_err(|malformed| malformed.0)
+    let members = json::Members::read(text).map_err(|malformed| malformed.why)?;
+    registrar::of_text(&members).map_err(|malformed| malformed.why)
 }
 
 /// What came of a request for credentials; nothing if the profile takes none.

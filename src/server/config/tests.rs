@@ -379,8 +379,12 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
     let (devices, terms) = (&config.devices, config.devices.hub_terms());
     assert_eq!((devices.tenant.as_str(), devices.telemetry), ("acme", device::Keeping::Forward));
     assert_eq!((terms.silence_ms, terms.sessions_max, devices.gateway_children_max), (60_000, 3, 9));
-    let commands =
-        device::CommandTerms { ack_ms: 500, retries_max: 1, waiting_max: 2, ..CommandTerms::default() };
+    let commands = device::CommandTerms {
+        ack_ms: 500,
+        retries_max: 1,
+        waiting_max: 2,
+        ..device::CommandTerms::default()
+    };
     assert_eq!(terms.commands, commands);
     assert_eq!(devices.device_rates().messages.text(), "100:1,2000:60");
     assert_eq!(devices.gateway_rates().telemetry_values.text(), "5:1");
