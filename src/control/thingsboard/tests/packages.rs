@@ -108,10 +108,15 @@ fn a_profiles_package_reaches_all_its_devices_but_those_that_have_their_own() {
         world
             .expect(Who::Admin, "POST /api/deviceProfile", json, OK, json!({"firmwareId": {"id": all}}))
             .await;
-        // The rollout goes on beside requests until nobody waits for it.
-        while !world.api.metrics().contains("ringmq_rollout_devices_total 199") {
+        // The rollout goes on beside requests, and takes its turns with them.
+        let is_over = || world.api.metrics().contains("ringmq_rollout_devices_total 199\n");
+        for _turn in 0..10_000 {
+            if is_over() {
+                break;
+            }
             tokio::task::yield_now().await;
         }
+        assert!(is_over(), "{}", world.api.metrics());
         assert_eq!(shared(&world, &devices[0]).await["fw_title"], "own");
         assert_eq!(shared(&world, &devices[199]).await["fw_title"], "all");
         let new = world.device("new").await;
