@@ -189,8 +189,7 @@ pub fn serve(
     let store = StoreWatch::new(config, &bound, office.as_ref());
     let keeping = safe.zip(office).map(|(safe, office)| safe.keep(office)).transpose()?;
     let (token_secret, founded) = found(&platform, config, clock)?;
-    bound.iter().try_for_each(Listening::open)?;
-    drop(bound);
+    bound.into_iter().try_for_each(|listening| listening.open())?;
     running.open();
     let reloader = Reloader::default();
     reloader.add(Box::new(Rereading { doorway, inquiry: running.inquiry() }));
