@@ -36,7 +36,10 @@ pub(super) fn fulfil(body: &Object, profile: Profile) -> Result<Profile, Refusal
         "COAP" | "LWM2M" | "SNMP" => Transport::Foreign,
         other => return Err(Refusal::bad(format!("'{other}' is no transport type"))),
     };
-    let settings = parts.get("transportConfiguration").map(Value::to_string).unwrap_or_default();
+    // A type alone is all defaults, which are written as nothing.
+    let written = parts.object("transportConfiguration")?;
+    let written = written.filter(|settings| settings.0.keys().any(|name| name != "type"));
+    let settings = written.map(|settings| Value::Object(settings.0).to_string()).unwrap_or_default();
     let days = body.whole("retentionDays")?.map(|days| u64::try_from(days).unwrap_or_default());
     Ok(Profile {
         name: name.into(),
