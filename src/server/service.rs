@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use broker::{Level, Limits};
+use broker::{CoreId, Level, Limits};
 use device::{Dialect, Offer, Rates, SharedRegistry};
 use platform::{Kept, Platform, ReadSettings};
 use sd_notify::NotifyState;
@@ -148,13 +148,11 @@ pub fn serve(
     let (doorway, remarks) = Doorway::open(config).map_err(Failure::Doorway)?;
     remarks.iter().for_each(|remark| warn!("{remark}"));
     let platform = Platform::new(read_settings(dialects));
-    let registry: Arc<dyn SharedRegistry> = Arc::new(platform.clone());
     let watching = Arc::new(Watching::new(Arc::clone(&guard), clock));
-    let doors = Doors::open(config, cpus.len(), clock, watching, &registry)?;
+    let doors = Doors::open(config, cpus.len(), clock, watching, &platform)?;
     let settings = settings(config, room, dialects, version, &doors)?;
-    let wardrobes = doorway.wardrobes();
-    let registry = config.has_devices().then_some(registry);
-    let settings = Arc::new(Settings { wardrobes, registry, ..settings });
+    let settings = Settings { wardrobes: doorway.wardrobes(), ..settings };
+    let settings = Arc::new(Settings { registry: registry(config, &platform), ..settings });
     let mut bound = bind_all(config, cpus.len())?;
     // They are removed when this function ends, however it ends.
     let _socket_files: Vec<SocketFile> =
@@ -176,24 +174,17 @@ pub fn serve(
     };
     let restore = |homes: &mut Homes| safe.as_mut().map_or(Ok(()), |safe| safe.recover(homes));
     let running = launch(plan, restore, move |core, now| {
-        // Each core has its own seed, or two of them would give the same names to clients without one.
-        let seed = seed.wrapping_add(u64::from(core.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let setup = Setup { core, cores, seed, settings: settings.clone(), wall: clock.wall() };
-        Shard::new(setup, now)
+        let (seed, settings) = (seed_of(core, seed), settings.clone());
+        Shard::new(Setup { core, cores, seed, settings, wall: clock.wall() }, now)
     });
-    let mut running = running.map_err(|failure| match failure {
-        LaunchError::Restore(fault) => Failure::Store(fault.into()),
-        other => Failure::Launch(other),
-    })?;
+    let mut running = running.map_err(launch_failure)?;
     let office = running.take_office();
     let store = StoreWatch::new(config, &bound, office.as_ref());
     let keeping = safe.zip(office).map(|(safe, office)| safe.keep(office)).transpose()?;
     let (token_secret, founded) = found(&platform, config, clock)?;
     bound.into_iter().try_for_each(|listening| listening.open())?;
     running.open();
-    let reloader = Reloader::default();
-    reloader.add(Box::new(Rereading { doorway, inquiry: running.inquiry() }));
-    reloader.add(Box::new(doors.clone()));
+    let reloader = reloader(doorway, &doors, running.inquiry());
     signals::heed(running.stopper(), reloader.clone())?;
     let inquiry = running.inquiry();
     let started =
@@ -248,6 +239,31 @@ fn found(platform: &Platform, config: &Config, clock: Clock) -> Result<(Vec<u8>,
     let founded = found_administrators(platform, &config.control, dir, clock.wall())?;
     let founded = founded.map(|(founded, made)| kept(made).map(|()| founded)).transpose()?;
     Ok((founding::token_secret(dir)?, founded))
+}
+
+/// Whoever reads files again.
+fn reloader(doorway: Doorway, doors: &Doors, inquiry: Inquiry) -> Reloader {
+    let reloader = Reloader::default();
+    reloader.add(Box::new(Rereading { doorway, inquiry }));
+    reloader.add(Box::new(doors.clone()));
+    reloader
+}
+
+fn launch_failure(failure: LaunchError) -> Failure {
+    match failure {
+        LaunchError::Restore(fault) => Failure::Store(fault.into()),
+        other => Failure::Launch(other),
+    }
+}
+
+/// Each core has its own seed, or two of them would give the same names to clients without one.
+fn seed_of(core: CoreId, seed: u64) -> u64 {
+    seed.wrapping_add(u64::from(core.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// The registry as cores see it; none where nobody is looked up in it.
+fn registry(config: &Config, platform: &Platform) -> Option<Arc<dyn SharedRegistry>> {
+    config.has_devices().then(|| Arc::new(platform.clone()) as Arc<dyn SharedRegistry>)
 }
 
 fn bind_all(config: &Config, cores: usize) -> Result<Vec<Listening>, ListenError> {

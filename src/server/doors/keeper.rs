@@ -56,11 +56,11 @@ impl Reload for Doors {
 #[must_use]
 pub fn examine_doors(config: &Config) -> Vec<String> {
     let nobody = Platform::new(Box::new(|_settings| Ok(None)));
-    read(config, &(Arc::new(nobody) as Arc<dyn SharedRegistry>)).err().unwrap_or_default()
+    read(config, &nobody).err().unwrap_or_default()
 }
 
 impl Doors {
-    /// Reads all files and starts the threads that answer questions; `watch` counts connections and failures, `registry`
+    /// Reads all files and starts the threads that answer questions; `watch` counts connections and failures, `platform`
     /// knows devices.
     ///
     /// # Errors
@@ -70,9 +70,9 @@ impl Doors {
         cores: usize,
         clock: Clock,
         watch: Arc<dyn Watch>,
-        registry: &Arc<dyn SharedRegistry>,
+        platform: &Platform,
     ) -> Result<Self, DoorsError> {
-        let premises = read(config, registry).map_err(DoorsError)?;
+        let premises = read(config, platform).map_err(DoorsError)?;
         let desk = Desk::open(premises, watch, cores, clock)
             .map_err(|failure| DoorsError(vec![format!("cannot start the doors: {failure}")]))?;
         Ok(Self { desk })
@@ -177,7 +177,8 @@ fn question(knock: &Knock<'_>, step: usize) -> Question {
 }
 
 /// Reads everything that the configuration names; one file that two listeners name is read once.
-pub(super) fn read(config: &Config, registry: &Arc<dyn SharedRegistry>) -> Result<Premises, Vec<String>> {
+pub(super) fn read(config: &Config, platform: &Platform) -> Result<Premises, Vec<String>> {
+    let registry: Arc<dyn SharedRegistry> = Arc::new(platform.clone());
     let mut reader = Reader { config, registry, sources: Vec::new(), complaints: Vec::new() };
     let authenticators: Vec<Option<Made>> =
         config.authenticator.iter().map(|authenticator| reader.make(authenticator)).collect();
@@ -203,7 +204,7 @@ enum Made {
 
 struct Reader<'a> {
     config: &'a Config,
-    registry: &'a Arc<dyn SharedRegistry>,
+    registry: Arc<dyn SharedRegistry>,
     sources: Vec<Arc<dyn Source>>,
     complaints: Vec<String>,
 }
@@ -217,7 +218,7 @@ impl Reader<'_> {
             }
             AuthenticatorKind::Jwt => keys(authenticator)?.map(Arc::new).map(Made::Tokens),
             AuthenticatorKind::Http => service(authenticator).map(Arc::new).map(Made::Service),
-            AuthenticatorKind::Registry => Ok(Made::Registry(Arc::clone(self.registry))),
+            AuthenticatorKind::Registry => Ok(Made::Registry(Arc::clone(&self.registry))),
         };
         match made {
             Ok(made) => {

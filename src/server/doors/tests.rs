@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use broker::Rights;
-use device::{Credential, NewDevice, Profile, ProfileId, Role, SharedRegistry, Tenant, TenantId};
+use device::{Credential, NewDevice, Profile, ProfileId, Role, Tenant, TenantId};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use mqtt::{Connect, ConnectProperties, ReasonCode, Version};
 use platform::Platform;
@@ -50,7 +50,7 @@ struct Shown<'a> {
 }
 
 /// Three devices: `m1` with a token, `m2` with names and a password, `m3` with a certificate, [`DEVICE_DER`] in Base64.
-fn registry() -> Arc<dyn SharedRegistry> {
+fn registry() -> Platform {
     let platform = Platform::new(Box::new(|_settings| Ok(None)));
     let tenant = TenantId::from_bytes([1; 16]);
     let credentials = [
@@ -73,7 +73,7 @@ fn registry() -> Arc<dyn SharedRegistry> {
             registry.create(new, 0, &mut chance, changes).unwrap();
         }
     });
-    Arc::new(platform)
+    platform
 }
 
 fn folder(files: &[(&str, &str)]) -> TempDir {

@@ -80,8 +80,8 @@ pub(crate) fn draw() -> u64 {
 pub(super) fn lots() -> io::Result<impl FnMut() -> u64> {
     let bytes = random_bytes::<{ LOTS * 8 }>()?;
     let (numbers, _no_rest) = bytes.as_chunks::<8>();
-    let mut numbers = numbers.to_vec().into_iter();
-    Ok(move || numbers.next().map(u64::from_le_bytes).expect("enough were drawn"))
+    let mut numbers: Vec<u64> = numbers.iter().map(|eight| u64::from_le_bytes(*eight)).collect();
+    Ok(move || numbers.pop().expect("enough were drawn"))
 }
 
 /// The bytes of a secret file; warns if others can read it.
