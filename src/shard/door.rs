@@ -161,7 +161,7 @@ impl Shard {
         let mut connection = self.forget(conn)?;
         self.take_leave(&connection);
         if let Some(end) = connection.device.take() {
-            self.desk().parted.push(end);
+            self.desk().parted.push(*end);
         }
         Some(connection)
     }

@@ -12,9 +12,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use broker::{Batch, CoreId, StoreHealth};
-use device::Dialect;
 use device::{
-    Change, Credential, DeviceId, HubCall, HubReply, NewDevice, News, Profile, Registry, Role,
+    Change, Credential, DeviceId, Dialect, HubCall, HubReply, NewDevice, News, Profile, Registry, Role,
     SharedRegistry, Tenant, TenantId,
 };
 use dialect::ThingsBoard;

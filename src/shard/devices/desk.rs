@@ -36,7 +36,7 @@ pub(crate) struct Desk {
     /// Connections that are to end some time after something was provisioned.
     pub stays: Wheel<ConnId>,
     /// Of connections that have ended.
-    pub parted: Vec<Box<DeviceEnd>>,
+    pub parted: Vec<DeviceEnd>,
     pub replies: Vec<PendingReply>,
     /// Lent out to whoever asks the hub something.
     pub spare: Outcome,

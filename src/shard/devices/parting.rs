@@ -28,7 +28,7 @@ impl Shard {
         }
     }
 
-    fn part_with(&mut self, now: Instant, mut end: Box<DeviceEnd>) {
+    fn part_with(&mut self, now: Instant, mut end: DeviceEnd) {
         self.say_last_word(now, &mut end);
         self.desk().forget_ear(end.ear);
         let now_ms = self.wall_ms(now);

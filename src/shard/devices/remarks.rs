@@ -4,8 +4,7 @@
 //! - A device speaks to the hub of its own core, because its connection is at home there.
 //! - What the registry changed is on its way to the store before anything rests on it.
 
-use broker::Level;
-use broker::NoticeKind;
+use broker::{Level, NoticeKind};
 use device::{
     Addressed, Change, DeviceId, Downlink, News, Outcome, PROVISIONED_STAY_MS, ProvisionReply,
     ProvisionRequest, Remark, Subject, Uplink,

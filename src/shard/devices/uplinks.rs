@@ -259,7 +259,7 @@ impl Shard {
         match self.connections.get_mut(conn) {
             Some(connection) => connection.device = Some(end),
             // The connection has ended meanwhile.
-            None => self.desk().parted.push(end),
+            None => self.desk().parted.push(*end),
         }
     }
 }
