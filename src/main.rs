@@ -199,6 +199,9 @@ fn serve(arguments: Serve) -> ExitCode {
     let log = server::open_log(&config.log);
     let outcome = server::serve(&config, DIALECTS, VERSION, |started| {
         start_control(&config, &started)?;
+        if let Some(founded) = &started.founded {
+            eprintln!("ringmq: {founded}");
+        }
         say(&started.ready_line);
         Ok(())
     });
@@ -217,7 +220,7 @@ fn start_control(config: &Config, started: &Started) -> Result<(), String> {
     let Some(bind) = config.control.listen else { return Ok(()) };
     let (inquiry, ailing, shown) = (started.inquiry.clone(), started.store.clone(), started.store.clone());
     let (doors, guard) = (started.doors.clone(), Arc::clone(&started.guard));
-    let reloader = started.reloader.clone();
+    let (reloader, platform) = (started.reloader.clone(), started.platform.clone());
     let sources = control::Sources {
         reload: Arc::new(move || {
             let tidings = reloader.reload("POST /reload");
@@ -228,9 +231,26 @@ fn start_control(config: &Config, started: &Started) -> Result<(), String> {
         }),
         ask: Arc::new(move || inquiry.ask_counters()),
         ailment: Arc::new(move || ailing.ailment()),
-        more_metrics: Arc::new(move || format!("{}{}{}", shown.metrics(), doors.metrics(), guard.metrics())),
+        more_metrics: Arc::new(move || {
+            let (store, doors, guard) = (shown.metrics(), doors.metrics(), guard.metrics());
+            format!("{store}{doors}{guard}{}", server::census(&platform))
+        }),
+        platform: started.platform.clone(),
+        api: api_settings(config, started),
     };
     control::start(bind, VERSION, sources).map(drop).map_err(|failure| failure.to_string())
+}
+
+fn api_settings(config: &Config, started: &Started) -> control::ApiSettings {
+    let terms = &config.control;
+    control::ApiSettings {
+        jwt_secret: started.token_secret.clone(),
+        token_s: terms.token_lifetime_s.into(),
+        refresh_s: terms.refresh_lifetime_s.into(),
+        webhook: terms.rpc_webhook.clone(),
+        webhook_ms: terms.rpc_webhook_ms.into(),
+        packet_bytes_max: usize::try_from(config.limits.packet_bytes_max).unwrap_or(usize::MAX),
+    }
 }
 
 fn look_into_store(command: StoreCommand) -> ExitCode {
@@ -303,10 +323,12 @@ fn make_certificates(dir: &Path, hosts: &[String]) -> ExitCode {
 
 fn load(sources: Sources) -> Result<Config, Vec<Complaint>> {
     let dialects = DIALECTS.iter().map(|dialect| dialect.name()).collect();
+    let device_dialects =
+        DIALECTS.iter().filter(|dialect| dialect.has_devices()).map(|dialect| dialect.name()).collect();
     // A variable that is not text cannot be one of ours.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    server::load(&Sources { dialects, variables: variables.collect(), ..sources })
+    server::load(&Sources { dialects, device_dialects, variables: variables.collect(), ..sources })
 }
 
 fn complain(complaints: &[Complaint]) -> ExitCode {

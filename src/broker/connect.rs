@@ -45,6 +45,10 @@ pub struct Guest<'a> {
     pub listener: Option<Arc<str>>,
     /// What it may do; no rights are all rights. Means nothing where rights are not asked for.
     pub rights: Option<Arc<dyn Rights>>,
+    /// The largest packet that is announced; none for the limit of all clients.
+    pub packet_bytes_max: Option<u32>,
+    /// Whether its session begins anew with each connection and ends with it, whatever it wants.
+    pub is_fleeting: bool,
 }
 
 /// How a session begins or goes on.
@@ -52,16 +56,18 @@ struct Terms {
     expiry_s: u32,
     keep_alive_s: u16,
     server_keep_alive_s: Option<u16>,
+    packet_bytes_max: u32,
 }
 
 impl Exchange {
     /// Handles a CONNECT whose client is at home on this core and may come in.
     pub fn connect(&mut self, now: Instant, connect: &Connect<'_>, guest: Guest<'_>) -> Admission {
         let stamp = self.stamp();
-        let Guest { link, client_id, is_gated, listener, rights } = guest;
-        let assigned = connect.client_id.is_empty().then_some(client_id);
+        let Guest { link, client_id, is_gated, listener, rights, packet_bytes_max, is_fleeting } = guest;
+        // A client id that no packet could carry, because of the zero in front, is told without it.
+        let assigned = connect.client_id.is_empty().then_some(client_id.trim_start_matches('\0'));
         let holder = Holder::new(rights, listener);
-        let terms = self.terms(connect);
+        let terms = self.terms(connect, packet_bytes_max, is_fleeting);
         if let Err(reason) =
             self.judge_connect(connect, client_id).and_then(|()| self.judge_will(connect, &holder))
         {
@@ -80,7 +86,7 @@ impl Exchange {
         if !self.may_take_over(now, client_id) {
             return Admission::Refused(self.refuse(connect, client_id, ReasonCode::ConnectionRateExceeded));
         }
-        let resumed = self.settle_earlier(now, client_id, connect.clean_start);
+        let resumed = self.settle_earlier(now, client_id, connect.clean_start || is_fleeting);
         let (key, session_present) = match resumed {
             Some(key) => (key, true),
             None => (self.new_session(client_id), false),
@@ -91,7 +97,7 @@ impl Exchange {
         let mut out = self.spares.take();
         let _written = encode::connack(&mut out, connect.version, &connack, bytes_max(connect));
         self.attach(now, key, link, connect, &terms, out);
-        self.mark_connack(key, stamp, is_gated);
+        self.mark_connack(key, stamp, is_gated, is_fleeting);
         self.resend(now, key, true);
         self.pump(now, key);
         Admission::Admitted(key)
@@ -99,8 +105,9 @@ impl Exchange {
 
     /// CONNACK says what has become of the session, so it waits for what was written about that. Whatever else is under
     /// way to disk may be an earlier session's end.
-    fn mark_connack(&mut self, key: SessionKey, stamp: usize, is_gated: bool) {
-        let is_behind = self.stamp() != stamp || self.journal.gate.is_behind();
+    fn mark_connack(&mut self, key: SessionKey, stamp: usize, is_gated: bool, is_fleeting: bool) {
+        // Of a fleeting session CONNACK promises nothing.
+        let is_behind = !is_fleeting && (self.stamp() != stamp || self.journal.gate.is_behind());
         let link = self.sessions[key.index()].link.as_deref_mut().expect("attached by the caller");
         link.is_gated = is_gated && self.journal.is_on;
         if is_behind && link.is_gated {
@@ -108,8 +115,9 @@ impl Exchange {
         }
     }
 
-    fn terms(&self, connect: &Connect<'_>) -> Terms {
+    fn terms(&self, connect: &Connect<'_>, packet_bytes_max: Option<u32>, is_fleeting: bool) -> Terms {
         let wanted_s = match connect.version {
+            _any if is_fleeting => 0,
             Version::V31 | Version::V311 if connect.clean_start => 0,
             Version::V31 | Version::V311 => u32::MAX,
             Version::V5 => connect.properties.session_expiry_s.unwrap_or(0),
@@ -122,6 +130,7 @@ impl Exchange {
             expiry_s: wanted_s.min(self.limits.session_expiry_max_s),
             keep_alive_s: server_keep_alive_s.unwrap_or(connect.keep_alive_s),
             server_keep_alive_s,
+            packet_bytes_max: packet_bytes_max.unwrap_or(u32::MAX).min(self.limits.packet_bytes_max),
         }
     }
 
@@ -207,7 +216,7 @@ impl Exchange {
             receive_maximum: (limits.receive_maximum != u16::MAX).then_some(limits.receive_maximum),
             qos_max: QoS::from_bits(limits.qos_max).filter(|qos| *qos != QoS::ExactlyOnce),
             retain_available: off(limits.retain_available),
-            packet_bytes_max: Some(limits.packet_bytes_max),
+            packet_bytes_max: Some(terms.packet_bytes_max),
             assigned_client_id: assigned,
             topic_alias_max: (limits.topic_alias_max > 0).then_some(limits.topic_alias_max),
             wildcard_available: off(limits.wildcard_available),

@@ -68,6 +68,22 @@ counters! {
     takeovers_refused: Counter,
     /// CONNECTs refused because there are too many sessions.
     sessions_refused: Counter,
+    /// Connections closed because whoever looks after their clients has changed or deleted them.
+    clients_sent_away: Counter,
+    /// Messages that were interpreted rather than routed by their topics.
+    messages_interpreted: Counter,
+    /// Those of them that were not understood or not taken.
+    messages_not_understood: Counter,
+    /// Times that such a message was left for later, because its client says too much.
+    messages_postponed: Counter,
+    /// Commands for which there were no words.
+    commands_unspeakable: Counter,
+    /// Children that gateways were not allowed to speak for.
+    children_refused: Counter,
+    /// Requests for credentials that were granted.
+    provisionings_granted: Counter,
+    /// Requests for credentials that were not.
+    provisionings_refused: Counter,
     /// Connections closed by a violation.
     violations: Counter,
     /// Connections closed by a packet above the largest packet, or above what may come before the CONNECT is accepted.

@@ -127,8 +127,31 @@ impl Delivery<'_> {
             let copy = sent(message, grant);
             self.send_new(key, session, copy, message);
         } else {
-            self.queue(session, message, grant);
+            self.queue(session, message, grant, None);
         }
+    }
+
+    /// Says something without a subscription. Gives its place, 0 at QoS 0; none if it was dropped.
+    pub fn say(
+        &mut self,
+        key: SessionKey,
+        session: &mut Session,
+        message: &Message<'_>,
+        grant: Grant<'_>,
+    ) -> Option<u64> {
+        if grant.qos == QoS::AtMostOnce {
+            self.deliver_qos0(key, session, message, grant);
+            return Some(0);
+        }
+        let is_first = session.waiting.as_ref().is_none_or(|waiting| !waiting.has_acknowledged());
+        let seq = session.next_seq();
+        let is_said = if is_first && self.has_room(session) {
+            let place = if self.is_noted(session) { Place::New(seq) } else { Place::Unwritten(seq) };
+            self.send(key, session, sent(message, grant), message, place)
+        } else {
+            self.queue(session, message, grant, Some(seq))
+        };
+        is_said.then_some(seq)
     }
 
     /// Writes a message whose turn it is, before anything that waits; the caller has asked for room.
@@ -144,7 +167,7 @@ impl Delivery<'_> {
             self.write(key, link, message, Outbound { grant, id: None, dup: false });
         } else {
             let is_noted = self.is_noted(session);
-            let place = if is_noted { Place::New(session.overtaking_seq()) } else { Place::Unwritten };
+            let place = if is_noted { Place::New(session.overtaking_seq()) } else { Place::Unwritten(0) };
             self.send(key, session, sent(message, grant), message, place);
         }
     }
@@ -153,7 +176,7 @@ impl Delivery<'_> {
     #[inline]
     fn send_new(&mut self, key: SessionKey, session: &mut Session, copy: MessageCopy, message: &Message<'_>) {
         let is_noted = self.is_noted(session);
-        let place = if is_noted { Place::New(session.next_seq()) } else { Place::Unwritten };
+        let place = if is_noted { Place::New(session.next_seq()) } else { Place::Unwritten(0) };
         self.send(key, session, copy, message, place);
     }
 
@@ -172,7 +195,7 @@ impl Delivery<'_> {
         link.backlog() < stdx::widen(self.limits.out_bytes_high) && window.has_room(link.window_max)
     }
 
-    /// Opens a packet id and writes the PUBLISH; the caller has asked for room.
+    /// Opens a packet id and writes the PUBLISH; the caller has asked for room. False if it is too large and was dropped.
     fn send(
         &mut self,
         key: SessionKey,
@@ -180,7 +203,7 @@ impl Delivery<'_> {
         sent: MessageCopy,
         message: &Message<'_>,
         place: Place,
-    ) {
+    ) -> bool {
         let link = session.link.as_mut().expect("there is room only with a link");
         let (qos, retain, ids) = (sent.qos, sent.retain, sent.ids.clone());
         let grant = Grant { qos, retain, ids: &ids };
@@ -190,12 +213,12 @@ impl Delivery<'_> {
             if let Place::Queued(seq) = place {
                 note_dropped(self.journal, &session.client_id, seq);
             }
-            return;
+            return false;
         }
         let copy = matches!(place, Place::New(_)).then(|| sent.clone());
         let window = session.window.get_or_insert_with(|| Box::new(Window::new()));
         let packet_id = window.open_id(sent, place.seq());
-        if place != Place::Unwritten {
+        if !matches!(place, Place::Unwritten(_)) {
             let client_id = Arc::clone(&session.client_id);
             self.journal.record(|| Change::Sent { client_id, seq: place.seq(), packet_id, copy });
             // If a crash could take the record of its id, the id would be used again, and the client would take another
@@ -206,6 +229,7 @@ impl Delivery<'_> {
         }
         self.counters.inflight_messages += 1;
         self.write(key, link, message, Outbound { grant, id: Some(packet_id), dup: false });
+        true
     }
 
     /// Whether a QoS 1 or 2 message can be said within the receiver's maximum, its topic in full.
@@ -217,17 +241,24 @@ impl Delivery<'_> {
         encode::publish_len(link.version, &publish) <= stdx::widen(link.packet_bytes_max)
     }
 
-    fn queue(&mut self, session: &mut Session, message: &Message<'_>, grant: Grant<'_>) {
+    /// Lets a message wait, at a place that it was given already or at a new one; false if it was dropped.
+    fn queue(
+        &mut self,
+        session: &mut Session,
+        message: &Message<'_>,
+        grant: Grant<'_>,
+        place: Option<u64>,
+    ) -> bool {
         let is_noted = self.is_noted(session);
         let cost = message.stored().cost_bytes();
         if !self.make_room(session, cost, is_noted) {
             self.counters.dropped_queue_full += 1;
-            return;
+            return false;
         }
         let copy = sent(message, grant);
-        let mut seq = 0;
+        let mut seq = place.unwrap_or(0);
         if is_noted {
-            seq = session.next_seq();
+            seq = place.unwrap_or_else(|| session.next_seq());
             let client_id = Arc::clone(&session.client_id);
             self.journal.record(|| Change::Queued { client_id, seq, copy: copy.clone() });
         }
@@ -248,6 +279,7 @@ impl Delivery<'_> {
         } else {
             waiting.push(seq, copy);
         }
+        true
     }
 
     /// Whether all queues in memory may grow by so much.
@@ -341,7 +373,7 @@ impl Delivery<'_> {
         }
         let stored = Arc::clone(&copy.message);
         self.templates.reset(false);
-        let place = if is_noted { Place::Queued(seq) } else { Place::Unwritten };
+        let place = if is_noted { Place::Queued(seq) } else { Place::Unwritten(seq) };
         self.send(key, session, copy, &stored.message(self.now), place);
         true
     }
@@ -414,8 +446,8 @@ fn note_dropped(journal: &mut Journal, client_id: &Arc<str>, seq: u64) {
 /// What the store knows of a message that is about to be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
-    /// Nothing, and it need not.
-    Unwritten,
+    /// Nothing, and it need not; whoever said it may want to find it again.
+    Unwritten(u64),
     /// Nothing yet.
     New(u64),
     /// Its place in the queue.
@@ -425,8 +457,7 @@ enum Place {
 impl Place {
     fn seq(self) -> u64 {
         match self {
-            Self::Unwritten => 0,
-            Self::New(seq) | Self::Queued(seq) => seq,
+            Self::Unwritten(seq) | Self::New(seq) | Self::Queued(seq) => seq,
         }
     }
 }

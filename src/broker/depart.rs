@@ -29,6 +29,11 @@ impl Departure {
     pub fn with_will(reason: ReasonCode) -> Self {
         Self { farewell: Some(reason), detail: None, will_is_due: true }
     }
+
+    /// The server ends it, perhaps without a word, and the will is due.
+    pub fn told(farewell: Option<ReasonCode>, detail: Option<&'static str>) -> Self {
+        Self { farewell, detail, will_is_due: true }
+    }
 }
 
 impl Exchange {

@@ -88,7 +88,9 @@ impl Exchange {
     /// Gives what this turn wrote; links whose turn has become safe have bytes to send.
     pub(crate) fn close_turn(&mut self) -> Option<Written> {
         let changes = std::mem::take(&mut self.journal.changes);
-        let told = self.journal.gate.end_turn(&changes);
+        let beside = std::mem::take(&mut self.journal.beside) > 0;
+        let beside_bytes = std::mem::take(&mut self.journal.beside_bytes);
+        let told = self.journal.gate.end_turn(&changes, beside.then_some(beside_bytes));
         while let Some((key, id)) = self.journal.gate.next_opened() {
             self.open_link(key, id);
         }

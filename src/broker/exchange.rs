@@ -230,7 +230,8 @@ impl Exchange {
     }
 
     /// When the wall clock will show `wall`; its beginning if it has shown that before.
-    pub(crate) fn instant_of(&self, wall: WallMs) -> Instant {
+    #[must_use]
+    pub fn instant_of(&self, wall: WallMs) -> Instant {
         let (at, born) = self.born;
         at + Span::from_ms(wall.0.saturating_sub(born.0))
     }

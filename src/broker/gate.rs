@@ -155,6 +155,11 @@ impl Gate {
         }
     }
 
+    /// Somebody waits for the sync of the present turn.
+    pub fn urge(&mut self) {
+        self.is_urgent = true;
+    }
+
     /// Whether a new connection should be told nothing before the store has caught up: something is not synced.
     pub fn is_behind(&self) -> bool {
         !self.unsynced.is_empty()
@@ -239,14 +244,15 @@ impl Gate {
     }
 
     /// Closes the turn with what it wrote. Returns its number and whether it is urgent, if the store must hear of it.
-    pub fn end_turn(&mut self, changes: &[Change]) -> Option<(u64, bool)> {
+    /// `beside` is what was written down beside that, in bytes.
+    pub fn end_turn(&mut self, changes: &[Change], beside: Option<usize>) -> Option<(u64, bool)> {
         let turn = self.turn;
         let is_urgent = std::mem::take(&mut self.is_urgent);
         // A sync may also be wanted for turns before this one that nobody waited for until now.
         let has_unurged = self.unsynced.back().is_some_and(|unsynced| unsynced.turn > self.urged);
-        let is_told = !changes.is_empty() || (is_urgent && has_unurged);
+        let is_told = !changes.is_empty() || beside.is_some() || (is_urgent && has_unurged);
         if is_told {
-            let bytes = changes.iter().map(cost_bytes).sum();
+            let bytes = changes.iter().map(cost_bytes).sum::<usize>() + beside.unwrap_or(0);
             self.unsynced_bytes += bytes;
             self.unsynced.push_back(Unsynced { turn, bytes });
             if is_urgent {
@@ -330,18 +336,18 @@ mod tests {
     #[test]
     fn a_turn_is_safe_when_it_and_all_before_it_are_synced_and_answered() {
         let mut gate = Gate::new(0);
-        assert_eq!(gate.end_turn(&[]), None);
+        assert_eq!(gate.end_turn(&[], None), None);
         assert_eq!(gate.safe(), 1);
-        assert_eq!(gate.end_turn(&[retained()]), Some((2, false)));
+        assert_eq!(gate.end_turn(&[retained()], None), Some((2, false)));
         gate.ask(CoreId::new(1), false);
         assert_eq!(gate.take_asked().iter().count(), 1);
-        assert_eq!(gate.end_turn(&[]), None);
+        assert_eq!(gate.end_turn(&[], None), None);
         assert_eq!(gate.safe(), 1);
         gate.durable(2);
-        gate.end_turn(&[]);
+        gate.end_turn(&[], None);
         assert_eq!(gate.safe(), 2, "the question of turn 3 is open");
         gate.kept_by(CoreId::new(1), 3);
-        gate.end_turn(&[]);
+        gate.end_turn(&[], None);
         assert_eq!((gate.safe(), gate.unsynced_bytes()), (5, 0));
     }
 
@@ -357,7 +363,7 @@ mod tests {
         gate.asked_by(c, 71, true, CoreSet::default());
         gate.asked_by(c, 72, true, handed_on);
         gate.take_asked();
-        assert_eq!(gate.end_turn(&[retained()]), Some((1, true)));
+        assert_eq!(gate.end_turn(&[retained()], None), Some((1, true)));
         assert_eq!(gate.take_due(), []);
         gate.durable(1);
         assert_eq!(gate.take_due(), [(c, 71)]);
@@ -368,11 +374,11 @@ mod tests {
     #[test]
     fn a_sync_is_asked_for_late_if_somebody_waits_only_now() {
         let mut gate = Gate::new(0);
-        assert_eq!(gate.end_turn(&[retained()]), Some((1, false)));
+        assert_eq!(gate.end_turn(&[retained()], None), Some((1, false)));
         gate.is_urgent = true;
-        assert_eq!(gate.end_turn(&[]), Some((2, true)));
+        assert_eq!(gate.end_turn(&[], None), Some((2, true)));
         gate.is_urgent = true;
-        assert_eq!(gate.end_turn(&[]), None, "it has been asked for already");
+        assert_eq!(gate.end_turn(&[], None), None, "it has been asked for already");
     }
 
     #[test]

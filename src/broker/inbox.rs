@@ -14,7 +14,7 @@ use crate::parcel::{Batch, Parcel, PublishParcel};
 /// What has become of the batch in hand.
 #[derive(Debug, Default)]
 struct Hand {
-    /// Changes there were before it.
+    /// What had been written down before it.
     before: usize,
     /// Whether a QoS 2 message was among its parcels.
     is_once: bool,
@@ -23,15 +23,23 @@ struct Hand {
 }
 
 impl Exchange {
-    /// Handles a batch of another core, in order.
-    pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
-        let Batch { mut parcels, bytes } = batch;
+    /// What this turn has written down so far, to be compared with later.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.journal.written()
+    }
+
+    /// Handles a batch of another core, in order. What was beside its messages has been taken out and handled; `before` is what
+    /// [`Exchange::written`] said before that.
+    pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch, before: usize) {
+        let Batch { mut parcels, bytes, beside } = batch;
+        debug_assert!(beside.is_empty(), "taken out by whoever it is for");
         let mut arena = bytes.as_slice();
         let mut only = None;
         if self.journal.is_on {
             self.journal.gate.take_shipped();
         }
-        let mut hand = Hand { before: self.journal.changes.len(), ..Hand::default() };
+        let mut hand = Hand { before, ..Hand::default() };
         for parcel in parcels.drain(..) {
             match parcel {
                 Parcel::Publish(publish) => {
@@ -60,12 +68,12 @@ impl Exchange {
             }
         }
         debug_assert!(arena.is_empty());
-        self.outgoing.keep(Batch { parcels, bytes });
+        self.outgoing.keep(Batch { parcels, bytes, beside });
     }
 
     /// Another core wants to know when everything so far in its batch is kept.
     fn asked_by(&mut self, from: CoreId, turn: u64, hand: &Hand) {
-        let has_written = self.journal.changes.len() > hand.before;
+        let has_written = self.journal.written() > hand.before;
         if has_written && hand.is_once {
             let core = self.core;
             self.journal.record(|| Change::Handled { core, from, turn });

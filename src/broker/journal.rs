@@ -22,18 +22,42 @@ pub(crate) struct Journal {
     pub only: Option<Box<[Shipped]>>,
     /// What the stamp said when the message at hand came.
     pub begun: usize,
+    /// What this turn writes down beside `changes`: pieces, and bytes, roughly.
+    pub beside: usize,
+    pub beside_bytes: usize,
 }
 
 impl Journal {
     /// An empty journal whose first turn is the one behind `turn`.
     pub fn new(is_on: bool, turn: u64) -> Self {
-        Self { is_on, changes: Vec::new(), gate: Gate::new(turn), fetches: Vec::new(), only: None, begun: 0 }
+        Self {
+            is_on,
+            changes: Vec::new(),
+            gate: Gate::new(turn),
+            fetches: Vec::new(),
+            only: None,
+            begun: 0,
+            beside: 0,
+            beside_bytes: 0,
+        }
     }
 
     /// Compared with a later stamp, this says whether anything was written down or asked of another core in between.
     #[inline]
     pub fn stamp(&self) -> usize {
-        self.changes.len() + self.gate.asking()
+        self.written() + self.gate.asking()
+    }
+
+    /// How much this turn has written down so far.
+    #[inline]
+    pub fn written(&self) -> usize {
+        self.changes.len() + self.beside
+    }
+
+    /// Something is written down beside `changes`.
+    pub fn note_beside(&mut self, pieces: usize, cost_bytes: usize) {
+        self.beside += pieces;
+        self.beside_bytes += cost_bytes;
     }
 
     /// A QoS 1 or 2 message came.

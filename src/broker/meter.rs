@@ -107,7 +107,13 @@ impl Exchange {
     }
 
     /// Leaves a client unread until it may publish messages and bytes again.
-    fn hold_back(&mut self, now: Instant, key: SessionKey, messages_at: Instant, bytes_at: Instant) {
+    pub(crate) fn hold_back(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        messages_at: Instant,
+        bytes_at: Instant,
+    ) {
         let Some(link) = self.link_mut(key) else { return };
         link.hold = Hold::Quota;
         let id = link.id;
@@ -153,10 +159,10 @@ impl Exchange {
 
     /// A client has left; `hold` is what its link was held for.
     pub(crate) fn end_metering(&mut self, now: Instant, key: SessionKey, hold: Hold) {
+        self.counters.clients_waiting -= u64::from(hold == Hold::Quota);
         if !self.meters.is_on {
             return;
         }
-        self.counters.clients_waiting -= u64::from(hold == Hold::Quota);
         let Some(meter) = self.meters.present.get_mut(key.index()).and_then(Option::take) else { return };
         self.meters.absent.keep(now, &self.sessions[key.index()].client_id, meter);
     }

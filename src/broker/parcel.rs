@@ -16,6 +16,7 @@ use stdx::{Instant, narrow, widen};
 use crate::change::Shipped;
 use crate::core_id::CoreId;
 use crate::counters::Counters;
+use crate::interpreted::Freight;
 use crate::message::{Message, Verbatim};
 use crate::retained::RetainedVersion;
 
@@ -36,6 +37,8 @@ const SIBLING_BYTES_MAX: usize = 32_768;
 pub struct Batch {
     pub(crate) parcels: Vec<Parcel>,
     pub(crate) bytes: Vec<u8>,
+    /// What the exchange knows nothing of; it goes in front of the parcels.
+    pub(crate) beside: Vec<Freight>,
 }
 
 #[derive(Debug)]
@@ -100,13 +103,20 @@ impl Batch {
     /// Parcels in the batch.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.parcels.len()
+        self.parcels.len() + self.beside.len()
     }
 
     /// Whether there is nothing to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.parcels.is_empty()
+        self.parcels.is_empty() && self.beside.is_empty()
+    }
+
+    /// Takes out what lies beside the messages, in the order in which it was sent; to be handled before
+    /// [`crate::Exchange::handle_batch`].
+    #[must_use]
+    pub fn take_beside(&mut self) -> Vec<Freight> {
+        std::mem::take(&mut self.beside)
     }
 
     /// An empty batch with room for as much, within limits, because it may never be filled.
@@ -114,12 +124,14 @@ impl Batch {
         Self {
             parcels: Vec::with_capacity(self.parcels.len().min(SIBLING_PARCELS_MAX)),
             bytes: Vec::with_capacity(self.bytes.len().min(SIBLING_BYTES_MAX)),
+            beside: Vec::new(),
         }
     }
 
     fn append(&mut self, mut later: Batch) {
         self.parcels.append(&mut later.parcels);
         self.bytes.extend_from_slice(&later.bytes);
+        self.beside.append(&mut later.beside);
     }
 
     pub(crate) fn publish(&mut self, message: &Message<'_>, shipping: Shipping<'_>) {

@@ -63,7 +63,7 @@ impl Exchange {
         result
     }
 
-    fn alias_slot(&mut self, key: SessionKey, alias: u16) -> Result<usize, Violation> {
+    pub(crate) fn alias_slot(&mut self, key: SessionKey, alias: u16) -> Result<usize, Violation> {
         if alias == 0 {
             return Err(Violation::TopicAliasZero);
         }
@@ -148,7 +148,7 @@ impl Exchange {
 
     /// What the CONNACK announced as unavailable. Source: [MQTT-3.2.2-11], [MQTT-3.2.2-14].
     #[inline]
-    fn check_offer(&self, publish: &Publish<'_>) -> Result<(), Violation> {
+    pub(crate) fn check_offer(&self, publish: &Publish<'_>) -> Result<(), Violation> {
         if publish.qos != QoS::AtMostOnce && publish.qos.bits() > self.limits.qos_max {
             return Err(Violation::PublishQoSTooHigh);
         }
@@ -159,7 +159,11 @@ impl Exchange {
     }
 
     /// Whether the packet id says already how to answer: a repeated QoS 2 message, or an id in use.
-    fn is_settled_by_id(&mut self, key: SessionKey, publish: &Publish<'_>) -> Result<bool, Violation> {
+    pub(crate) fn is_settled_by_id(
+        &mut self,
+        key: SessionKey,
+        publish: &Publish<'_>,
+    ) -> Result<bool, Violation> {
         self.journal.begin();
         let id = publish.packet_id.expect("QoS 1 and 2 have a packet id");
         let receive_maximum = self.limits.receive_maximum;
@@ -259,7 +263,7 @@ impl Exchange {
 
     /// Answers a PUBLISH; a QoS 2 id stays open unless the answer is a failure. Source: [MQTT-4.3.3-9].
     #[inline]
-    fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode) {
+    pub(crate) fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode) {
         let Some(id) = publish.packet_id else { return };
         if publish.qos == QoS::AtLeastOnce {
             if self.journal.is_on {
@@ -434,7 +438,7 @@ impl Exchange {
 
     /// Below 5.0 there is no word for it, so the client hears nothing and may send the message again when it comes back.
     #[cold]
-    fn turn_down_for_want_of_space(
+    pub(crate) fn turn_down_for_want_of_space(
         &mut self,
         key: SessionKey,
         publish: &Publish<'_>,

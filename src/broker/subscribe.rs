@@ -90,12 +90,16 @@ impl Exchange {
 
     /// An answer with a code per filter cannot be trimmed, so a question whose answer would be too large is refused
     /// before it has an effect. Source: [MQTT-3.1.2-24].
-    fn check_answer(&self, key: SessionKey, len: impl FnOnce(Version) -> usize) -> Result<(), Violation> {
+    pub(crate) fn check_answer(
+        &self,
+        key: SessionKey,
+        len: impl FnOnce(Version) -> usize,
+    ) -> Result<(), Violation> {
         let is_too_large = |link: &Link| len(link.version) > stdx::widen(link.packet_bytes_max);
         if self.link(key).is_some_and(is_too_large) { Err(Violation::AnswerTooLarge) } else { Ok(()) }
     }
 
-    fn check_request(&self, request: SubscribeRequest<'_>) -> Result<(), Violation> {
+    pub(crate) fn check_request(&self, request: SubscribeRequest<'_>) -> Result<(), Violation> {
         let levels_max = stdx::widen(self.limits.topic_levels_max);
         if self.limits.strict_strings && !mqtt::is_plain(request.filter) {
             return Err(Violation::ControlCharacter);

@@ -158,6 +158,19 @@ impl Window {
         self.thin_out();
     }
 
+    /// The place of the open message with this id.
+    pub fn place(&self, id: PacketId) -> Option<u64> {
+        let index = self.index_of(id);
+        let slot = match self.slots.get(index) {
+            None | Some(Slot::Free) => self.aside.get(&id.get()).map(|(_, slot)| slot)?,
+            Some(slot) => slot,
+        };
+        match slot {
+            Slot::Free => None,
+            Slot::Published { seq, .. } | Slot::Released { seq, .. } => Some(*seq),
+        }
+    }
+
     /// PUBACK.
     pub fn puback(&mut self, id: PacketId) -> Settled {
         match self.slot(id) {
@@ -308,12 +321,18 @@ impl Window {
 
     #[inline]
     fn slot(&mut self, id: PacketId) -> Option<&mut Slot> {
-        let ahead = (u32::from(id.get()) + 65_535 - u32::from(self.first)) % 65_535;
-        let index = stdx::widen(ahead);
+        let index = self.index_of(id);
         if index < self.slots.len() && !matches!(self.slots[index], Slot::Free) {
             return self.slots.get_mut(index);
         }
         self.aside.get_mut(&id.get()).map(|(_, slot)| slot)
+    }
+
+    /// Where an id stands among the slots, or would.
+    #[inline]
+    fn index_of(&self, id: PacketId) -> usize {
+        let ahead = (u32::from(id.get()) + 65_535 - u32::from(self.first)) % 65_535;
+        stdx::widen(ahead)
     }
 
     fn id_at(&self, index: usize) -> u16 {

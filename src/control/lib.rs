@@ -8,5 +8,7 @@
 
 mod metrics;
 mod serve;
+mod thingsboard;
 
 pub use serve::{Ask, ControlError, Reloaded, Sources, start};
+pub use thingsboard::ApiSettings;

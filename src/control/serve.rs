@@ -16,8 +16,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use broker::Counters;
 use flume::Receiver;
+use platform::Platform;
 use shard::Reply;
 use thiserror::Error;
+
+use crate::thingsboard::ApiSettings;
 
 /// How long a core may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -52,6 +55,10 @@ pub struct Sources {
     pub more_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Reads certificates and lists again; may take seconds.
     pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
+    /// Devices, and the ways to them.
+    pub platform: Platform,
+    /// How the HTTP API of devices behaves.
+    pub api: ApiSettings,
 }
 
 /// What came of reading files again.

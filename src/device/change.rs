@@ -56,7 +56,7 @@ pub enum Change {
         /// When, in Unix milliseconds.
         at_ms: i64,
     },
-    /// Telemetry came.
+    /// Telemetry came; each value is the latest of its key, for now.
     Telemetry {
         /// Whose.
         device: DeviceId,
@@ -64,6 +64,13 @@ pub enum Change {
         samples: Vec<Sample<'static>>,
         /// What to keep of them.
         keeping: Keeping,
+    },
+    /// Telemetry came that is older than what is known of its keys: it belongs into the history and nowhere else.
+    Late {
+        /// Whose.
+        device: DeviceId,
+        /// The values, in order.
+        samples: Vec<Sample<'static>>,
     },
     /// A part of the history of a key is gone.
     HistoryGone {
@@ -125,6 +132,33 @@ pub enum Scope {
 }
 
 impl Change {
+    /// Whether the registry is what it changes, and no hub.
+    #[must_use]
+    pub fn is_of_registry(&self) -> bool {
+        match self {
+            Self::Tenant(_)
+            | Self::Customer(_)
+            | Self::CustomerGone(_)
+            | Self::User(_)
+            | Self::UserGone(_)
+            | Self::Profile(_)
+            | Self::ProfileGone(_)
+            | Self::Device(_)
+            | Self::DeviceGone(_)
+            | Self::Package(_)
+            | Self::PackageGone(_) => true,
+            Self::Attribute { .. }
+            | Self::Telemetry { .. }
+            | Self::Late { .. }
+            | Self::HistoryGone { .. }
+            | Self::LatestGone { .. }
+            | Self::Command { .. }
+            | Self::CommandGone { .. }
+            | Self::Claim { .. }
+            | Self::Presence { .. } => false,
+        }
+    }
+
     /// The device that it belongs to; none for what belongs to all.
     #[must_use]
     pub fn device(&self) -> Option<DeviceId> {
@@ -133,6 +167,7 @@ impl Change {
             Self::DeviceGone(device)
             | Self::Attribute { device, .. }
             | Self::Telemetry { device, .. }
+            | Self::Late { device, .. }
             | Self::HistoryGone { device, .. }
             | Self::LatestGone { device, .. }
             | Self::Command { device, .. }

@@ -25,6 +25,11 @@ pub trait Dialect: Sync + Debug {
     /// The name by which the configuration knows it.
     fn name(&self) -> &'static str;
 
+    /// Whether its clients are devices of the registry, so that nobody else is asked about them.
+    fn has_devices(&self) -> bool {
+        false
+    }
+
     /// Says who a CONNECT comes from.
     fn introduce<'a>(&self, connect: &Connect<'a>) -> Introduction<'a>;
 

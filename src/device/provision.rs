@@ -72,6 +72,30 @@ pub enum ProvisionReply {
     Broken,
 }
 
+impl ProvisionRequest<'_> {
+    /// The same, owning everything.
+    #[must_use]
+    pub fn into_owned(self) -> ProvisionRequest<'static> {
+        let own = |text: Cow<'_, str>| -> Cow<'static, str> { Cow::Owned(text.into_owned()) };
+        let credential = match self.credential {
+            CredentialWanted::Token(token) => CredentialWanted::Token(token.map(own)),
+            CredentialWanted::Basic { client_id, user_name, password } => CredentialWanted::Basic {
+                client_id: own(client_id),
+                user_name: own(user_name),
+                password: own(password),
+            },
+            CredentialWanted::Certificate(text) => CredentialWanted::Certificate(own(text)),
+        };
+        ProvisionRequest {
+            key: own(self.key),
+            secret: own(self.secret),
+            name: self.name.map(own),
+            credential,
+            is_gateway: self.is_gateway,
+        }
+    }
+}
+
 impl std::fmt::Debug for ProvisionRequest<'_> {
     // Keys and secrets stay out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

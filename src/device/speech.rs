@@ -251,6 +251,49 @@ pub struct Answer {
     pub why: Option<Box<str>>,
 }
 
+impl Uplink<'_> {
+    /// The same, owning everything: for another core.
+    #[must_use]
+    pub fn into_owned(self) -> Uplink<'static> {
+        let own = |text: Cow<'_, str>| -> Cow<'static, str> { Cow::Owned(text.into_owned()) };
+        let own_all = |samples: Vec<Sample<'_>>| samples.into_iter().map(Sample::into_owned).collect();
+        match self {
+            Self::Telemetry(samples) => Uplink::Telemetry(own_all(samples)),
+            Self::Attributes(samples) => Uplink::Attributes(own_all(samples)),
+            Self::AttributesWanted { cookie, client, shared } => {
+                Uplink::AttributesWanted { cookie, client: client.into_owned(), shared: shared.into_owned() }
+            }
+            Self::Listens { attributes, commands } => Uplink::Listens { attributes, commands },
+            Self::CommandAnswered { number, answer } => {
+                Uplink::CommandAnswered { number, answer: Cow::Owned(answer.into_owned()) }
+            }
+            Self::Called { cookie, method, params } => {
+                Uplink::Called { cookie, method: own(method), params: own(params) }
+            }
+            Self::Claimable { secret, duration_ms } => Uplink::Claimable { secret: own(secret), duration_ms },
+            Self::ChunkWanted(wanted) => Uplink::ChunkWanted(wanted),
+            Self::Provision(request) => Uplink::Provision(Box::new(request.into_owned())),
+            Self::ChildHere { kind } => Uplink::ChildHere { kind: kind.map(own) },
+            Self::ChildGone => Uplink::ChildGone,
+            Self::Alive => Uplink::Alive,
+        }
+    }
+}
+
+impl Wanted<'_> {
+    /// The same, owning everything.
+    #[must_use]
+    pub fn into_owned(self) -> Wanted<'static> {
+        match self {
+            Self::Nothing => Wanted::Nothing,
+            Self::All => Wanted::All,
+            Self::Keys(keys) => {
+                Wanted::Keys(keys.into_iter().map(|key| Cow::Owned(key.into_owned())).collect())
+            }
+        }
+    }
+}
+
 impl<'a> Speech<'a> {
     /// Adds what the device says about itself.
     pub fn remark(&mut self, uplink: Uplink<'a>) {

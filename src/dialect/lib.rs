@@ -1,8 +1,7 @@
 //! The dialects that devices speak, one folder each.
 //!
 //! Why a table: the front door finds a dialect by the name in the configuration; deleting a dialect means deleting its
-//! folder and its line here. The table names what a listener may speak; a dialect that no listener speaks yet stands beside
-//! it.
+//! folder and its line here.
 //!
 //! Invariants:
 //! - A dialect knows neither broker nor shard nor store.
@@ -15,7 +14,7 @@ use device::Dialect;
 pub use thingsboard::ThingsBoard;
 
 /// Every dialect, by the name that the configuration uses.
-pub const DIALECTS: &[&dyn Dialect] = &[&plain::Plain];
+pub const DIALECTS: &[&dyn Dialect] = &[&plain::Plain, &ThingsBoard];
 
 /// Finds a dialect by its name.
 #[must_use]

@@ -66,7 +66,8 @@ impl MemoryArchive {
     /// Keeps what belongs into an archive.
     pub fn keep(&self, change: &Change) {
         match change {
-            Change::Telemetry { device, samples, keeping: Keeping::History } => {
+            Change::Telemetry { device, samples, keeping: Keeping::History }
+            | Change::Late { device, samples } => {
                 let mut points = held(&self.points);
                 for sample in samples {
                     let place = (*device, sample.key.to_string(), sample.at_ms);

@@ -19,4 +19,4 @@ mod waiting;
 pub use alone::MemoryArchive;
 pub use archive::{Archive, ArchiveFault, Points};
 pub use platform::{Cores, Journal, Kept, NotKept, Platform, ReadSettings};
-pub use waiting::{Called, Listening, Watching};
+pub use waiting::{Called, Listening, WaitingFigures, Watching};

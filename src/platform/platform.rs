@@ -14,7 +14,7 @@ use flume::{Receiver, Sender};
 use thiserror::Error;
 
 use crate::archive::Archive;
-use crate::waiting::{Called, Listening, Waiting, Watching};
+use crate::waiting::{Called, Listening, Waiting, WaitingFigures, Watching};
 
 /// The way to the store.
 pub trait Journal: Send + Sync {
@@ -168,6 +168,12 @@ impl Platform {
     #[must_use]
     pub const fn is_outside(ear: Ear) -> bool {
         ear.0 >> 48 == 0xFFFF
+    }
+
+    /// Who waits for news, and what was dropped.
+    #[must_use]
+    pub fn waiting_figures(&self) -> WaitingFigures {
+        self.house.waiting.figures()
     }
 
     pub(crate) fn waiting(&self) -> &Waiting {

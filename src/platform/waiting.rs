@@ -4,13 +4,14 @@
 //!
 //! Invariants:
 //! - Dropping a handle ends the waiting.
-//! - At most [`HEARD_MAX`] pieces of news wait for one listener; more are dropped and counted by nobody but him.
+//! - At most [`HEARD_MAX`] pieces of news wait for one listener; more are dropped and counted.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
 use device::{Addressed, CommandId, Cookie, DeviceId, Downlink, Ear, News, Report};
-use flume::{Receiver, Sender};
+use flume::{Receiver, Sender, TrySendError};
 use hashbrown::HashMap;
 
 use crate::platform::Platform;
@@ -55,7 +56,8 @@ pub struct Listening {
 pub(crate) struct Waiting {
     commands: Mutex<HashMap<CommandId, Sender<Report>, RandomState>>,
     listeners: Mutex<HashMap<Ear, Sender<Downlink>, RandomState>>,
-    next_ear: std::sync::atomic::AtomicU64,
+    next_ear: AtomicU64,
+    dropped: AtomicU64,
     calls: (Sender<Called>, Receiver<Called>),
 }
 
@@ -64,7 +66,8 @@ impl Default for Waiting {
         Self {
             commands: Mutex::default(),
             listeners: Mutex::default(),
-            next_ear: std::sync::atomic::AtomicU64::new(0),
+            next_ear: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             calls: flume::bounded(CALLS_MAX),
         }
     }
@@ -78,7 +81,7 @@ impl Waiting {
     }
 
     pub fn listen(&self, platform: Platform) -> Listening {
-        let number = self.next_ear.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = self.next_ear.fetch_add(1, Ordering::Relaxed);
         let ear = Ear(OUTSIDE | number & !OUTSIDE);
         let (sender, downlinks) = flume::bounded(HEARD_MAX);
         held(&self.listeners).insert(ear, sender);
@@ -94,18 +97,52 @@ impl Waiting {
         match news {
             News::Report(report) => {
                 let waiting = held(&self.commands).get(&report.command).cloned();
-                waiting.is_some_and(|sender| sender.try_send(report).is_ok())
+                waiting.is_some_and(|sender| self.give(&sender, report))
             }
             News::Told(Addressed { ear, downlink, .. }) => {
                 let listener = held(&self.listeners).get(&ear).cloned();
-                listener.is_some_and(|sender| sender.try_send(downlink).is_ok())
+                listener.is_some_and(|sender| self.give(&sender, downlink))
             }
             News::Called { device, ear, cookie, method, params } => {
-                self.calls.0.try_send(Called { device, ear, cookie, method, params }).is_ok()
+                self.give(&self.calls.0, Called { device, ear, cookie, method, params })
             }
             News::Turn(..) => false,
         }
     }
+}
+
+impl Waiting {
+    /// Gives a piece of news, unless too many wait already.
+    fn give<T>(&self, to: &Sender<T>, news: T) -> bool {
+        let outcome = to.try_send(news);
+        if matches!(outcome, Err(TrySendError::Full(_))) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome.is_ok()
+    }
+
+    /// Who waits, and what was dropped.
+    pub fn figures(&self) -> WaitingFigures {
+        WaitingFigures {
+            commands: held(&self.commands).len(),
+            listeners: held(&self.listeners).len(),
+            calls: self.calls.1.len(),
+            dropped: self.dropped.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Who waits for news, and what was dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WaitingFigures {
+    /// Commands whose end somebody waits for.
+    pub commands: usize,
+    /// Listeners in the place of a device.
+    pub listeners: usize,
+    /// Calls of devices that nobody has taken yet.
+    pub calls: usize,
+    /// News for which there was no room.
+    pub dropped: u64,
 }
 
 impl Watching {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use broker::CoreId;
 use flume::{Receiver, Sender};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use platform::Platform;
 use stdx::{Instant, Span};
 use store::Fault;
 use thiserror::Error;
@@ -56,6 +57,8 @@ pub struct Plan {
     pub stores: bool,
     /// Who answers what cores ask about clients; nobody without.
     pub doors: Option<doors::Doors>,
+    /// Where devices are, if there are any: it gets back what was kept of the registry, and its way to the store.
+    pub platform: Option<Platform>,
 }
 
 /// Why the cores do not run.
@@ -158,9 +161,16 @@ where
     let (informed, all_informed) = flume::bounded(plan.cpus.len());
     let ends = mesh::weave(&bells);
     let (journal_ends, office) = open_office(&bells, &stopper, plan.stores);
-    let (mut homes, mut pieces) = Homes::new(plan.cpus.len());
+    if let (Some(platform), Some(office)) = (&plan.platform, &office) {
+        platform.attach_journal(Box::new(office.journal()));
+    }
+    let platform = plan.platform.clone();
+    let (mut homes, mut pieces) = Homes::new(plan.cpus.len(), plan.platform);
     let mut running =
         Running { handles: Vec::new(), stopper: stopper.clone(), inquiry: mesh::inquiry(&ends), office };
+    if let Some(platform) = &platform {
+        platform.attach_cores(Box::new(running.inquiry()));
+    }
     let mut journal_ends = journal_ends.into_iter();
     let mut door_ends = plan.doors.map(|doors| doors.ends(&bells)).unwrap_or_default().into_iter();
     let habits = Habits { spin_rounds: plan.spin_rounds, shutdown_grace: plan.shutdown_grace };
@@ -168,6 +178,7 @@ where
         let seat = Seat {
             journal: journal_ends.next().flatten(),
             door: door_ends.next(),
+            platform: platform.clone(),
             pieces: pieces.next().expect("one receiver per core was made"),
             end,
             doors,
@@ -226,6 +237,7 @@ impl Running {
 struct Seat {
     journal: Option<JournalEnd>,
     door: Option<DoorEnd>,
+    platform: Option<Platform>,
     pieces: Receiver<Piece>,
     end: MeshEnd,
     doors: Doors,
@@ -248,7 +260,8 @@ impl Seat {
     }
 
     async fn drive<M: Mind>(self, make_mind: impl FnOnce(CoreId, Instant) -> M) -> io::Result<()> {
-        let Seat { journal, door, pieces, end, doors, stopper, clock, depth, habits, informed } = self;
+        let Seat { journal, door, platform, pieces, end, doors, stopper, clock, depth, habits, informed } =
+            self;
         let ring = Ring::new(depth)?;
         let mut mind = make_mind(end.core(), clock.now());
         if !restore::take_home(&mut mind, &pieces, clock) {
@@ -256,7 +269,8 @@ impl Seat {
         }
         drop(pieces);
         let control = stopper.control;
-        let equipment = Equipment { ring, mesh: end, doors, control, journal, door, informed, clock, habits };
+        let equipment =
+            Equipment { ring, mesh: end, doors, control, journal, door, platform, informed, clock, habits };
         driver::run(Driver::new(mind, equipment)).await
     }
 }

@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "this room reads the clock for all others")]
 
 mod bell;
+mod census;
 mod clock;
 mod config;
 mod control;
@@ -18,6 +19,7 @@ mod doors;
 mod doorway;
 mod driver;
 mod explain;
+mod founding;
 mod guard;
 mod journal;
 mod kernel;
@@ -35,16 +37,18 @@ mod ring;
 mod service;
 mod signals;
 
+pub use census::census;
 pub use clock::Clock;
 pub use config::{
     Access, Authenticator, AuthenticatorKind, Bind, CertificateUse, ClientCertificate, Complaint, Config,
-    ControlPlane, KeyPairs, Listener, Log, LogFormat, LogLevel, Names, Networks, NotAnAddress, NotNetworks,
-    NotPairs, Place, Protocol, Server, Sources, Store, Sys, TlsKeys, TlsMin, default_file, load,
+    ControlPlane, Devices, KeyPairs, Listener, Log, LogFormat, LogLevel, Names, Networks, NotAnAddress,
+    NotNetworks, NotPairs, Place, Protocol, Server, Sources, Store, Sys, TlsKeys, TlsMin, default_file, load,
 };
 pub use cores::{Cores, CoresError, allowed_cpus};
 pub use doors::{Doors, DoorsError, examine_doors};
 pub use doorway::{CertError, inspect, make_first_certificates};
 pub use explain::explain_acl;
+pub use founding::Founded;
 pub use guard::Guard;
 pub use journal::{SafeError, StoreWatch};
 pub use kernel::KernelError;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker::{Batch, CoreId};
+use device::{DeviceId, HubCall, HubReply};
 use flume::{Receiver, Sender, TrySendError};
 use shard::{Arrival, Call, Reply};
 use wire::Wardrobe;
@@ -43,6 +44,15 @@ pub(crate) enum Freight {
         call: Call,
         /// Where the answer goes.
         reply: Sender<Reply>,
+    },
+    /// A call for a device that is at home there, in the same way.
+    DeviceCall {
+        /// Which device.
+        device: DeviceId,
+        /// What is asked.
+        call: Box<HubCall>,
+        /// Where the reply goes.
+        reply: Sender<HubReply>,
     },
     /// What new connections wear from now on, in the same way.
     Wardrobes {
@@ -114,10 +124,26 @@ impl Inquiry {
         answers.into_iter().enumerate().filter_map(silent).collect()
     }
 
+    /// Brings a call to the home of a device. If that has ended, or too many calls wait there, `reply` is dropped.
+    pub(crate) fn call_device(&self, device: DeviceId, call: HubCall, reply: Sender<HubReply>) {
+        let cores = u16::try_from(self.calls.len()).expect("at most CORES_MAX cores");
+        let home = CoreId::home_of(device.bytes(), cores).index();
+        let call = Box::new(call);
+        if self.calls[home].try_send(Freight::DeviceCall { device, call, reply }).is_ok() {
+            self.ring(home);
+        }
+    }
+
     fn ring(&self, core: usize) {
         let bell = &self.bells[core];
         bell.mark_mail(CoreId::new(u16::try_from(core).expect("at most CORES_MAX cores")));
         bell.sound_alarm();
+    }
+}
+
+impl platform::Cores for Inquiry {
+    fn ask(&self, device: DeviceId, call: HubCall, reply: Sender<HubReply>) {
+        self.call_device(device, call, reply);
     }
 }
 
@@ -174,9 +200,7 @@ impl MeshEnd {
     pub(crate) fn send_batch(&mut self, to: CoreId, batch: Batch) -> Result<(), Batch> {
         match self.offer(to, Freight::Batch(batch)) {
             Err(Freight::Batch(batch)) => Err(batch),
-            Err(Freight::Arrival { .. } | Freight::Call { .. } | Freight::Wardrobes { .. }) => {
-                unreachable!("what is refused is what was offered")
-            }
+            Err(_) => unreachable!("what is refused is what was offered"),
             Ok(()) => Ok(()),
         }
     }
@@ -311,9 +335,7 @@ mod tests {
         receiver.receive(CHANNEL_FREIGHT_MAX, &mut freight);
         let arrived = freight.iter().map(|(_, piece)| match piece {
             Freight::Arrival { arrival, .. } => String::from_utf8(arrival.bytes.clone()).unwrap(),
-            Freight::Batch(_) | Freight::Call { .. } | Freight::Wardrobes { .. } => {
-                unreachable!("only connections were sent")
-            }
+            _ => unreachable!("only connections were sent"),
         });
         assert!(arrived.eq((0..count).map(|number| number.to_string())));
     }

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use broker::{Batch, Change, CoreId, Fetched, StoreHealth};
+use device::{DeviceId, HubCall};
 use shard::{Accepted, Answer, Arrival, Call, ConnId, Effects, Reply, Shard};
 use stdx::Instant;
 use wire::Wardrobe;
@@ -64,6 +65,11 @@ pub trait Mind: 'static {
     fn handle_store_health(&mut self, _now: Instant, _health: StoreHealth) {}
     /// Takes over some of what an earlier process kept, before the first event.
     fn restore(&mut self, _changes: &[Change]) {}
+    /// As above, of devices whose home is here; the registry is complete by then.
+    fn restore_devices(&mut self, _changes: &[device::Change]) {}
+    /// Somebody asks about a device that is at home here, or wants something of it; the reply stands in the effects under
+    /// the same number when what it tells is safe.
+    fn handle_device_call(&mut self, _now: Instant, _call_id: u64, _device: DeviceId, _call: HubCall) {}
     /// There is nothing more to take over. Also called where there was nothing.
     fn finish_restore(&mut self, _now: Instant) {}
 }
@@ -115,6 +121,14 @@ impl Mind for Shard {
 
     fn restore(&mut self, changes: &[Change]) {
         Shard::restore(self, changes);
+    }
+
+    fn restore_devices(&mut self, changes: &[device::Change]) {
+        Shard::restore_devices(self, changes);
+    }
+
+    fn handle_device_call(&mut self, now: Instant, call_id: u64, device: DeviceId, call: HubCall) {
+        Shard::handle_device_call(self, now, call_id, device, call);
     }
 
     fn finish_restore(&mut self, now: Instant) {

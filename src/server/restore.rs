@@ -3,13 +3,17 @@
 //! Why by the home of each client: the number of cores may differ from last time, and a client's connection will come to
 //! the core that the hash of its client id names now. Retained messages go to every core.
 //!
+//! What is known of devices goes to the core where the device is at home; the registry is one for all, and it is complete
+//! before any core hears of a device.
+//!
 //! Invariants:
-//! - Changes of one client reach its home in the order in which they were read; so do retained messages every core.
+//! - Changes of one client or device reach its home in the order in which they were read; so do retained messages every core.
 //! - What is on its way between reader and cores is bounded; a reader that is too fast waits.
 //! - A core whose reader vanished before the end accepts nothing.
 
 use broker::{Change, CoreId};
 use flume::{Receiver, Sender};
+use platform::Platform;
 
 use crate::clock::Clock;
 use crate::mind::Mind;
@@ -23,6 +27,8 @@ const PIECES_MAX: usize = 16;
 pub(crate) enum Piece {
     /// Changes, oldest first.
     Changes(Vec<Change>),
+    /// Changes of devices, oldest first.
+    Devices(Vec<device::Change>),
     /// There are no more.
     End,
 }
@@ -30,22 +36,31 @@ pub(crate) enum Piece {
 /// The way to all cores.
 pub struct Homes {
     cores: Vec<Home>,
+    /// Where the registry is, until it is complete.
+    registry: Option<Platform>,
+    has_devices: bool,
 }
 
 struct Home {
     changes: Vec<Change>,
+    device_changes: Vec<device::Change>,
     pieces: Sender<Piece>,
 }
 
 impl Homes {
-    pub(crate) fn new(cores: usize) -> (Self, impl Iterator<Item = Receiver<Piece>>) {
+    /// The way to so many cores, and to the registry if there are devices.
+    pub(crate) fn new(
+        cores: usize,
+        platform: Option<Platform>,
+    ) -> (Self, impl Iterator<Item = Receiver<Piece>>) {
         let (cores, receivers): (Vec<_>, Vec<_>) = (0..cores)
             .map(|_| {
                 let (pieces, receiver) = flume::bounded(PIECES_MAX);
-                (Home { changes: Vec::new(), pieces }, receiver)
+                (Home { changes: Vec::new(), device_changes: Vec::new(), pieces }, receiver)
             })
             .unzip();
-        (Self { cores }, receivers.into_iter())
+        let has_devices = platform.is_some();
+        (Self { cores, registry: platform, has_devices }, receivers.into_iter())
     }
 
     /// Sends a change to where it belongs.
@@ -61,12 +76,48 @@ impl Homes {
         }
     }
 
+    /// Sends a change of devices to where it belongs: those of the registry come first. Without devices it is left where it
+    /// is, on disk.
+    pub fn give_device(&mut self, change: device::Change) {
+        if !self.has_devices {
+            return;
+        }
+        match home_of(&change, self.cores.len()) {
+            Some(home) => {
+                self.finish_registry();
+                self.cores[home.index()].give_device(change);
+            }
+            None => {
+                let registry = self.registry.as_ref();
+                registry.expect("changes of the registry come before all others").restore(&change);
+            }
+        }
+    }
+
+    /// The registry is complete.
+    fn finish_registry(&mut self) {
+        if let Some(registry) = self.registry.take() {
+            registry.finish_restore();
+        }
+    }
+
     pub(crate) fn finish(mut self) {
+        self.finish_registry();
         for home in &mut self.cores {
             home.send();
+            home.send_devices();
             let _ = home.pieces.send(Piece::End);
         }
     }
+}
+
+/// The core that must know of a change; none if it is the registry's.
+fn home_of(change: &device::Change, cores: usize) -> Option<CoreId> {
+    if change.is_of_registry() {
+        return None;
+    }
+    let count = u16::try_from(cores).expect("at most CORES_MAX cores");
+    Some(CoreId::home_of(change.device()?.bytes(), count))
 }
 
 impl Home {
@@ -75,6 +126,18 @@ impl Home {
         if self.changes.len() >= PIECE_CHANGES {
             self.send();
         }
+    }
+
+    fn give_device(&mut self, change: device::Change) {
+        self.device_changes.push(change);
+        if self.device_changes.len() >= PIECE_CHANGES {
+            self.send_devices();
+        }
+    }
+
+    fn send_devices(&mut self) {
+        // As below.
+        let _ = self.pieces.send(Piece::Devices(std::mem::take(&mut self.device_changes)));
     }
 
     fn send(&mut self) {
@@ -88,6 +151,7 @@ pub(crate) fn take_home<M: Mind>(mind: &mut M, pieces: &Receiver<Piece>, clock: 
     for piece in pieces {
         match piece {
             Piece::Changes(changes) => mind.restore(&changes),
+            Piece::Devices(changes) => mind.restore_devices(&changes),
             Piece::End => {
                 mind.finish_restore(clock.now());
                 return true;

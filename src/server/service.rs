@@ -11,7 +11,8 @@
 use std::sync::Arc;
 
 use broker::{Level, Limits};
-use device::Dialect;
+use device::{Dialect, Offer, SharedRegistry};
+use platform::{Kept, Platform, ReadSettings};
 use sd_notify::NotifyState;
 use shard::{Settings, Setup, Shard};
 use stdx::Span;
@@ -24,6 +25,7 @@ use crate::config::{Complaint, Config, Listener, LogLevel, name_of};
 use crate::cores::{CoresError, allowed_cpus};
 use crate::doors::{Doors, DoorsError};
 use crate::doorway::{Doorway, Rereading};
+use crate::founding::{self, Founded, found_administrators, found_tenant};
 use crate::guard::{Guard, Rules, Watching};
 use crate::journal::{Keeping, Safe, SafeError, StoreWatch};
 use crate::kernel::{self, KernelError};
@@ -69,6 +71,9 @@ pub enum Failure {
     /// A file that says who may come in or what they may do is not good.
     #[error(transparent)]
     Doors(#[from] DoorsError),
+    /// A secret cannot be read or written.
+    #[error(transparent)]
+    Founding(#[from] founding::Fault),
     /// The store cannot be opened, or has failed.
     #[error(transparent)]
     Store(#[from] SafeError),
@@ -91,6 +96,7 @@ impl Failure {
             | Failure::Rights(_)
             | Failure::Dialect(_)
             | Failure::Doors(_)
+            | Failure::Founding(_)
             | Failure::Beside(_) => 2,
             Failure::Kernel(_) | Failure::Launch(_) | Failure::System(_) => 3,
         }
@@ -112,6 +118,12 @@ pub struct Started {
     pub guard: Arc<Guard>,
     /// Reads certificates, lists, passwords and rules again.
     pub reloader: Reloader,
+    /// Knows devices, and the ways to them.
+    pub platform: Platform,
+    /// Signs the tokens of those who have logged in to the API.
+    pub token_secret: Vec<u8>,
+    /// Administrators that were just made, for whoever started the broker to see.
+    pub founded: Option<Founded>,
 }
 
 /// Several complaints behind the name of the program, which stands in front of the first.
@@ -135,9 +147,14 @@ pub fn serve(
     let guard = Arc::new(Guard::new(Rules::of(config, room.connections_max)));
     let (doorway, remarks) = Doorway::open(config).map_err(Failure::Doorway)?;
     remarks.iter().for_each(|remark| warn!("{remark}"));
-    let doors = Doors::open(config, cpus.len(), clock, Arc::new(Watching::new(Arc::clone(&guard), clock)))?;
+    let platform = Platform::new(read_settings(dialects));
+    let registry: Arc<dyn SharedRegistry> = Arc::new(platform.clone());
+    let watching = Arc::new(Watching::new(Arc::clone(&guard), clock));
+    let doors = Doors::open(config, cpus.len(), clock, watching, &registry)?;
     let settings = settings(config, room, dialects, version, &doors)?;
-    let settings = Arc::new(Settings { wardrobes: doorway.wardrobes(), ..settings });
+    let wardrobes = doorway.wardrobes();
+    let registry = config.has_devices().then_some(registry);
+    let settings = Arc::new(Settings { wardrobes, registry, ..settings });
     let mut bound = bind_all(config, cpus.len())?;
     // They are removed when this function ends, however it ends.
     let _socket_files: Vec<SocketFile> =
@@ -155,6 +172,7 @@ pub fn serve(
         shutdown_grace: Span::from_s(config.server.shutdown_grace_s.into()),
         stores: safe.is_some(),
         doors: Some(doors.clone()),
+        platform: config.has_devices().then(|| platform.clone()),
     };
     let restore = |homes: &mut Homes| safe.as_mut().map_or(Ok(()), |safe| safe.recover(homes));
     let running = launch(plan, restore, move |core, now| {
@@ -170,6 +188,7 @@ pub fn serve(
     let office = running.take_office();
     let store = StoreWatch::new(config, &bound, office.as_ref());
     let keeping = safe.zip(office).map(|(safe, office)| safe.keep(office)).transpose()?;
+    let (token_secret, founded) = found(&platform, config, clock)?;
     bound.iter().try_for_each(Listening::open)?;
     drop(bound);
     running.open();
@@ -177,8 +196,10 @@ pub fn serve(
     reloader.add(Box::new(Rereading { doorway, inquiry: running.inquiry() }));
     reloader.add(Box::new(doors.clone()));
     signals::heed(running.stopper(), reloader.clone())?;
-    let announced =
-        announce(Started { ready_line, inquiry: running.inquiry(), store, doors, guard, reloader });
+    let inquiry = running.inquiry();
+    let started =
+        Started { ready_line, inquiry, store, doors, guard, reloader, platform, token_secret, founded };
+    let announced = announce(started);
     match &announced {
         Ok(()) => signals::tell_supervisor(NotifyState::Ready),
         Err(_) => running.stopper().stop(),
@@ -190,6 +211,43 @@ pub fn serve(
     announced.map_err(Failure::Beside)?;
     info!("all cores have ended");
     Ok(())
+}
+
+/// What each listener offers to devices; nothing depends on the listener yet.
+fn offers(config: &Config) -> Vec<Arc<Offer>> {
+    let Limits { packet_bytes_max, receive_maximum, .. } = config.limits;
+    let offer = Arc::new(Offer {
+        packet_bytes_max,
+        inflight_max: receive_maximum,
+        own: config.devices.device_rates(),
+        children: config.devices.gateway_rates(),
+        has_responder: config.control.rpc_webhook.is_some(),
+    });
+    config.listener.iter().map(|_| Arc::clone(&offer)).collect()
+}
+
+/// Reads settings of profiles with the first dialect that has devices: profiles do not say whose they are.
+fn read_settings(dialects: &[&'static dyn Dialect]) -> Box<ReadSettings> {
+    let dialect = dialects.iter().copied().find(|dialect| dialect.has_devices());
+    Box::new(move |settings| dialect.map_or(Ok(None), |dialect| dialect.read_settings(settings)))
+}
+
+/// What must be there before the first client: a tenant, administrators, the secret of their tokens. All of it is on the disk
+/// when this returns.
+fn found(platform: &Platform, config: &Config, clock: Clock) -> Result<(Vec<u8>, Option<Founded>), Failure> {
+    if !config.has_devices() {
+        // Nobody can log in; a secret that nobody knows keeps it so.
+        return Ok((founding::token_secret(None)?, None));
+    }
+    let dir = config.stores().then_some(config.store.dir.as_path());
+    let kept = |kept: Kept| kept.wait_here().map_err(|failure| Failure::Beside(failure.to_string()));
+    found_tenant(platform, &config.devices)?.map(kept).transpose()?;
+    if config.control.listen.is_none() {
+        return Ok((founding::token_secret(None)?, None));
+    }
+    let founded = found_administrators(platform, &config.control, dir, clock.wall())?;
+    let founded = founded.map(|(founded, made)| kept(made).map(|()| founded)).transpose()?;
+    Ok((founding::token_secret(dir)?, founded))
 }
 
 fn bind_all(config: &Config, cores: usize) -> Result<Vec<Listening>, ListenError> {
@@ -218,6 +276,10 @@ fn settings(
         doorkeeper: Some(Arc::new(doors.clone())),
         listener_names: config.listener.iter().map(|listener| listener.bind.to_string().into()).collect(),
         journal_is_on: config.stores(),
+        offers: offers(config),
+        hub: config.devices.hub_terms(),
+        gateway_children_max: stdx::widen(config.devices.gateway_children_max),
+        chance: Some(founding::draw),
         ..Settings::default()
     })
 }

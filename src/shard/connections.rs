@@ -13,6 +13,7 @@ use stdx::Instant;
 use wire::Inlet;
 
 use crate::coating::Coating;
+use crate::devices::DeviceEnd;
 use crate::effects::{ConnId, ListenerId};
 
 /// One connection.
@@ -28,6 +29,8 @@ pub(crate) struct Connection {
     pub state: State,
     /// The driver was told not to read it.
     pub is_paused: bool,
+    /// If it is a device's and packets are interpreted.
+    pub device: Option<Box<DeviceEnd>>,
 }
 
 impl Connection {
@@ -128,6 +131,7 @@ mod tests {
             has_arrived: false,
             state: State::Lobby { accepted_at: Instant::START },
             is_paused: false,
+            device: None,
         }
     }
 

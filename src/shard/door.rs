@@ -158,8 +158,11 @@ impl Shard {
 
     /// Takes a connection out of the table; it has ended.
     pub(crate) fn dismiss(&mut self, conn: ConnId) -> Option<Connection> {
-        let connection = self.forget(conn)?;
+        let mut connection = self.forget(conn)?;
         self.take_leave(&connection);
+        if let Some(end) = connection.device.take() {
+            self.desk().parted.push(end);
+        }
         Some(connection)
     }
 

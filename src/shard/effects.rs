@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use broker::{Batch, CoreId, Counters, Fetch, Notice, Written};
+use device::{HubReply, News};
 use stdx::Instant;
 
 use crate::coating::Coating;
@@ -99,8 +100,14 @@ pub struct Effects {
     pub notices: Vec<Notice>,
     /// What must be written down; answered by `Shard::handle_durable`. Only if the settings ask for a journal.
     pub written: Option<Written>,
+    /// What must be written down of devices, in one commit with `written`, which is there whenever this is not empty.
+    pub device_changes: Vec<device::Change>,
     /// What must be read back, behind everything written; answered by `Shard::handle_fetched`.
     pub fetches: Vec<Fetch>,
+    /// Replies to `Shard::handle_device_call`, by the numbers of the calls.
+    pub device_replies: Vec<(u64, HubReply)>,
+    /// For whoever is outside.
+    pub news: Vec<News>,
 }
 
 /// Whether a connection may be read. Bytes that come all the same are kept, so whoever drives a shard that is metered must

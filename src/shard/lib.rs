@@ -13,6 +13,7 @@
 
 mod coating;
 mod connections;
+mod devices;
 mod door;
 mod doorkeeper;
 mod effects;

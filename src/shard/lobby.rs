@@ -9,6 +9,7 @@
 //! - Nothing is sent before CONNACK. Source: [MQTT-3.1.0-1], [MQTT-3.14.0-1].
 
 use broker::{Admission, CoreId, Guest, Level, NoticeKind};
+use device::Welcome;
 use mqtt::{ConnAck, Connect, ConnectViolation, Frame, Framing, Violation, decode_connect, encode, frame};
 use stdx::{Instant, Span};
 use wire::Inlet;
@@ -22,7 +23,7 @@ use crate::settings::Durability;
 use crate::shard::Shard;
 
 /// What the bytes of a connection in the lobby amount to.
-enum Outcome {
+pub(crate) enum Outcome {
     /// No whole CONNECT yet.
     Partial,
     /// Not a CONNECT, or a broken one: the bytes to answer with, perhaps none.
@@ -66,6 +67,7 @@ impl Shard {
                 has_arrived: false,
                 state: State::Lobby { accepted_at: now },
                 is_paused: false,
+                device: None,
             },
         )
     }
@@ -89,6 +91,7 @@ impl Shard {
                 has_arrived,
                 state: State::Lobby { accepted_at },
                 is_paused: false,
+                device: None,
             },
         )?;
         self.unpack(conn);
@@ -186,7 +189,10 @@ impl Shard {
                     let len = whole.bytes.len();
                     match decode_connect(whole) {
                         Err(refusal) => Outcome::Broken(refusal.violation, refusal_bytes(refusal)),
-                        Ok(connect) => self.judge_connect(now, conn, &connect, len, answer),
+                        Ok(mut connect) => match self.welcome(now, conn, &connect) {
+                            Welcome::Anyone => self.judge_connect(now, conn, &connect, len, answer),
+                            welcome => self.judge_device(now, conn, &mut connect, len, welcome),
+                        },
                     }
                 }
             };
@@ -249,11 +255,13 @@ impl Shard {
             is_gated: self.durability_of(listener) == Durability::Fsync,
             listener: door.map(|_| self.name_of(listener)),
             rights,
+            packet_bytes_max: None,
+            is_fleeting: false,
         };
         Outcome::Judged(self.exchange.connect(now, connect, guest), connect.version, len)
     }
 
-    fn durability_of(&self, listener: ListenerId) -> Durability {
+    pub(crate) fn durability_of(&self, listener: ListenerId) -> Durability {
         self.settings.durabilities.get(usize::from(listener.0)).copied().unwrap_or_default()
     }
 

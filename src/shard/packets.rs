@@ -51,6 +51,9 @@ impl Shard {
             }
             return self.set_pace(conn, key);
         }
+        if connection.device.is_some() {
+            return self.device_bytes(now, conn, (key, version), Some(bytes));
+        }
         let mut reader = Reader::new(&mut self.exchange, now, key, version);
         let packet_bytes_max = self.settings.limits.packet_bytes_max;
         let result = connection.inlet.feed(bytes, packet_bytes_max, |frame| reader.read(frame));
@@ -70,6 +73,9 @@ impl Shard {
         if self.exchange.is_held(key) {
             return;
         }
+        if connection.device.is_some() {
+            return self.device_bytes(now, conn, (key, version), None);
+        }
         let mut reader = Reader::new(&mut self.exchange, now, key, version);
         let packet_bytes_max = self.settings.limits.packet_bytes_max;
         let result = connection.inlet.resume(packet_bytes_max, |frame| reader.read(frame));
@@ -81,7 +87,7 @@ impl Shard {
     }
 
     /// Tells the driver whether a connection may be read, if that has changed.
-    fn set_pace(&mut self, conn: ConnId, key: SessionKey) {
+    pub(crate) fn set_pace(&mut self, conn: ConnId, key: SessionKey) {
         let is_over = self.exchange.is_over_quota(key);
         let Some(connection) = self.connections.get_mut(conn) else { return };
         if connection.is_paused != is_over {
@@ -93,11 +99,17 @@ impl Shard {
     /// Whether publishing has a limit, so that connections must be read once at a time. See [`Pace`].
     #[must_use]
     pub fn is_metered(&self) -> bool {
-        self.exchange.is_metered()
+        self.exchange.is_metered() || self.is_metered_by_offers
     }
 
     #[inline]
-    fn after_reading(&mut self, now: Instant, key: SessionKey, packets: u64, result: Result<(), Violation>) {
+    pub(crate) fn after_reading(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        packets: u64,
+        result: Result<(), Violation>,
+    ) {
         if packets > 0 {
             self.exchange.counters_mut().packets_received += packets;
             self.exchange.seen(key, now);
@@ -112,7 +124,7 @@ impl Shard {
 }
 
 /// Reads the packets of one client.
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     exchange: &'a mut Exchange,
     now: Instant,
     key: SessionKey,
@@ -123,7 +135,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     #[inline]
-    fn new(exchange: &'a mut Exchange, now: Instant, key: SessionKey, version: Version) -> Self {
+    pub fn new(exchange: &'a mut Exchange, now: Instant, key: SessionKey, version: Version) -> Self {
         let is_metered = exchange.is_metered();
         Self { exchange, now, key, version, packets: 0, is_metered }
     }
@@ -141,7 +153,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn packet(&mut self, frame: Frame<'_>) -> Result<Flow, Violation> {
+    pub fn packet(&mut self, frame: Frame<'_>) -> Result<Flow, Violation> {
         let (now, key) = (self.now, self.key);
         if frame.is_publish() {
             self.exchange.publish(now, key, &decode_publish(frame, self.version)?)?;

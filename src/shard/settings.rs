@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use broker::{CoreId, Level, Limits};
-use device::Dialect;
+use device::{Dialect, HubTerms, Offer, SharedRegistry};
 use stdx::WallMs;
 use wire::Wardrobe;
 
@@ -51,6 +51,16 @@ pub struct Settings {
     pub journal_is_on: bool,
     /// Notices below this level are not made.
     pub notice_level: Level,
+    /// What is known of devices; none where no listener's dialect has any.
+    pub registry: Option<Arc<dyn SharedRegistry>>,
+    /// What each listener offers to devices, by [`crate::ListenerId`]; the default for those beyond the end.
+    pub offers: Vec<Arc<Offer>>,
+    /// How hubs treat devices.
+    pub hub: HubTerms,
+    /// Children for which one gateway may speak at one time; one more is refused with 0x97.
+    pub gateway_children_max: usize,
+    /// Randomness that is fit for secrets, for the credentials of new devices; none is for trials, whose seeds are.
+    pub chance: Option<fn() -> u64>,
 }
 
 /// What one shard is set up with.
@@ -82,6 +92,11 @@ impl Default for Settings {
             listener_names: Vec::new(),
             journal_is_on: false,
             notice_level: Level::Info,
+            registry: None,
+            offers: Vec::new(),
+            hub: HubTerms::default(),
+            gateway_children_max: 10_000,
+            chance: None,
         }
     }
 }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use broker::{
     Batch, Change, CoreId, Counters, Exchange, ExchangeSetup, Fetched, LinkEnd, LinkId, StoreHealth,
 };
-use stdx::{Instant, Wheel};
+use stdx::{Instant, Prng, Wheel};
 use wire::Wardrobe;
 
 use crate::connections::{Connections, State, conn_of};
+use crate::devices::Desk;
 use crate::effects::{Call, ConnId, Effects, Reply};
 use crate::settings::{Settings, Setup};
 
@@ -42,6 +43,11 @@ pub struct Shard {
     are_rules_due: bool,
     /// Connections that came from other cores before this one could let anybody in.
     pub(crate) early: Vec<ConnId>,
+    /// None where no devices are known.
+    pub(crate) devices: Option<Box<Desk>>,
+    /// Whether a listener limits what devices may say.
+    pub(crate) is_metered_by_offers: bool,
+    pub(crate) prng: Prng,
     ended: Vec<LinkEnd>,
     released: Vec<LinkId>,
 }
@@ -83,6 +89,12 @@ impl Shard {
             asked: BTreeMap::new(),
             are_rules_due: settings.doorkeeper.is_some(),
             early: Vec::new(),
+            devices: settings
+                .registry
+                .as_ref()
+                .map(|registry| Box::new(Desk::new(Arc::clone(registry), settings.hub, now))),
+            is_metered_by_offers: settings.offers.iter().any(|offer| offer.has_limits()),
+            prng: Prng::new(setup.seed),
             ended: Vec::new(),
             released: Vec::new(),
             settings,
@@ -113,9 +125,14 @@ impl Shard {
     }
 
     /// A batch from another core; batches of one core must come in the order in which they left.
-    pub fn handle_batch(&mut self, now: Instant, from: CoreId, batch: Batch) {
+    pub fn handle_batch(&mut self, now: Instant, from: CoreId, mut batch: Batch) {
         self.look_at_rules();
-        self.exchange.handle_batch(now, from, batch);
+        let before = self.exchange.written();
+        let beside = batch.take_beside();
+        if !beside.is_empty() {
+            self.read_letters(now, beside);
+        }
+        self.exchange.handle_batch(now, from, batch, before);
         if !self.early.is_empty() && self.exchange.is_ready() {
             self.let_in(now);
         }
@@ -127,6 +144,7 @@ impl Shard {
         self.look_at_rules();
         self.lobby_timeouts(now);
         self.exchange.handle_timers(now);
+        self.device_timers(now);
         self.settle_ends(now);
     }
 
@@ -151,6 +169,7 @@ impl Shard {
     pub fn handle_shutdown(&mut self, now: Instant) {
         self.look_at_rules();
         self.is_closing = true;
+        self.say_last_words(now);
         self.exchange.shut_down(now);
         let lobby: Vec<ConnId> = self
             .connections
@@ -174,6 +193,8 @@ impl Shard {
         exchange.take_notices(&mut effects.notices);
         effects.written = exchange.end_turn(&mut effects.batches);
         exchange.take_fetches(&mut effects.fetches);
+        self.release_replies();
+        let (effects, exchange) = (&mut self.effects, &mut self.exchange);
         let (connections, any_coats) = (&mut self.connections, self.dirty_coats > 0);
         exchange.drain_dirty(|link| {
             let conn = conn_of(link);
@@ -198,13 +219,14 @@ impl Shard {
     /// event: a connection whose session ended must not act on that session's successor.
     #[inline]
     pub(crate) fn settle_ends(&mut self, now: Instant) {
-        while self.exchange.has_ends() {
+        while self.exchange.has_ends() || self.has_parted() {
             let (mut ended, mut released) =
                 (std::mem::take(&mut self.ended), std::mem::take(&mut self.released));
             self.exchange.take_ends(&mut ended, &mut released);
             for end in ended.drain(..) {
                 self.close(conn_of(end.link), end.last);
             }
+            self.part(now);
             for link in released.drain(..) {
                 self.resume(now, link);
             }
@@ -236,7 +258,8 @@ impl Shard {
         if self.exchange.has_work() || !self.postponed.is_empty() {
             return Some(Instant::START);
         }
-        let deadlines = [self.lobby_timers.next_deadline(), self.exchange.next_deadline()];
+        let deadlines =
+            [self.lobby_timers.next_deadline(), self.exchange.next_deadline(), self.device_deadline()];
         deadlines.into_iter().flatten().min()
     }
 

@@ -29,7 +29,7 @@ pub use backup::count_backup;
 pub use engine::{Batch, Engine, Op, Visit};
 pub use fault::{Fault, FaultKind};
 pub use fjall::{FORMAT_VERSION, FjallEngine, make_folder, quarantine};
-pub use keeper::{Flushed, Heads, Keeper, Progress, Recovered};
+pub use keeper::{Flushed, Heads, Keeper, Progress, Recovered, Settled};
 pub use memory::MemoryEngine;
 pub use record::rewrite_record;
 pub use tool::{ExportKind, Style, Task, run};

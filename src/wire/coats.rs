@@ -265,6 +265,14 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_current_within_its_term_and_not_without_one() {
+        let facts = TlsFacts { client_term_s: Some(100..=200), ..TlsFacts::default() };
+        let is_current = |s: u64| facts.is_current(stdx::WallMs(s * 1000));
+        assert!(!is_current(99) && is_current(100) && is_current(200) && !is_current(201));
+        assert!(!TlsFacts::default().is_current(stdx::WallMs(100_000)));
+    }
+
+    #[test]
     fn websocket_runs_inside_tls_behind_a_proxy_header() {
         let (config, mut client) = tls();
         let wardrobe = Wardrobe {

@@ -12,6 +12,8 @@ pub enum Flow {
     More,
     /// Nothing for now: keep what is left until [`Inlet::resume`].
     Wait,
+    /// Nothing for now, and this frame once more at [`Inlet::resume`].
+    Again,
     /// Nothing any more: forget what is left.
     End,
 }
@@ -109,10 +111,11 @@ fn frames(
     let mut rest = bytes;
     while !rest.is_empty() {
         let Framing::Whole(whole) = frame(rest, packet_bytes_max)? else { break };
-        rest = &rest[whole.bytes.len()..];
+        let behind = &rest[whole.bytes.len()..];
         match read(whole) {
-            Flow::More => {}
-            Flow::Wait => break,
+            Flow::More => rest = behind,
+            Flow::Wait => return Ok(behind),
+            Flow::Again => break,
             Flow::End => return Ok(&[]),
         }
     }

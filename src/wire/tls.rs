@@ -8,10 +8,13 @@
 //! - Nothing is decided about certificates here: the configuration holds the verifiers.
 
 use std::io::{Read, Write};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
+use stdx::WallMs;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::fault::CoatFault;
 
@@ -25,12 +28,24 @@ pub(crate) struct TlsCoat {
 pub struct TlsFacts {
     /// The host name that the client asked for.
     pub server_name: Option<Box<str>>,
-    /// The client's certificate chain, its own first, already verified; empty without one.
+    /// The client's certificate chain, its own first, as far verified as the listener demands: that the client has its
+    /// private key always is. Empty without one.
     pub client_certificates: Vec<CertificateDer<'static>>,
+    /// From when until when the client's own certificate is valid, in Unix seconds; none without one.
+    pub client_term_s: Option<RangeInclusive<i64>>,
     /// TLS 1.3, or else 1.2.
     pub is_v13: bool,
     /// The cipher suite by its registered name.
     pub cipher_suite: &'static str,
+}
+
+impl TlsFacts {
+    /// Whether a moment lies in the term of the client's own certificate; never without one.
+    #[must_use]
+    pub fn is_current(&self, now: WallMs) -> bool {
+        let now_s = i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);
+        self.client_term_s.as_ref().is_some_and(|term_s| term_s.contains(&now_s))
+    }
 }
 
 impl TlsCoat {
@@ -100,6 +115,7 @@ impl TlsCoat {
     pub fn facts(&self) -> TlsFacts {
         let certificates = self.session.peer_certificates().unwrap_or_default();
         TlsFacts {
+            client_term_s: certificates.first().and_then(|certificate| term_s(certificate)),
             server_name: self.session.server_name().map(Into::into),
             client_certificates: certificates
                 .iter()
@@ -122,6 +138,13 @@ impl TlsCoat {
             }
         }
     }
+}
+
+/// The term of a certificate; none if it cannot be read.
+fn term_s(certificate: &[u8]) -> Option<RangeInclusive<i64>> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let term = certificate.validity();
+    Some(term.not_before.timestamp()..=term.not_after.timestamp())
 }
 
 fn told(fault: rustls::Error) -> CoatFault {

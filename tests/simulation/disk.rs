@@ -45,7 +45,7 @@ impl Disk {
             messages_max: limits.queue_memory_messages.into(),
             bytes_max: limits.queue_memory_bytes.into(),
         };
-        keeper.recover(heads, visit, &mut |_| {}).expect("what was written can be read");
+        keeper.recover(heads, visit, &mut drop, &mut |_| {}).expect("what was written can be read");
         Self {
             keeper,
             durable: vec![None; cores],
@@ -72,8 +72,8 @@ impl Disk {
                 self.durable[core] = Some(written.turn);
             }
             written.changes.retain(|change| !is_forgotten(self.fraud, change));
-            self.keeper.accept(id(core), written);
-            for (core, turn) in self.keeper.take_settled() {
+            self.keeper.accept(id(core), written, Vec::new());
+            for (core, turn) in self.keeper.take_settled().turns {
                 self.durable[core.index()] = Some(turn);
             }
         }

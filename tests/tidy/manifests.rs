@@ -48,7 +48,7 @@ const ROOMS: &[Room] = &[
         name: "wire",
         folder: "src/wire",
         rooms: &["mqtt", "stdx"],
-        crates: These(&["bytes", "ipnet", "ppp", "rustls", "thiserror", "tungstenite"]),
+        crates: These(&["bytes", "ipnet", "ppp", "rustls", "thiserror", "tungstenite", "x509-parser"]),
     },
     Room {
         name: "access",

@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         spin_rounds,
         stores: false,
         doors: None,
+        platform: None,
         shutdown_grace: Span::from_s(1),
     };
     let running = server::launch(plan, |_| Ok(()), |_, _| Relay::default())?;

@@ -232,7 +232,8 @@ impl Hub {
             Change::DeviceGone(device) => {
                 self.devices.remove(device);
             }
-            Change::HistoryGone { .. }
+            Change::Late { .. }
+            | Change::HistoryGone { .. }
             | Change::Tenant(_)
             | Change::Customer(_)
             | Change::CustomerGone(_)

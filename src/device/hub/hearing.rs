@@ -65,14 +65,30 @@ impl Hub {
 }
 
 fn keep(desk: &mut Desk, device: DeviceId, samples: &[Sample<'_>], keeping: Keeping, out: &mut Outcome) {
-    if keeping == Keeping::Forward || samples.is_empty() {
+    if keeping == Keeping::Forward {
         return;
     }
-    for sample in samples {
-        desk.latest.write_newer(sample);
-    }
     let samples = samples.iter().cloned().map(Sample::into_owned).collect();
-    out.changes.push(Change::Telemetry { device, samples, keeping });
+    note(desk, device, samples, keeping, out);
+}
+
+/// Takes telemetry over. What is older than the latest of its key is told apart, so that whoever writes changes down need
+/// not know the latest.
+pub(super) fn note(
+    desk: &mut Desk,
+    device: DeviceId,
+    samples: Vec<Sample<'static>>,
+    keeping: Keeping,
+    out: &mut Outcome,
+) {
+    let (samples, late): (Vec<_>, Vec<_>) =
+        samples.into_iter().partition(|sample| desk.latest.write_newer(sample));
+    if !samples.is_empty() {
+        out.changes.push(Change::Telemetry { device, samples, keeping });
+    }
+    if keeping == Keeping::History && !late.is_empty() {
+        out.changes.push(Change::Late { device, samples: late });
+    }
 }
 
 /// Writes attributes and notes those that are other than before.

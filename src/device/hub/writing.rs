@@ -6,7 +6,7 @@
 //! - Deletions of an assignment are told before what it writes.
 
 use super::desk::Hub;
-use super::hearing::{shared, tell, write};
+use super::hearing::{note, shared, tell, write};
 use super::outcome::Outcome;
 use crate::change::{Change, Scope};
 use crate::ids::DeviceId;
@@ -54,11 +54,7 @@ impl Hub {
         keeping: Keeping,
         out: &mut Outcome,
     ) {
-        let desk = self.devices.entry(device).or_default();
-        for sample in &samples {
-            desk.latest.write_newer(sample);
-        }
-        out.changes.push(Change::Telemetry { device, samples, keeping });
+        note(self.devices.entry(device).or_default(), device, samples, keeping, out);
     }
 
     /// Deletes history of a key from `from_ms` up to `to_ms`, and its latest value if that is wanted and it lies there;

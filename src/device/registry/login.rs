@@ -38,6 +38,16 @@ impl Registry {
         is_theirs.then_some(device.id)
     }
 
+    /// Whether a device goes by these names, and only the password is another one.
+    #[must_use]
+    pub fn has_other_password(&self, client_id: &str, user_name: &str, password: &[u8]) -> bool {
+        let probes = [Probe::of_names(client_id, user_name), Probe::of(user_name)];
+        let devices = probes.into_iter().filter_map(|probe| self.device_showing(probe));
+        devices
+            .filter_map(|device| judge(device, client_id, user_name, password))
+            .any(|outcome| outcome == Match::WrongPassword)
+    }
+
     /// The device whose certificate it is.
     #[must_use]
     pub fn log_in_with_certificate(&self, fingerprint: &Fingerprint) -> Option<DeviceId> {

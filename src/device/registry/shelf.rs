@@ -29,6 +29,8 @@ pub struct Registry {
     hasher: RandomState,
     slots: Vec<Option<Device>>,
     free: Vec<u32>,
+    /// What the devices in the slots point to.
+    heap_bytes: usize,
     by_id: HashTable<u32>,
     by_name: HashTable<u32>,
     by_credential: HashTable<u32>,
@@ -239,11 +241,10 @@ impl Registry {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let indices = [&self.by_id, &self.by_name, &self.by_credential];
-        let heap: usize = self.devices().map(Device::heap_bytes).sum();
         self.slots.capacity() * size_of::<Option<Device>>()
             + self.free.capacity() * size_of::<u32>()
             + indices.map(HashTable::allocation_size).iter().sum::<usize>()
-            + heap
+            + self.heap_bytes
     }
 
     /// Makes room for so many more devices.
@@ -296,6 +297,7 @@ impl Registry {
             }
             Change::Attribute { .. }
             | Change::Telemetry { .. }
+            | Change::Late { .. }
             | Change::HistoryGone { .. }
             | Change::LatestGone { .. }
             | Change::Command { .. }
@@ -308,6 +310,7 @@ impl Registry {
     /// Puts a device into a slot and all indices. Its id, name and credential must be free.
     pub(super) fn insert(&mut self, device: Device) {
         *self.devices_of.entry(device.tenant).or_default() += 1;
+        self.heap_bytes += device.heap_bytes();
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             narrow(self.slots.len() - 1)
@@ -338,6 +341,7 @@ impl Registry {
             entry.expect("every device stands in all indices").remove();
         }
         self.free.push(slot);
+        self.heap_bytes -= device.heap_bytes();
         if let Some(devices) = self.devices_of.get_mut(&device.tenant) {
             *devices -= 1;
         }

@@ -30,6 +30,10 @@ impl Dialect for ThingsBoard {
         "thingsboard"
     }
 
+    fn has_devices(&self) -> bool {
+        true
+    }
+
     fn introduce<'a>(&self, connect: &Connect<'a>) -> Introduction<'a> {
         // A token names its device whatever the client id is.
         let user_name = connect.user_name.filter(|name| !name.is_empty());

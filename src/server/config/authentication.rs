@@ -9,10 +9,10 @@
 use std::path::PathBuf;
 
 use access::CertificateName;
-use hyper::Uri;
 
 use super::complaint::{Complaint, Place, guess};
 use super::sections::{Config, Listener};
+use super::transport::is_web_address;
 
 /// The member of a chain that lets in whoever shows nothing.
 pub(super) const ANONYMOUS: &str = "anonymous";
@@ -63,6 +63,8 @@ pub enum AuthenticatorKind {
     Jwt,
     /// A service.
     Http,
+    /// The registry of devices.
+    Registry,
 }
 
 /// What the name in a certificate is.
@@ -135,8 +137,12 @@ impl Listener {
 }
 
 impl Config {
-    /// Whom a listener asks, in turn.
+    /// Whom a listener asks, in turn. Nobody where clients are devices: their dialect knows them, and for anybody else the
+    /// end of the chain refuses.
     pub(crate) fn chain_of(&self, listener: &Listener) -> Vec<ChainMember> {
+        if listener.has_devices {
+            return Vec::new();
+        }
         let names = listener.authentication.as_ref().map_or(&[][..], |names| &names.0[..]);
         let member = |name: &String| match name.as_str() {
             ANONYMOUS => Some(ChainMember::Anonymous),
@@ -161,7 +167,10 @@ pub(super) fn check_authentication(config: &Config, complaints: &mut Vec<Complai
         complaints.extend(texts.map(|text| authenticator.place.complain(text)));
     }
     for listener in &config.listener {
-        let texts = check_chain(config, listener);
+        let texts = match listener.has_devices {
+            true => check_no_chain(listener),
+            false => check_chain(config, listener),
+        };
         complaints.extend(texts.into_iter().map(|text| listener.place.complain(text)));
     }
 }
@@ -184,7 +193,7 @@ fn check_kind(authenticator: &Authenticator) -> Vec<String> {
     let Authenticator { name, kind, .. } = authenticator;
     let Some(kind) = kind else {
         return vec![format!(
-            "authenticator `{name}` needs a `kind`: \"password-file\", \"certificate\", \"jwt\" or \"http\""
+            "authenticator `{name}` needs a `kind`: \"password-file\", \"certificate\", \"jwt\", \"http\" or \"registry\""
         )];
     };
     let keys = [
@@ -211,7 +220,7 @@ fn missing(authenticator: &Authenticator, kind: AuthenticatorKind) -> Option<Str
         AuthenticatorKind::PasswordFile => {
             authenticator.file.is_none().then(|| format!("authenticator `{name}` needs a `file`"))
         }
-        AuthenticatorKind::Certificate => None,
+        AuthenticatorKind::Certificate | AuthenticatorKind::Registry => None,
         AuthenticatorKind::Jwt => {
             let keys = [&authenticator.secret_file, &authenticator.public_key_file, &authenticator.jwks_file];
             let count = keys.iter().filter(|key| key.is_some()).count();
@@ -221,16 +230,32 @@ fn missing(authenticator: &Authenticator, kind: AuthenticatorKind) -> Option<Str
                 )
             })
         }
-        AuthenticatorKind::Http => match authenticator.url.as_deref().map(str::parse::<Uri>) {
-            Some(Ok(url)) if matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() => {
-                None
-            }
+        AuthenticatorKind::Http => match authenticator.url.as_deref() {
+            Some(url) if is_web_address(url) => None,
             Some(_) => {
                 Some(format!("the `url` of authenticator `{name}` must begin with http:// or https://"))
             }
             None => Some(format!("authenticator `{name}` needs a `url`")),
         },
     }
+}
+
+/// Whoever writes down whom to ask believes that it protects somebody.
+fn check_no_chain(listener: &Listener) -> Vec<String> {
+    let keys = [
+        ("authentication", listener.authentication.is_some()),
+        ("allow_anonymous", listener.allow_anonymous.is_some()),
+        ("acl_file", listener.acl_file.is_some()),
+    ];
+    let set = keys.into_iter().filter_map(|(key, is_set)| is_set.then_some(key));
+    set.map(|key| {
+        format!(
+            "`{key}` is not used with `dialect = \"{}\"`: the registry of devices says who they are, and their dialect \
+             what they may do",
+            listener.dialect
+        )
+    })
+    .collect()
 }
 
 fn check_chain(config: &Config, listener: &Listener) -> Vec<String> {

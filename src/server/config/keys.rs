@@ -143,10 +143,70 @@ keys! {
         /// Users who may read $SYS and use the API. Where a listener on loopback asks nobody who they are, everybody may.
         admins,
     }
+    devices {
+        /// The name of the first tenant, which is made at the first start. Its devices' topics for other clients begin with
+        /// the dialect's name and this one.
+        tenant,
+        /// How many devices that tenant may have; 0 is no limit. Written down at the first start.
+        devices_max,
+        /// What is kept of telemetry: "history" (every value), "latest" (one per key) or "forward" (nothing; subscribers get
+        /// it as it comes). Written into that tenant's first profile at the first start; profiles can say something else.
+        telemetry,
+        /// Days that history is kept; 0 is for ever. Written down likewise.
+        history_days,
+        /// Seconds of silence after which a device counts as inactive; its server attribute inactivityTimeout (in
+        /// milliseconds) can say something else.
+        silence_s: 1..=31_536_000,
+        /// Connections of one device at one time; one more ends the oldest.
+        sessions_per_device_max: 1..=1000,
+        /// Children for which one gateway may speak at one time; what it says of one more is refused with 0x97.
+        gateway_children_max: 1..=10_000_000,
+        /// Milliseconds that a device may take to acknowledge a command before it is sent again.
+        command_ack_ms: 100..=3_600_000,
+        /// How often that is done; after that the command has failed.
+        command_retries_max,
+        /// Commands that may wait for one device; one more is refused.
+        commands_waiting_max: 1..=1_000_000,
+        /// How often a device may say something that is no telemetry, such as "100:1,2000:60": at most 100 times in 1 s and
+        /// 2000 times in 60 s. "" is no limit; likewise for the keys below.
+        device_messages,
+        /// Messages with telemetry or attributes of a device.
+        device_telemetry_messages,
+        /// Values in them.
+        device_telemetry_values,
+        /// What a gateway says of all its children together, and is no telemetry.
+        gateway_messages,
+        /// Telemetry and attributes of all its children together: messages, one for each child that is named.
+        gateway_telemetry_messages,
+        /// Values in them.
+        gateway_telemetry_values,
+        /// What a gateway says of itself, and is no telemetry.
+        gateway_device_messages,
+        /// Its own messages with telemetry or attributes.
+        gateway_device_telemetry_messages,
+        /// Values in them.
+        gateway_device_telemetry_values,
+    }
     control {
-        /// Address and port for health, readiness and metrics over HTTP, such as "127.0.0.1:9883". It has no
-        /// authentication, so keep it on loopback. Without this key there is none.
+        /// Address and port for health, readiness, metrics and the API of devices over HTTP, such as "127.0.0.1:9883". All
+        /// but the API has no authentication, so keep it on loopback. Without this key there is none.
         listen,
+        /// Who may administer the broker over the API; made at the first start with this key above, if nobody may.
+        admin,
+        /// Who may administer the first tenant and its devices; made likewise.
+        tenant_admin,
+        /// A file with the first password of both. Without it one is made, printed once on standard error and kept as
+        /// admin-password in the directory of [store], which only its owner can read.
+        admin_password_file,
+        /// Seconds that somebody who has logged in stays so.
+        token_lifetime_s: 60..=31_536_000,
+        /// Seconds within which that can be prolonged without a password.
+        refresh_lifetime_s: 60..=31_536_000,
+        /// An address that calls of devices are posted to, if their dialect has no answer to them; what it answers is the
+        /// answer. Without it they are answered at once, with an error.
+        rpc_webhook,
+        /// Milliseconds that it may take.
+        rpc_webhook_ms: 1..=300_000,
     }
 }
 
@@ -167,8 +227,9 @@ listener! {
     certificates in tls,
     /// The authorities that sign certificates of clients, a PEM file.
     client_ca in tls: "ca.pem",
-    /// Whether clients show a certificate: "none", "optional" (a wrong one is refused) or "required". Without this key it is
-    /// required where there is a client_ca.
+    /// Whether clients show a certificate: "none", "optional" (a wrong one is refused), "required", or, where clients are
+    /// devices of a registry that knows their certificates, "any" (asked for; the client must have its key, and who signed it
+    /// does not matter). Without this key it is required where there is a client_ca.
     client_certificate in tls,
     /// What these authorities have revoked, a PEM file with a list of each of them. A client certificate is refused if its
     /// authority has no list there, or one that is out of date.
@@ -180,7 +241,8 @@ listener! {
     /// Addresses and networks of load balancers. With this key only they may connect, each connection begins with a PROXY
     /// header (version 1 or 2), and the client's address is the one that it tells. Without it no header is read.
     proxy_protocol_from,
-    /// The dialect of the devices there: "plain" is MQTT as it is.
+    /// The dialect of the devices there: "plain" is MQTT as it is, "thingsboard" is ThingsBoard's device API. Devices of a
+    /// dialect are known by [devices] and need no `authentication`.
     dialect,
     /// Who is asked about a client, in turn: names of [[authenticator]]s, or the word anonymous. The first who knows the
     /// client decides; one whom nobody knows is refused.
@@ -205,7 +267,7 @@ authenticator! {
     /// What listeners call it in `authentication`.
     name = name,
     /// "password-file" asks a file, "certificate" the client's certificate, "jwt" a token in the place of the password,
-    /// "http" a service.
+    /// "http" a service, "registry" the devices of [devices]: a client is the device whose credentials it shows.
     kind = kind,
     /// password-file: users and hashes as `ringmq passwd` and mosquitto_passwd write them. Read again on SIGHUP, as all
     /// files below.
@@ -341,5 +403,5 @@ pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key<Config
 }
 
 /// The names of all sections.
-pub(super) const SECTIONS: [&str; 9] =
-    ["server", "listener", "authenticator", "access", "store", "limits", "log", "sys", "control"];
+pub(super) const SECTIONS: [&str; 10] =
+    ["server", "listener", "authenticator", "access", "devices", "store", "limits", "log", "sys", "control"];

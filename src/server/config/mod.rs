@@ -10,6 +10,7 @@
 
 mod authentication;
 mod complaint;
+mod devices;
 mod file;
 mod keys;
 mod overrides;
@@ -25,6 +26,7 @@ mod tests;
 pub(crate) use authentication::ChainMember;
 pub use authentication::{Access, Authenticator, AuthenticatorKind, CertificateUse, Names};
 pub use complaint::{Complaint, Place};
+pub use devices::Devices;
 pub use overrides::{Sources, load};
 pub use render::default_file;
 pub use sections::{Config, ControlPlane, Listener, Log, LogFormat, LogLevel, Server, Store, Sys};

@@ -36,6 +36,8 @@ pub struct Sources {
     pub quarantine: bool,
     /// The names of the dialects that this program speaks.
     pub dialects: Vec<&'static str>,
+    /// Those of them whose clients are devices of the registry.
+    pub device_dialects: Vec<&'static str>,
 }
 
 /// Reads everything; returns all that is wrong, not only the first.
@@ -61,6 +63,7 @@ pub fn load(sources: &Sources) -> Result<Config, Vec<Complaint>> {
     if let Err(complaint) = set_flags(&mut config, sources) {
         complaints.push(complaint);
     }
+    config.note_dialects(&sources.device_dialects);
     if complaints.is_empty() {
         check(&config, &sources.dialects, &mut complaints);
     }

@@ -29,6 +29,7 @@ pub fn default_file() -> String {
     }
     write_authenticator(&mut text, &Authenticator::default());
     write_section(&mut text, "[access]", keys_of("access"), &config);
+    write_section(&mut text, "[devices]", keys_of("devices"), &config);
     write_section(&mut text, "[store]", keys_of("store"), &config);
     write_section(&mut text, "[limits]", keys_of("limits"), &config);
     write_section(&mut text, "[log]", keys_of("log"), &config);

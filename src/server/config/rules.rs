@@ -7,8 +7,8 @@ use broker::Limits;
 
 use super::authentication::check_authentication;
 use super::complaint::{Complaint, Place, guess};
-use super::sections::{Config, Listener};
-use super::transport::ClientCertificate;
+use super::sections::{Config, ControlPlane, Listener};
+use super::transport::{ClientCertificate, is_web_address};
 
 /// Checks everything that is more than one value.
 pub(super) fn check(config: &Config, dialects: &[&'static str], complaints: &mut Vec<Complaint>) {
@@ -27,6 +27,10 @@ pub(super) fn check(config: &Config, dialects: &[&'static str], complaints: &mut
         complaints.push(Place::Default.complain("there are more than 65,535 listeners"));
     }
     check_authentication(config, complaints);
+    complaints.extend(check_control(&config.control));
+    if config.devices.tenant.trim().is_empty() {
+        complaints.push(Place::Default.complain("devices.tenant must not be empty"));
+    }
     complaints.extend(check_limits(&config.limits));
 }
 
@@ -62,6 +66,8 @@ fn check_transport(listener: &Listener) -> Vec<Complaint> {
         let text = "needs `certificate` and `private_key`; `ringmq cert DIR` makes some for a first try";
         complain("protocol", format!("`protocol = \"{protocol}\"` {text}"));
     }
+    complaints.extend(check_any_certificate(listener));
+    let mut complain = |key: &str, text: String| complaints.push(listener.place_of(key).complain(text));
     match (tls.client_certificate(), &tls.client_ca) {
         (ClientCertificate::Optional | ClientCertificate::Required, None) => {
             let text = "`client_certificate` needs `client_ca`, the authorities that are believed";
@@ -70,9 +76,10 @@ fn check_transport(listener: &Listener) -> Vec<Complaint> {
         (ClientCertificate::None, Some(_)) => {
             complain("client_ca", "`client_ca` is not used with `client_certificate = \"none\"`".to_owned());
         }
-        (ClientCertificate::None, None) | (_, Some(_)) => {}
+        (ClientCertificate::Any, _) | (ClientCertificate::None, None) | (_, Some(_)) => {}
     }
-    if tls.crl.is_some() && tls.client_ca.is_none() {
+    let takes_any = tls.client_certificate() == ClientCertificate::Any;
+    if tls.crl.is_some() && tls.client_ca.is_none() && !takes_any {
         complain("crl", "`crl` needs `client_ca`, the authorities whose list it is".to_owned());
     }
     if !listener.websocket_path.starts_with('/') || listener.websocket_path.contains(['?', '#', ' ']) {
@@ -80,6 +87,47 @@ fn check_transport(listener: &Listener) -> Vec<Complaint> {
         complain("websocket_path", format!("`websocket_path` wants a path such as \"/mqtt\", not `{path}`"));
     }
     complaints
+}
+
+/// Any certificate will do only where somebody else knows whose it is.
+fn check_any_certificate(listener: &Listener) -> Vec<Complaint> {
+    if listener.tls.client_certificate() != ClientCertificate::Any {
+        return Vec::new();
+    }
+    let mut complaints = Vec::new();
+    if !listener.has_devices {
+        let text = format!(
+            "`client_certificate = \"any\"` believes nobody's signature and needs a dialect that knows certificates of \
+             devices; `dialect = \"{}\"` does not",
+            listener.dialect
+        );
+        complaints.push(listener.place_of("client_certificate").complain(text));
+    }
+    let stray = [("client_ca", listener.tls.client_ca.is_some()), ("crl", listener.tls.crl.is_some())];
+    for (key, _) in stray.into_iter().filter(|(_, is_set)| *is_set) {
+        let text = format!("`{key}` is not used with `client_certificate = \"any\"`");
+        complaints.push(listener.place_of(key).complain(text));
+    }
+    complaints
+}
+
+fn check_control(control: &ControlPlane) -> Vec<Complaint> {
+    let mut texts = Vec::new();
+    for (key, name) in [("admin", &control.admin), ("tenant_admin", &control.tenant_admin)] {
+        if name.trim().is_empty() {
+            texts.push(format!("control.{key} must not be empty"));
+        }
+    }
+    if control.admin.eq_ignore_ascii_case(&control.tenant_admin) {
+        texts.push("control.admin and control.tenant_admin must not be the same".to_owned());
+    }
+    if control.rpc_webhook.as_deref().is_some_and(|url| !is_web_address(url)) {
+        texts.push("control.rpc_webhook must begin with http:// or https://".to_owned());
+    }
+    if control.rpc_webhook.is_some() && control.listen.is_none() {
+        texts.push("control.rpc_webhook needs control.listen, whose thread posts to it".to_owned());
+    }
+    texts.into_iter().map(|text| Place::Default.complain(text)).collect()
 }
 
 fn check_limits(limits: &Limits) -> Option<Complaint> {

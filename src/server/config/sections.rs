@@ -11,6 +11,7 @@ use shard::Durability;
 
 use super::authentication::{Access, Authenticator, Names};
 use super::complaint::Place;
+use super::devices::Devices;
 use super::transport::{Bind, Networks, Protocol, TlsKeys};
 use crate::cores::Cores;
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub authenticator: Vec<Authenticator>,
     /// `[access]`
     pub access: Access,
+    /// `[devices]`
+    pub devices: Devices,
     /// `[store]`
     pub store: Store,
     /// `[limits]`
@@ -63,6 +66,8 @@ pub struct Listener {
     pub proxy_protocol_from: Option<Networks>,
     /// The dialect of the devices there.
     pub dialect: String,
+    /// Whether clients there are devices of the registry. No key: it follows from the dialect.
+    pub has_devices: bool,
     /// Whom to ask about clients, in turn; unset is nobody.
     pub authentication: Option<Names>,
     /// Whether clients need no credentials; unset means only on loopback, and only if nobody is asked.
@@ -134,6 +139,20 @@ pub enum LogFormat {
 pub struct ControlPlane {
     /// Address and port; unset is off.
     pub listen: Option<SocketAddr>,
+    /// The first administrator of the broker.
+    pub admin: String,
+    /// The first administrator of the first tenant.
+    pub tenant_admin: String,
+    /// Their first password; unset makes one.
+    pub admin_password_file: Option<PathBuf>,
+    /// How long somebody who has logged in stays so.
+    pub token_lifetime_s: u32,
+    /// How long that can be prolonged without a password.
+    pub refresh_lifetime_s: u32,
+    /// Who answers calls of devices.
+    pub rpc_webhook: Option<String>,
+    /// How long that may take.
+    pub rpc_webhook_ms: u32,
 }
 
 /// `$SYS` topics.
@@ -150,11 +169,28 @@ impl Default for Config {
             listener: vec![Listener::default()],
             authenticator: Vec::new(),
             access: Access::default(),
+            devices: Devices::default(),
             store: Store::default(),
             limits: Limits::default(),
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
             sys: Sys { interval_s: 10 },
-            control: ControlPlane { listen: None },
+            control: ControlPlane::default(),
+        }
+    }
+}
+
+impl Default for ControlPlane {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            // The names that back-end scripts have in them.
+            admin: "sysadmin@thingsboard.org".to_owned(),
+            tenant_admin: "tenant@thingsboard.org".to_owned(),
+            admin_password_file: None,
+            token_lifetime_s: 9000,
+            refresh_lifetime_s: 604_800,
+            rpc_webhook: None,
+            rpc_webhook_ms: 10_000,
         }
     }
 }
@@ -176,6 +212,22 @@ impl Config {
     #[must_use]
     pub fn durability_of(&self, listener: &Listener) -> Durability {
         listener.durability.unwrap_or(self.store.durability)
+    }
+
+    /// Notes which listeners have devices, once their dialects are known.
+    pub(super) fn note_dialects(&mut self, with_devices: &[&'static str]) {
+        for listener in &mut self.listener {
+            listener.has_devices = with_devices.contains(&listener.dialect.as_str());
+        }
+    }
+
+    /// Whether clients anywhere are looked up in the registry of devices.
+    #[must_use]
+    pub fn has_devices(&self) -> bool {
+        let is_registry =
+            |known: &Authenticator| known.kind == Some(super::authentication::AuthenticatorKind::Registry);
+        self.listener.iter().any(|listener| listener.has_devices)
+            || self.authenticator.iter().any(is_registry)
     }
 
     /// Whether any listener asks for a store.
@@ -203,6 +255,7 @@ impl Default for Listener {
             websocket_path: "/mqtt".to_owned(),
             proxy_protocol_from: None,
             dialect: "plain".to_owned(),
+            has_devices: false,
             authentication: None,
             allow_anonymous: None,
             acl_file: None,

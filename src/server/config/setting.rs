@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use access::CertificateName;
+use device::{Keeping, Rate};
 use shard::Durability;
 use stdx::Rates;
 use toml::de::DeValue;
@@ -230,6 +231,19 @@ impl Setting for Rates {
     }
 }
 
+impl Setting for Rate {
+    const FORMS: &'static [Form] = &[Form::Text];
+    const WANTED: &'static str = "rates such as \"100:1,2000:60\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        Rate::read(text).map_err(|_| format!("wants {}, at most 8 of them, not `{text}`", Self::WANTED))
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(format!("{:?}", self.text()))
+    }
+}
+
 impl Setting for SocketAddr {
     const FORMS: &'static [Form] = &[Form::Text];
     const WANTED: &'static str = "a string such as \"127.0.0.1:1883\"";
@@ -327,6 +341,7 @@ words! {
         "none" = ClientCertificate::None,
         "optional" = ClientCertificate::Optional,
         "required" = ClientCertificate::Required,
+        "any" = ClientCertificate::Any,
     }
     TlsMin { "1.2" = TlsMin::V12, "1.3" = TlsMin::V13 }
     LogLevel {
@@ -335,8 +350,9 @@ words! {
     Durability { "fsync" = Durability::Fsync, "interval" = Durability::Interval, "memory" = Durability::Memory }
     AuthenticatorKind {
         "password-file" = AuthenticatorKind::PasswordFile, "certificate" = AuthenticatorKind::Certificate,
-        "jwt" = AuthenticatorKind::Jwt, "http" = AuthenticatorKind::Http,
+        "jwt" = AuthenticatorKind::Jwt, "http" = AuthenticatorKind::Http, "registry" = AuthenticatorKind::Registry,
     }
+    Keeping { "history" = Keeping::History, "latest" = Keeping::Latest, "forward" = Keeping::Forward }
     CertificateName {
         "cn" = CertificateName::Common, "san" = CertificateName::Alternative,
         "fingerprint" = CertificateName::Fingerprint,

@@ -23,6 +23,7 @@ fn read(text: &str) -> (Config, Vec<String>) {
     let mut config = Config::default();
     let mut complaints = Vec::new();
     read_text(Path::new("x.toml"), text, &mut config, &mut complaints);
+    config.note_dialects(&DIALECTS[1..]);
     if complaints.is_empty() {
         check(&config, &DIALECTS, &mut complaints);
     }
@@ -34,6 +35,7 @@ fn sources(variables: &[(&str, &str)]) -> Sources {
     Sources {
         variables: variables.iter().map(owned).collect(),
         dialects: DIALECTS.to_vec(),
+        device_dialects: DIALECTS[1..].to_vec(),
         ..Sources::default()
     }
 }
@@ -232,7 +234,7 @@ fn chains_and_authenticators_that_make_no_sense_are_refused() {
         ),
         (
             authenticator("name = \"a\""),
-            "x.toml:1:1: authenticator `a` needs a `kind`: \"password-file\", \"certificate\", \"jwt\" or \"http\"",
+            "x.toml:1:1: authenticator `a` needs a `kind`: \"password-file\", \"certificate\", \"jwt\", \"http\" or \"registry\"",
         ),
         (
             authenticator("name = \"a\"\nkind = \"password-file\""),
@@ -256,7 +258,7 @@ fn chains_and_authenticators_that_make_no_sense_are_refused() {
         ),
         (
             authenticator("name = \"a\"\nkind = \"password\""),
-            "x.toml:3:8: `kind` wants one of \"password-file\" \"certificate\" \"jwt\" \"http\", not `password`; did you mean \
+            "x.toml:3:8: `kind` wants one of \"password-file\" \"certificate\" \"jwt\" \"http\" \"registry\", not `password`; did you mean \
              `password-file`?",
         ),
         (
@@ -322,6 +324,93 @@ fn a_listener_without_what_its_protocol_needs_is_refused_at_the_place() {
         let mut told = complaints(&format!("[[listener]]\n{text}\n"));
         told.truncate(1);
         assert_eq!(told, [complaint], "{text}");
+    }
+}
+
+#[test]
+fn where_clients_are_devices_nobody_else_is_asked_and_any_address_will_do() {
+    let devices = "[[listener]]\nbind = \"0.0.0.0:1883\"\ndialect = \"thingsboard\"\n";
+    let (config, told) = read(devices);
+    assert_eq!(told, [""; 0]);
+    assert!(config.has_devices() && config.chain_of(&config.listener[0]).is_empty());
+    assert!(!read("").0.has_devices());
+    let registry = "[[authenticator]]\nname = \"d\"\nkind = \"registry\"\n";
+    assert!(read(registry).0.has_devices());
+    let rows = ["authentication = \"d\"", "allow_anonymous = true", "acl_file = \"acl\""];
+    for row in rows {
+        let key = row.split(' ').next().unwrap();
+        let expected = format!(
+            "x.toml:2:8: `{key}` is not used with `dialect = \"thingsboard\"`: the registry of devices says who they are, \
+             and their dialect what they may do"
+        );
+        assert_eq!(complaints(&format!("{devices}{row}\n{registry}")), [expected]);
+    }
+}
+
+#[test]
+fn any_certificate_will_do_only_where_clients_are_devices() {
+    let listener = |more: &str| {
+        complaints(&format!(
+            "[[listener]]\nprotocol = \"mqtts\"\ncertificates = \"a.pem a.key\"\nclient_certificate = \"any\"\n{more}"
+        ))
+    };
+    assert_eq!(listener("dialect = \"thingsboard\""), [""; 0]);
+    let expected = "x.toml:4:22: `client_certificate = \"any\"` believes nobody's signature and needs a dialect that knows \
+                    certificates of devices; `dialect = \"plain\"` does not";
+    assert_eq!(listener(""), [expected]);
+    assert_eq!(
+        listener("dialect = \"thingsboard\"\nclient_ca = \"ca.pem\"\ncrl = \"ca.crl\""),
+        [
+            "x.toml:6:13: `client_ca` is not used with `client_certificate = \"any\"`",
+            "x.toml:7:7: `crl` is not used with `client_certificate = \"any\"`"
+        ]
+    );
+}
+
+#[test]
+fn the_sections_of_devices_and_of_their_api_are_read() {
+    let text = "[devices]\ntenant = \"acme\"\ntelemetry = \"forward\"\nsilence_s = 60\ncommand_ack_ms = 500\n\
+                command_retries_max = 1\ncommands_waiting_max = 2\nsessions_per_device_max = 3\ngateway_children_max = 9\n\
+                device_messages = \"100:1,2000:60\"\ngateway_telemetry_values = \"5:1\"\n\
+                gateway_device_telemetry_messages = \"6:1\"\n[control]\nlisten = \"127.0.0.1:0\"\n\
+                rpc_webhook = \"http://127.0.0.1:1/rpc\"\ntoken_lifetime_s = 60\n";
+    let (config, told) = read(text);
+    assert_eq!(told, [""; 0]);
+    let (devices, terms) = (&config.devices, config.devices.hub_terms());
+    assert_eq!((devices.tenant.as_str(), devices.telemetry), ("acme", device::Keeping::Forward));
+    assert_eq!((terms.silence_ms, terms.sessions_max, devices.gateway_children_max), (60_000, 3, 9));
+    let commands = device::CommandTerms { ack_ms: 500, retries_max: 1, waiting_max: 2 };
+    assert_eq!(terms.commands, commands);
+    assert_eq!(devices.device_rates().messages.text(), "100:1,2000:60");
+    assert_eq!(devices.gateway_rates().telemetry_values.text(), "5:1");
+    assert_eq!(devices.gateway_device_rates().telemetry_messages.text(), "6:1");
+    assert_eq!(config.control.token_lifetime_s, 60);
+    let rows = [
+        (
+            "[devices]\ndevice_messages = \"100\"",
+            "x.toml:2:19: `device_messages` wants rates such as \"100:1,2000:60\", at most 8 of them, not `100`",
+        ),
+        (
+            "[devices]\ntelemetry = \"all\"",
+            "x.toml:2:13: `telemetry` wants one of \"history\" \"latest\" \"forward\", not `all`",
+        ),
+        ("[devices]\ntenant = \" \"", "configuration: devices.tenant must not be empty"),
+        ("[control]\nadmin = \"\"", "configuration: control.admin must not be empty"),
+        (
+            "[control]\nadmin = \"A\"\ntenant_admin = \"a\"",
+            "configuration: control.admin and control.tenant_admin must not be the same",
+        ),
+        (
+            "[control]\nlisten = \"127.0.0.1:1\"\nrpc_webhook = \"ftp://x\"",
+            "configuration: control.rpc_webhook must begin with http:// or https://",
+        ),
+        (
+            "[control]\nrpc_webhook = \"http://x\"",
+            "configuration: control.rpc_webhook needs control.listen, whose thread posts to it",
+        ),
+    ];
+    for (text, complaint) in rows {
+        assert_eq!(complaints(text), [complaint], "{text}");
     }
 }
 

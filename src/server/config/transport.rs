@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use hyper::Uri;
 use ipnet::IpNet;
 use thiserror::Error;
 
@@ -186,6 +187,12 @@ impl TlsKeys {
     }
 }
 
+/// Whether a text is an address that can be asked over HTTP.
+pub(super) fn is_web_address(text: &str) -> bool {
+    let has_host = |url: Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
+    text.parse::<Uri>().is_ok_and(has_host)
+}
+
 /// Whether clients show a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClientCertificate {
@@ -195,6 +202,8 @@ pub enum ClientCertificate {
     Optional,
     /// Nobody gets in without one.
     Required,
+    /// They are asked, and any one will do whose key they have: the registry of devices knows whose it is.
+    Any,
 }
 
 /// The oldest version of TLS spoken.

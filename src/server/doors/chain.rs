@@ -9,6 +9,7 @@
 //! | certificate | it has shown a verified certificate with a name in it | passes on |
 //! | password-file | its user name stands in the file | passes on |
 //! | jwt | its password looks like a token | passes on |
+//! | registry | it shows the credentials of a device, or its names with another password | passes on |
 //! | http | the service says so | passes on if the service says `"known": false` |
 //! | anonymous | it has shown neither user name nor password, or nobody else is asked | passes on |
 //!
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use access::{CertificateName, Recent, Tokens, certificate_name};
+use device::{Registry, SharedRegistry, fingerprint};
 use hyper::Uri;
 use mqtt::ReasonCode;
 use shard::{Knock, ListenerId, Question};
@@ -53,6 +55,7 @@ pub(super) enum Member {
     Passwords(Arc<PasswordFile>),
     Tokens(Arc<KeyFile>),
     Service(Arc<Service>),
+    Registry(Arc<dyn SharedRegistry>),
 }
 
 /// A service that is asked over HTTP.
@@ -156,7 +159,9 @@ impl Chain {
         match self.members.get(step) {
             Some(Member::Passwords(file)) => verify(file, caller, figures),
             Some(Member::Tokens(keys)) => judge_token(&keys.tokens(), caller, figures),
-            Some(Member::Anonymous | Member::Certificate { .. } | Member::Service(_)) => Finding::PassedOn,
+            Some(
+                Member::Anonymous | Member::Certificate { .. } | Member::Service(_) | Member::Registry(_),
+            ) => Finding::PassedOn,
             None => {
                 if let Some(file) = self.hashing_member() {
                     // Nobody is called so in any of the files, so this checks the decoy.
@@ -179,7 +184,11 @@ impl Chain {
     fn hashing_member(&self) -> Option<&PasswordFile> {
         self.members.iter().find_map(|member| match member {
             Member::Passwords(file) => Some(&**file),
-            Member::Anonymous | Member::Certificate { .. } | Member::Tokens(_) | Member::Service(_) => None,
+            Member::Anonymous
+            | Member::Certificate { .. }
+            | Member::Tokens(_)
+            | Member::Service(_)
+            | Member::Registry(_) => None,
         })
     }
 
@@ -191,6 +200,11 @@ impl Chain {
             }
             Member::Anonymous => Ok(Finding::PassedOn),
             Member::Certificate { name, counts_as } => Ok(look_at_certificate(*name, *counts_as, caller)),
+            Member::Registry(registry) => {
+                let mut finding = Finding::PassedOn;
+                registry.read(&mut |registry| finding = look_up_device(registry, caller));
+                Ok(finding)
+            }
             Member::Passwords(file) => look_up_user(file, caller, figures),
             Member::Tokens(_) if caller.password.is_some_and(Tokens::resembles) => Err(Place::Signing),
             Member::Tokens(_) => Ok(Finding::PassedOn),
@@ -250,6 +264,21 @@ fn look_at_certificate(name: CertificateName, counts_as: CertificateUse, caller:
             Finding::Admitted(Person::default())
         }
         (Ok(Some(_)), CertificateUse::ClientId) => Finding::Refused(ReasonCode::NotAuthorized),
+    }
+}
+
+/// A certificate comes first, as with dialects; TLS has verified it.
+fn look_up_device(registry: &Registry, caller: &Caller<'_>) -> Finding {
+    let certificate = caller.tls.and_then(|tls| tls.client_certificates.first());
+    let shown = certificate.and_then(|der| registry.log_in_with_certificate(&fingerprint(der)));
+    let (user, password) = (caller.user.unwrap_or_default(), caller.password.unwrap_or_default());
+    let found = shown.or_else(|| registry.log_in(caller.client_id, user, password));
+    match found.and_then(|device| registry.device(device)) {
+        Some(device) => known(&device.name),
+        None if registry.has_other_password(caller.client_id, user, password) => {
+            Finding::Refused(ReasonCode::BadUserNameOrPassword)
+        }
+        None => Finding::PassedOn,
     }
 }
 

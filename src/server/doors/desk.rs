@@ -99,7 +99,11 @@ impl Desk {
     pub(super) fn services(&self) -> impl Iterator<Item = &Service> {
         self.premises.chains.iter().flat_map(|chain| &chain.members).filter_map(|member| match member {
             Member::Service(service) => Some(&**service),
-            Member::Anonymous | Member::Certificate { .. } | Member::Passwords(_) | Member::Tokens(_) => None,
+            Member::Anonymous
+            | Member::Certificate { .. }
+            | Member::Passwords(_)
+            | Member::Tokens(_)
+            | Member::Registry(_) => None,
         })
     }
 

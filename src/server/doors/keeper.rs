@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use access::Recent;
 use broker::Rights;
+use device::SharedRegistry;
 use hyper::Uri;
+use platform::Platform;
 use shard::{Answer, Doorkeeper, Judgement, Knock, ListenerId, Owner, Question, Turned};
 use stdx::WallMs;
 use thiserror::Error;
@@ -53,11 +55,13 @@ impl Reload for Doors {
 /// What is wrong with the files that a configuration names, one line each.
 #[must_use]
 pub fn examine_doors(config: &Config) -> Vec<String> {
-    read(config).err().unwrap_or_default()
+    let nobody = Platform::new(Box::new(|_settings| Ok(None)));
+    read(config, &(Arc::new(nobody) as Arc<dyn SharedRegistry>)).err().unwrap_or_default()
 }
 
 impl Doors {
-    /// Reads all files and starts the threads that answer questions; `watch` counts connections and failures.
+    /// Reads all files and starts the threads that answer questions; `watch` counts connections and failures, `registry`
+    /// knows devices.
     ///
     /// # Errors
     /// Everything that is wrong with the files, or a thread could not be started.
@@ -66,8 +70,9 @@ impl Doors {
         cores: usize,
         clock: Clock,
         watch: Arc<dyn Watch>,
+        registry: &Arc<dyn SharedRegistry>,
     ) -> Result<Self, DoorsError> {
-        let premises = read(config).map_err(DoorsError)?;
+        let premises = read(config, registry).map_err(DoorsError)?;
         let desk = Desk::open(premises, watch, cores, clock)
             .map_err(|failure| DoorsError(vec![format!("cannot start the doors: {failure}")]))?;
         Ok(Self { desk })
@@ -162,8 +167,8 @@ fn question(knock: &Knock<'_>, step: usize) -> Question {
 }
 
 /// Reads everything that the configuration names; one file that two listeners name is read once.
-pub(super) fn read(config: &Config) -> Result<Premises, Vec<String>> {
-    let mut reader = Reader { config, sources: Vec::new(), complaints: Vec::new() };
+pub(super) fn read(config: &Config, registry: &Arc<dyn SharedRegistry>) -> Result<Premises, Vec<String>> {
+    let mut reader = Reader { config, registry, sources: Vec::new(), complaints: Vec::new() };
     let authenticators: Vec<Option<Made>> =
         config.authenticator.iter().map(|authenticator| reader.make(authenticator)).collect();
     let mut acls = BTreeMap::new();
@@ -183,10 +188,12 @@ enum Made {
     Passwords(Arc<PasswordFile>),
     Tokens(Arc<KeyFile>),
     Service(Arc<Service>),
+    Registry(Arc<dyn SharedRegistry>),
 }
 
 struct Reader<'a> {
     config: &'a Config,
+    registry: &'a Arc<dyn SharedRegistry>,
     sources: Vec<Arc<dyn Source>>,
     complaints: Vec<String>,
 }
@@ -200,13 +207,14 @@ impl Reader<'_> {
             }
             AuthenticatorKind::Jwt => keys(authenticator)?.map(Arc::new).map(Made::Tokens),
             AuthenticatorKind::Http => service(authenticator).map(Arc::new).map(Made::Service),
+            AuthenticatorKind::Registry => Ok(Made::Registry(Arc::clone(self.registry))),
         };
         match made {
             Ok(made) => {
                 match &made {
                     Made::Passwords(file) => self.sources.push(file.clone()),
                     Made::Tokens(keys) => self.sources.push(keys.clone()),
-                    Made::Certificate | Made::Service(_) => {}
+                    Made::Certificate | Made::Service(_) | Made::Registry(_) => {}
                 }
                 Some(made)
             }
@@ -266,6 +274,7 @@ fn member_of(made: &Made, authenticator: &Authenticator) -> Member {
         Made::Passwords(file) => Member::Passwords(file.clone()),
         Made::Tokens(keys) => Member::Tokens(keys.clone()),
         Made::Service(service) => Member::Service(service.clone()),
+        Made::Registry(registry) => Member::Registry(Arc::clone(registry)),
     }
 }
 

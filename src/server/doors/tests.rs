@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use broker::Rights;
+use device::{Credential, NewDevice, Profile, ProfileId, Role, SharedRegistry, Tenant, TenantId};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use mqtt::{Connect, ConnectProperties, ReasonCode, Version};
+use platform::Platform;
 use shard::{Answer, ConnId, Doorkeeper, Judgement, Knock, ListenerId, Owner, Question, Turned};
 use stdx::WallMs;
 use tempfile::TempDir;
@@ -26,6 +28,7 @@ use crate::reload::Tiding;
 
 /// Made by mosquitto_passwd: user `ann`, password `secret`, in hashes that cost little.
 const STAFF: &str = include_str!("../../access/testdata/mosquitto-6.passwd");
+const DEVICE_DER: &[u8] = &[0x30, 0x03, 0x02, 0x01, 0x07];
 const SECRET: &str = "a secret of at least thirty-two bytes";
 
 /// Doors over a folder of files.
@@ -46,6 +49,33 @@ struct Shown<'a> {
     tls: Option<&'a TlsFacts>,
 }
 
+/// Three devices: `m1` with a token, `m2` with names and a password, `m3` with a certificate, [`DEVICE_DER`] in Base64.
+fn registry() -> Arc<dyn SharedRegistry> {
+    let platform = Platform::new(Box::new(|_settings| Ok(None)));
+    let tenant = TenantId::from_bytes([1; 16]);
+    let credentials = [
+        ("m1", Credential::token("T0KEN")),
+        ("m2", Credential::basic("c2", "u2", "secret")),
+        ("m3", Credential::certificate("MAMCAQc=")),
+    ];
+    let ((), _kept) = platform.change(|registry, changes| {
+        registry.put_tenant(Tenant { id: tenant, name: "t".into(), devices_max: None }, changes);
+        let profile = Profile::named(ProfileId::from_bytes([2; 16]), tenant, "default");
+        registry.put_profile(profile, changes).unwrap();
+        let mut number = 0;
+        for (name, credential) in credentials {
+            let (profile, customer, credential) = (None, None, Some(credential.unwrap()));
+            let new = NewDevice { tenant, profile, customer, role: Role::Ordinary, name, credential };
+            let mut chance = || {
+                number += 1;
+                number
+            };
+            registry.create(new, 0, &mut chance, changes).unwrap();
+        }
+    });
+    Arc::new(platform)
+}
+
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     files.iter().for_each(|(name, text)| std::fs::write(folder.path().join(name), text).unwrap());
@@ -64,7 +94,7 @@ fn try_open_watched(config: &str, files: &[(&str, &str)], watch: Arc<dyn Watch>)
     let sources = Sources { file: Some(path), dialects: vec!["plain"], ..Sources::default() };
     let config = load(&sources).map_err(|complaints| format!("{complaints:?}"))?;
     let clock = Clock::start();
-    let doors = Doors::open(&config, 1, clock, watch).map_err(|fault| fault.to_string())?;
+    let doors = Doors::open(&config, 1, clock, watch, &registry()).map_err(|fault| fault.to_string())?;
     let end = doors.ends(&mesh::bells(1).unwrap()).remove(0);
     Ok(House { folder, doors, end, clock })
 }
@@ -343,7 +373,7 @@ fn more_questions_than_a_queue_holds_are_refused_as_at_a_busy_server() {
     let house = open(CHAIN, CHAIN_FILES);
     let sources =
         Sources { file: Some(house.path("broker.toml")), dialects: vec!["plain"], ..Sources::default() };
-    let premises = super::keeper::read(&load(&sources).unwrap()).unwrap();
+    let premises = super::keeper::read(&load(&sources).unwrap(), &registry()).unwrap();
     let (desk, _nobody_works) = Desk::unstaffed(premises, Arc::new(NoWatch), 1, house.clock);
     let desk = Arc::new(desk);
     let end = DoorEnd::all(&desk, &mesh::bells(1).unwrap()).remove(0);
@@ -450,6 +480,32 @@ fn a_certificate_names_its_user_whatever_the_client_says() {
     assert_eq!(code(house.knock(Shown { tls: Some(&wild), ..shown })), ReasonCode::NotAuthorized);
     let with_password = Shown { user: Some("ann"), password: Some(b"secret"), tls: Some(&nameless), ..shown };
     assert_eq!(user(house.knock(with_password)).as_deref(), Some("ann"));
+}
+
+#[test]
+fn a_device_of_the_registry_is_its_own_user_by_token_names_or_certificate() {
+    let chain = "[[listener]]\nauthentication = \"devices, staff\"\nacl_file = \"@/acl\"\n\
+                 [[authenticator]]\nname = \"devices\"\nkind = \"registry\"\n\
+                 [[authenticator]]\nname = \"staff\"\nkind = \"password-file\"\nfile = \"@/passwd\"\n";
+    let house = open(chain, &[("passwd", STAFF), ("acl", "pattern read thingsboard/t/%u/#\n")]);
+    let knock =
+        |client_id, user, password| house.knock(Shown { client_id, user, password, ..Shown::default() });
+    let m1 = rights(knock("c", Some("T0KEN"), Some(b"whatever")));
+    assert_eq!(m1.user(), Some("m1"));
+    assert!(m1.may_receive("thingsboard/t/m1/telemetry") && !m1.may_receive("thingsboard/t/m2/telemetry"));
+    assert_eq!(user(knock("c2", Some("u2"), Some(b"secret"))).as_deref(), Some("m2"));
+    let wrong = knock("c2", Some("u2"), Some(b"Secret"));
+    assert_eq!(code(wrong), ReasonCode::BadUserNameOrPassword);
+    assert_eq!(user(knock("c", Some("ann"), Some(b"secret"))).as_deref(), Some("ann"), "passed on");
+    assert_eq!(code(knock("c", Some("t0ken"), None)), ReasonCode::BadUserNameOrPassword);
+    assert_eq!(code(knock("c", None, None)), ReasonCode::NotAuthorized);
+    let certificate =
+        |der: &[u8]| TlsFacts { client_certificates: vec![der.to_vec().into()], ..TlsFacts::default() };
+    let (own, other) = (certificate(DEVICE_DER), certificate(b"another"));
+    let show = |tls| house.knock(Shown { client_id: "c", tls: Some(tls), ..Shown::default() });
+    assert_eq!(user(show(&own)).as_deref(), Some("m3"));
+    assert_eq!(code(show(&other)), ReasonCode::NotAuthorized);
+    assert_eq!(house.hashes(), 1, "a wrong password of a device is tried against nobody else");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod first_try;
 mod open;
 mod papers;
+mod possession;
 mod server_names;
 mod session;
 

@@ -18,6 +18,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::papers::{Identity, Mistake, Papers};
+use super::possession::Possession;
 use super::server_names::ServerNames;
 use crate::config::{ClientCertificate, Listener, NamedPair, TlsMin};
 
@@ -89,7 +90,11 @@ fn verifier(
     papers: &Papers,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Mistake> {
-    let (Some(path), demand) = (&listener.tls.client_ca, listener.tls.client_certificate()) else {
+    let demand = listener.tls.client_certificate();
+    if demand == ClientCertificate::Any {
+        return Ok(Arc::new(Possession::new(provider)));
+    }
+    let Some(path) = &listener.tls.client_ca else {
         return Ok(WebPkiClientVerifier::no_client_auth());
     };
     let mut roots = RootCertStore::empty();
@@ -103,7 +108,9 @@ fn verifier(
         builder = builder.with_crls(papers.revoked.iter().cloned()).enforce_revocation_expiration();
     }
     builder = match demand {
-        ClientCertificate::None => return Ok(WebPkiClientVerifier::no_client_auth()),
+        ClientCertificate::None | ClientCertificate::Any => {
+            return Ok(WebPkiClientVerifier::no_client_auth());
+        }
         ClientCertificate::Optional => builder.allow_unauthenticated(),
         ClientCertificate::Required => builder,
     };

@@ -283,6 +283,108 @@ fn client_certificates_are_asked_for_as_the_listener_says() {
 }
 
 #[test]
+fn any_certificate_will_do_where_its_fingerprint_decides() {
+    let (authority, stranger) = (authority(), Authority::new());
+    stranger.sign(&Leaf::new("device", "device.test", 5));
+    stranger.sign(&Leaf { ends_in: Duration::days(-1), ..Leaf::new("expired", "old.test", 6) });
+    let keys = TlsKeys { client_certificate: Some(ClientCertificate::Any), ..authority.shows("a") };
+    let wardrobe = wardrobe(keys);
+    let now = crate::clock::Clock::start().wall();
+    for versions in [ONLY_12, ONLY_13] {
+        let client = || Client { versions, ..authority.client() };
+        let with = |file| client().with_certificate(&stranger, file).config();
+        let config = with("device");
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let mut met = meet(&wardrobe, &config, "a.test").unwrap();
+            assert_eq!(met.client.handshake_kind(), Some(kind));
+            let shown = CertificateDer::from_pem_file(stranger.path("device.pem")).unwrap();
+            assert_eq!(met.facts().client_certificates, [shown], "{kind:?}");
+            assert!(met.facts().is_current(now) && met.pings());
+        }
+        let expired = meet(&wardrobe, &with("expired"), "a.test").unwrap().facts();
+        assert!(expired.client_certificates.len() == 1 && !expired.is_current(now));
+        let without = meet(&wardrobe, &client().config(), "a.test").unwrap().facts();
+        assert!(without.client_certificates.is_empty() && !without.is_current(now));
+    }
+}
+
+/// Shows a certificate, and signs with a key of its own choice.
+#[derive(Debug)]
+struct Impostor(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::client::ResolvesClientCert for Impostor {
+    fn resolve(
+        &self,
+        _hints: &[&[u8]],
+        _schemes: &[rustls::SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Meets a client that shows any bytes as its certificate and signs with any key.
+fn meet_showing(
+    wardrobe: &Wardrobe,
+    authority: &Authority,
+    versions: &'static [&'static SupportedProtocolVersion],
+    certificate: &[u8],
+    key: &Path,
+) -> Result<Met, String> {
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let key = default_provider().key_provider.load_private_key(key).unwrap();
+    let shown = rustls::sign::CertifiedKey::new(vec![certificate.to_vec().into()], key);
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate.clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots);
+    let config = builder.with_client_cert_resolver(Arc::new(Impostor(Arc::new(shown))));
+    meet(wardrobe, &Arc::new(config), "a.test")
+}
+
+#[test]
+fn whoever_shows_a_certificate_must_have_its_key() {
+    let (authority, stranger) = (authority(), Authority::new());
+    stranger.sign(&Leaf::new("device", "device.test", 5));
+    let keys = TlsKeys { client_certificate: Some(ClientCertificate::Any), ..authority.shows("a") };
+    let wardrobe = wardrobe(keys);
+    let attempt = |versions, certificate: &[u8], key: &Path| {
+        meet_showing(&wardrobe, &authority, versions, certificate, key).map(drop)
+    };
+    let certificate = CertificateDer::from_pem_file(stranger.path("device.pem")).unwrap();
+    let (own, stolen) = (stranger.path("device.key"), authority.path("client.key"));
+    for versions in [ONLY_12, ONLY_13] {
+        assert_eq!(attempt(versions, &certificate, &own), Ok(()));
+        let refused = attempt(versions, &certificate, &stolen).unwrap_err();
+        assert!(refused.contains("BadSignature"), "{refused}");
+        for broken in [&certificate[..certificate.len() - 1], b"", b"no certificate"] {
+            let refused = attempt(versions, broken, &own).unwrap_err();
+            assert!(refused.starts_with("broker: it failed in TLS"), "{refused}");
+        }
+    }
+}
+
+/// They were made by `openssl x509 -req` without extensions, like those of many devices in the field.
+#[test]
+fn a_certificate_of_the_first_version_and_an_rsa_key_will_do_too() {
+    let authority = authority();
+    let keys = TlsKeys { client_certificate: Some(ClientCertificate::Any), ..authority.shows("a") };
+    let wardrobe = wardrobe(keys);
+    for file in ["v1-ecdsa", "v1-rsa"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("doorway/testdata");
+        let certificate = CertificateDer::from_pem_file(folder.join(format!("{file}.pem"))).unwrap();
+        let key = folder.join(format!("{file}.key"));
+        for versions in [ONLY_12, ONLY_13] {
+            let met = meet_showing(&wardrobe, &authority, versions, &certificate, &key).unwrap();
+            assert_eq!(met.facts().client_certificates.len(), 1, "{file}");
+        }
+    }
+}
+
+#[test]
 fn what_is_revoked_is_refused_and_so_is_everything_under_a_list_that_is_out_of_date() {
     let authority = authority();
     authority.sign(&Leaf::new("other", "other.test", 8));

@@ -13,7 +13,6 @@ use stdx::Instant;
 
 use super::sockets::Stage;
 use super::turn::Driver;
-use crate::journal::Errand;
 use crate::mind::Mind;
 use crate::ring::Slot;
 
@@ -22,9 +21,13 @@ impl<M: Mind> Driver<M> {
         let mut effects = std::mem::take(&mut self.desk.effects);
         std::mem::swap(&mut effects, self.mind.effects());
         if let Some(journal) = &self.journal {
-            effects.written.take().into_iter().for_each(|written| journal.send(Errand::Write(written)));
-            effects.fetches.drain(..).for_each(|fetch| journal.send(Errand::Fetch(fetch)));
+            if let Some(written) = effects.written.take() {
+                journal.write(written, std::mem::take(&mut effects.device_changes));
+            }
+            assert!(effects.device_changes.is_empty(), "changes of devices belong to a turn that is written");
+            effects.fetches.drain(..).for_each(|fetch| journal.fetch(fetch));
         }
+        effects.device_changes.clear();
         if let Some(door) = &self.door {
             effects.questions.drain(..).for_each(|question| door.ask(question));
         }
@@ -37,6 +40,8 @@ impl<M: Mind> Driver<M> {
         self.sockets.end_turn();
         self.desk.owing = false;
         effects.batches.drain(..).for_each(|(to, batch)| self.hand_over(to, batch));
+        effects.device_replies.drain(..).for_each(|(call, reply)| self.callers.answer(call, reply));
+        effects.news.drain(..).for_each(|news| self.callers.tell(news));
         effects.notices.drain(..).for_each(|notice| self.notices.report(now, &notice));
         self.listen();
         self.desk.effects = effects;

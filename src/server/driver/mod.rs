@@ -8,6 +8,7 @@
 //! - Every loop within a turn is bounded, so that no connection and no neighbour can keep the others waiting.
 
 mod accept;
+mod callers;
 mod effects;
 mod inbound;
 mod opening;

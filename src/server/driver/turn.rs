@@ -13,10 +13,12 @@ use std::sync::Arc;
 
 use broker::CoreId;
 use flume::Sender;
+use platform::Platform;
 use shard::{Arrival, Effects, Reply};
 use stdx::{Instant, Span};
 
 use super::accept::Doors;
+use super::callers::Callers;
 use super::opening::Opening;
 use super::parting::Partings;
 use super::sockets::Sockets;
@@ -56,6 +58,8 @@ pub(crate) struct Equipment {
     pub(crate) journal: Option<JournalEnd>,
     /// The way to whoever knows the clients, if anybody does.
     pub(crate) door: Option<DoorEnd>,
+    /// Where those are who call hubs and wait for news of them.
+    pub(crate) platform: Option<Platform>,
     /// Told when this core may open its doors.
     pub(crate) informed: Sender<()>,
     pub(crate) clock: Clock,
@@ -75,6 +79,7 @@ pub(crate) struct Driver<M: Mind> {
     pub(super) notices: Notices,
     pub(super) journal: Option<JournalEnd>,
     pub(super) door: Option<DoorEnd>,
+    pub(super) callers: Callers,
     pub(super) opening: Opening,
     pub(super) ending: Ending,
     pub(super) clock: Clock,
@@ -126,7 +131,8 @@ pub(super) enum Found {
 impl<M: Mind> Driver<M> {
     /// A driver whose doors open when all cores are ready.
     pub(crate) fn new(mind: M, equipment: Equipment) -> Self {
-        let Equipment { ring, mesh, doors, control, journal, door, informed, clock, habits } = equipment;
+        let Equipment { ring, mesh, doors, control, journal, door, platform, informed, clock, habits } =
+            equipment;
         Self {
             mind,
             ring,
@@ -139,6 +145,7 @@ impl<M: Mind> Driver<M> {
             notices: Notices::default(),
             journal,
             door,
+            callers: Callers::new(platform),
             opening: Opening::new(informed),
             ending: Ending { control, deadline: None, drained: false },
             clock,
@@ -247,6 +254,10 @@ impl<M: Mind> Driver<M> {
                     let answer = self.mind.handle_call(call);
                     // Whoever asked may have given up waiting.
                     let _ = reply.send(self.complete(answer));
+                }
+                Freight::DeviceCall { device, call, reply } => {
+                    let number = self.callers.add(reply);
+                    self.mind.handle_device_call(now, number, device, *call);
                 }
                 Freight::Wardrobes { wardrobes, taken } => {
                     self.mind.handle_wardrobes(now, wardrobes);

@@ -147,6 +147,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         shutdown_grace: Span::from_s(5),
         stores: false,
         doors: None,
+        platform: None,
     };
     let running = server::launch(plan, |_nothing_was_kept| Ok(()), |_, _| Echo::default())?;
     running.open();

@@ -8,6 +8,7 @@
 //! - What one core handed over before another one could know of it is never committed later than what that one did.
 //! - After a failed sync nothing is told to anyone; all cores end.
 
+mod bystanders;
 mod figures;
 mod metrics;
 mod post;
@@ -19,7 +20,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use post::{Errand, JournalEnd, Mail, Office, open_office};
+pub(crate) use post::{JournalEnd, Mail, Office, open_office};
 pub use safe::SafeError;
 pub(crate) use safe::{Keeping, Safe};
 pub use watch::StoreWatch;

@@ -8,9 +8,12 @@
 //! another pass, and then an effect could be written down and its cause not. The limit is the mind's: it says that it is
 //! congested when too much of its own is not durable, and its clients are left unread.
 //!
+//! Why whoever is no core holds the channel weakly: the store thread ends when the last core has, whoever else may still
+//! want something.
+//!
 //! Invariants:
-//! - Errands arrive in the order in which they were handed over, over all cores: if one core knows of another's errand,
-//!   its own arrives later.
+//! - Errands arrive in the order in which they were handed over, over all cores and others: if one core knows of another's
+//!   errand, its own arrives later.
 //! - Handing an errand over never waits.
 //! - News is counted after it was put down, so a core that sees the count sees the news.
 
@@ -19,20 +22,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use broker::{CoreId, Fetch, Fetched, StoreHealth, Written};
-use flume::{Receiver, Sender};
+use flume::{Receiver, Sender, WeakSender};
 
 use super::figures::Board;
 use crate::bell::Bell;
 use crate::launch::Stopper;
 use crate::ring::{Depth, Ring, Urge};
 
-/// What a core wants of the store.
+/// What is wanted of the store.
 #[derive(Debug)]
 pub(crate) enum Errand {
-    /// Changes to be made durable.
-    Write(Written),
-    /// Messages to be read back.
-    Fetch(Fetch),
+    /// A core's changes to be made durable, with those of devices: one turn, one commit.
+    Write(CoreId, Written, Vec<device::Change>),
+    /// Messages to be read back for a core.
+    Fetch(CoreId, Fetch),
+    /// Changes of nobody's turn. `kept` is told when they and all before them are durable.
+    Keep { changes: Vec<device::Change>, kept: Option<Sender<()>> },
 }
 
 /// Letters of the store to one core. Mailboxes of other cores do not disturb it.
@@ -49,9 +54,15 @@ struct Mailbox {
 /// One core's end.
 pub(crate) struct JournalEnd {
     core: CoreId,
-    errands: Sender<(CoreId, Errand)>,
+    errands: Sender<Errand>,
     boxes: Arc<[Mailbox]>,
     seen: Seen,
+}
+
+/// The way to the store for whoever is no core.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreJournal {
+    errands: WeakSender<Errand>,
 }
 
 #[derive(Default)]
@@ -74,7 +85,8 @@ pub(crate) struct Mail {
 
 /// The store thread's end.
 pub(crate) struct Office {
-    errands: Receiver<(CoreId, Errand)>,
+    errands: Receiver<Errand>,
+    journal: StoreJournal,
     boxes: Arc<[Mailbox]>,
     bells: Arc<[Bell]>,
     stopper: Stopper,
@@ -100,7 +112,8 @@ pub(crate) fn open_office(
         seen: Seen::default(),
     };
     let ends = (0..bells.len()).map(|core| Some(end(core))).collect();
-    (ends, Some(Office { errands, boxes, bells: bells.clone(), stopper: stopper.clone(), board }))
+    let journal = StoreJournal { errands: sender.downgrade() };
+    (ends, Some(Office { errands, journal, boxes, bells: bells.clone(), stopper: stopper.clone(), board }))
 }
 
 impl Mailbox {
@@ -115,10 +128,19 @@ impl Mailbox {
 }
 
 impl JournalEnd {
-    /// Hands an errand over.
-    pub(crate) fn send(&self, errand: Errand) {
+    /// Hands a turn's changes over.
+    pub(crate) fn write(&self, written: Written, device_changes: Vec<device::Change>) {
+        self.send(Errand::Write(self.core, written, device_changes));
+    }
+
+    /// Asks for messages.
+    pub(crate) fn fetch(&self, fetch: Fetch) {
+        self.send(Errand::Fetch(self.core, fetch));
+    }
+
+    fn send(&self, errand: Errand) {
         // Nobody reads only if the store has failed, and then this core ends before it acknowledges anything.
-        let _ = self.errands.send((self.core, errand));
+        let _ = self.errands.send(errand);
     }
 
     /// Whether there is something new in the mailbox. One load.
@@ -152,8 +174,13 @@ impl JournalEnd {
 
 impl Office {
     /// Where errands arrive. It is disconnected when all cores have ended.
-    pub(crate) fn errands(&self) -> &Receiver<(CoreId, Errand)> {
+    pub(crate) fn errands(&self) -> &Receiver<Errand> {
         &self.errands
+    }
+
+    /// The way here for whoever is no core.
+    pub(crate) fn journal(&self) -> StoreJournal {
+        self.journal.clone()
     }
 
     /// What is shown of the store.
@@ -169,6 +196,15 @@ impl Office {
     /// Ends all cores at once.
     pub(crate) fn fail(&self) {
         self.stopper.fail();
+    }
+}
+
+impl platform::Journal for StoreJournal {
+    fn keep(&self, changes: Vec<device::Change>, kept: Option<Sender<()>>) {
+        // Without cores nothing is written any more; dropping `kept` says so.
+        if let Some(errands) = self.errands.upgrade() {
+            let _ = errands.send(Errand::Keep { changes, kept });
+        }
     }
 }
 

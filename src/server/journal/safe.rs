@@ -7,6 +7,7 @@
 //! - Nothing is written before recovery has ended.
 //! - [`Keeping::join`] returns when everything that was handed over is durable, or with the reason why it is not.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
@@ -113,7 +114,14 @@ impl Safe {
                 tell(progress);
             }
         };
-        let found = self.keeper.recover(self.heads, &mut |change| homes.give(change), &mut progress)?;
+        // Both lend the homes to the recovery, which calls one of them at a time.
+        let homes = RefCell::new(homes);
+        let found = self.keeper.recover(
+            self.heads,
+            &mut |change| homes.borrow_mut().give(change),
+            &mut |change| homes.borrow_mut().give_device(change),
+            &mut progress,
+        )?;
         if found.records > 0 {
             info!(
                 "recovered in {} ms: {} sessions, {} subscriptions, {} queued and {} sent messages, {} retained",
@@ -157,7 +165,7 @@ impl Keeping {
 fn set_damage_aside(dir: &Path) -> Result<(), Fault> {
     let read_all = |engine| {
         let anchor = Anchor { at: stdx::Instant::START, wall: stdx::WallMs(0) };
-        Keeper::new(engine, anchor).recover(Heads::ALL, &mut drop, &mut |_progress| {})
+        Keeper::new(engine, anchor).recover(Heads::ALL, &mut drop, &mut drop, &mut |_progress| {})
     };
     match FjallEngine::open(dir).and_then(read_all) {
         Err(fault) if fault.kind == FaultKind::Damaged => {

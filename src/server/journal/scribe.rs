@@ -16,11 +16,12 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use broker::{CoreId, StoreHealth};
+use broker::StoreHealth;
 use flume::RecvTimeoutError;
-use store::{Engine, Fault, FaultKind, Flushed, Keeper};
+use store::{Engine, Fault, FaultKind, Flushed, Keeper, Settled};
 use tracing::{info, warn};
 
+use super::bystanders::Bystanders;
 use super::figures::Flush;
 use super::post::{Errand, Office, Postman};
 use super::space::Space;
@@ -44,6 +45,8 @@ pub(crate) struct Scribe<E> {
     keeper: Keeper<E>,
     office: Office,
     postman: Postman,
+    /// Those who wait and are no core.
+    bystanders: Bystanders,
     space: Space,
     interval: Duration,
     /// How long a flush takes, on the average of the last ones.
@@ -84,8 +87,20 @@ impl<E: Engine> Scribe<E> {
         };
         let arrivals = VecDeque::new();
         let (stuck_at, is_full, lies) = (None, false, is_mutant());
-        let flush_span = Duration::ZERO;
-        Ok(Self { keeper, office, postman, space, interval, flush_span, arrivals, stuck_at, is_full, lies })
+        let (flush_span, bystanders) = (Duration::ZERO, Bystanders::default());
+        Ok(Self {
+            keeper,
+            office,
+            postman,
+            bystanders,
+            space,
+            interval,
+            flush_span,
+            arrivals,
+            stuck_at,
+            is_full,
+            lies,
+        })
     }
 
     /// Serves the cores until all have ended or the store fails.
@@ -119,16 +134,16 @@ impl<E: Engine> Scribe<E> {
     /// Takes what has arrived; waits for something if nothing is due.
     fn gather(&mut self) -> Result<Cores, Fault> {
         let errands = self.office.errands().clone();
-        let (core, errand) = match errands.recv_timeout(self.patience()) {
+        let errand = match errands.recv_timeout(self.patience()) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => return Ok(Cores::Live),
             Err(RecvTimeoutError::Disconnected) => return Ok(Cores::Ended),
         };
         self.gather_more();
         let now = Instant::now();
-        self.heed(now, core, errand)?;
-        for (core, errand) in errands.try_iter().take(ERRANDS_MAX) {
-            self.heed(now, core, errand)?;
+        self.heed(now, errand)?;
+        for errand in errands.try_iter().take(ERRANDS_MAX) {
+            self.heed(now, errand)?;
         }
         Ok(Cores::Live)
     }
@@ -167,28 +182,35 @@ impl<E: Engine> Scribe<E> {
 
     /// Tells of the turns of which nothing is left to be written.
     fn settle(&mut self) {
-        let turns = self.keeper.take_settled();
-        self.tell(turns);
+        let settled = self.keeper.take_settled();
+        self.tell(settled);
     }
 
-    fn tell(&mut self, turns: Vec<(CoreId, u64)>) {
+    fn tell(&mut self, Settled { turns, ticket }: Settled) {
+        if let Some(ticket) = ticket {
+            self.bystanders.tell(ticket);
+        }
         turns.into_iter().for_each(|(core, turn)| self.postman.tell_durable(core, turn));
         let told = self.arrivals.len() - self.keeper.unsettled();
         self.arrivals.drain(..told);
         self.office.board().note_turns(told);
     }
 
-    fn heed(&mut self, now: Instant, core: CoreId, errand: Errand) -> Result<(), Fault> {
+    fn heed(&mut self, now: Instant, errand: Errand) -> Result<(), Fault> {
         match errand {
-            Errand::Write(written) => {
+            Errand::Write(core, written, device_changes) => {
                 self.arrivals.push_back(now);
                 if self.lies {
                     self.postman.tell_durable(core, written.turn);
                     self.deliver()?;
                 }
-                self.keeper.accept(core, written);
+                self.keeper.accept(core, written, device_changes);
             }
-            Errand::Fetch(fetch) => {
+            Errand::Keep { changes, kept } => {
+                self.arrivals.push_back(now);
+                self.keeper.keep(self.bystanders.enlist(kept), changes);
+            }
+            Errand::Fetch(core, fetch) => {
                 let fetched = self.keeper.fetch(&fetch)?;
                 self.office.board().note_fetch();
                 self.postman.tell_fetched(core, fetched);
@@ -224,13 +246,13 @@ impl<E: Engine> Scribe<E> {
         let outcome = self.keeper.flush();
         let took = began_at.elapsed();
         board.note_flush_ended();
-        let Flushed { turns, writes, bytes } = outcome?;
+        let Flushed { turns, ticket, writes, bytes } = outcome?;
         self.stuck_at = None;
         if writes > 0 {
             board.note_flush(Flush { took, writes, bytes });
             self.flush_span = (self.flush_span * 7 + took) / 8;
         }
-        self.tell(turns);
+        self.tell(Settled { turns, ticket });
         if took >= SLOW_SPAN {
             warn!("a flush of {bytes} bytes to the disk took {} ms", took.as_millis());
         }

@@ -247,6 +247,7 @@ impl Bureau {
             shutdown_grace: Span::from_s(60),
             stores: true,
             doors: None,
+            platform: None,
         };
         let mut running = launch(plan, restore, |_core, _now| Clerk::default()).unwrap();
         let office = running.take_office().unwrap();
@@ -301,7 +302,7 @@ impl Bureau {
         let mut known = BTreeSet::new();
         let mut keeper = Keeper::new(disk, Anchor { at: Instant::START, wall: stdx::WallMs(0) });
         let mut note = |change: Change| known.extend(change.client_id().map(str::to_owned));
-        keeper.recover(Heads::ALL, &mut note, &mut |_| {}).unwrap();
+        keeper.recover(Heads::ALL, &mut note, &mut drop, &mut |_| {}).unwrap();
         (outcome, known)
     }
 }
@@ -487,6 +488,7 @@ fn a_past_that_cannot_be_read_starts_no_core() {
         shutdown_grace: Span::from_s(60),
         stores: true,
         doors: None,
+        platform: None,
     };
     let fault = Fault::new(FaultKind::Damaged, "a hole");
     let torn = fault.clone();

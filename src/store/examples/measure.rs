@@ -61,7 +61,7 @@ fn open(dir: &Path) -> Result<Keeper<FjallEngine>, Fault> {
     let opened = began.elapsed();
     let mut keeper = Keeper::new(engine, ANCHOR);
     let mut changes = 0u64;
-    let found = keeper.recover(HEADS, &mut |_| changes += 1, &mut |_| {})?;
+    let found = keeper.recover(HEADS, &mut |_| changes += 1, &mut drop, &mut |_| {})?;
     println!("open {:.2} s, {changes} changes: {found:?}", opened.as_secs_f64());
     Ok(keeper)
 }
@@ -100,7 +100,7 @@ fn sessions(keeper: &mut Keeper<FjallEngine>) -> Result<(), Fault> {
         will: None,
         owner: None,
     };
-    keeper.accept(CoreId::new(0), written((0..SESSIONS).map(session).collect()));
+    keeper.accept(CoreId::new(0), written((0..SESSIONS).map(session).collect()), Vec::new());
     keeper.flush().map(drop)
 }
 
@@ -109,7 +109,7 @@ fn flush_alone(keeper: &mut Keeper<FjallEngine>) -> Result<(), Fault> {
     let mut took = Vec::new();
     for index in 0..500u64 {
         let changes = vec![Change::Handled { core: CoreId::new(0), from: CoreId::new(1), turn: index }];
-        keeper.accept(CoreId::new(0), written(changes));
+        keeper.accept(CoreId::new(0), written(changes), Vec::new());
         let began = Clock::now();
         keeper.flush()?;
         took.push(began.elapsed());
@@ -142,7 +142,7 @@ fn online(keeper: &mut Keeper<FjallEngine>) -> Result<(), Fault> {
             });
             changes.push(Change::Settled { client_id, seq, packet_id });
         }
-        keeper.accept(CoreId::new(0), written(changes));
+        keeper.accept(CoreId::new(0), written(changes), Vec::new());
         writes += keeper.flush()?.writes;
     }
     let rate = count as f64 / began.elapsed().as_secs_f64();
@@ -162,7 +162,7 @@ fn queue(keeper: &mut Keeper<FjallEngine>, count: u64, batch: u64, seq: &mut u64
             |seq| Change::Queued { client_id: client(seq), seq, copy: copy("factory/line/7/temperature") };
         let changes = places.map(queued).collect();
         making += made.elapsed();
-        keeper.accept(CoreId::new(0), written(changes));
+        keeper.accept(CoreId::new(0), written(changes), Vec::new());
         let flushed = Clock::now();
         keeper.flush()?;
         took.push(flushed.elapsed());
@@ -181,7 +181,7 @@ fn retain(keeper: &mut Keeper<FjallEngine>, count: u64) -> Result<(), Fault> {
             message: message(&format!("site/{}/meter/{index:08}/reading", index % 97)),
             version: RetainedVersion { counter: index + 1, core: 0 },
         };
-        keeper.accept(CoreId::new(0), written((start..start + 2_000).map(retained).collect()));
+        keeper.accept(CoreId::new(0), written((start..start + 2_000).map(retained).collect()), Vec::new());
         keeper.flush()?;
     }
     println!("retained {count}: {:.0} messages/s", count as f64 / began.elapsed().as_secs_f64());
@@ -207,7 +207,7 @@ fn drain(keeper: &mut Keeper<FjallEngine>, count: u64) -> Result<(), Fault> {
             drained += fetched.len();
             let dropped =
                 |(seq, _): &(u64, MessageCopy)| Change::Dropped { client_id: client_id.clone(), seq: *seq };
-            keeper.accept(CoreId::new(0), written(fetched.iter().map(dropped).collect()));
+            keeper.accept(CoreId::new(0), written(fetched.iter().map(dropped).collect()), Vec::new());
             keeper.flush()?;
         }
     }

@@ -1,4 +1,4 @@
-//! What cores have handed over and not heard of again, in order, and how much of each is left to be written.
+//! What cores and others have handed over and not heard of again, in order, and how much of each is left to be written.
 //!
 //! Why counted: of a message that came and went before the next commit nothing is left to be written. Once nothing is left
 //! of a turn, nor of any before it, whoever waits for it need not wait for the disk.
@@ -21,15 +21,32 @@ pub(super) struct Handovers {
 
 #[derive(Debug)]
 struct Handover {
-    core: CoreId,
-    turn: u64,
+    by: Giver,
     left: u32,
+}
+
+/// Who handed something over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Giver {
+    /// A core, at the end of that turn.
+    Core(CoreId, u64),
+    /// Nobody's turn; the ticket says which.
+    Outside(u64),
+}
+
+/// Of what nothing is left to be written, nor of anything before it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Settled {
+    /// The last turn of each core of which that is news.
+    pub turns: Vec<(CoreId, u64)>,
+    /// The last ticket of which that is news; so are all before it.
+    pub ticket: Option<u64>,
 }
 
 impl Handovers {
     /// One more; what is recorded from now on is part of it.
-    pub fn begin(&mut self, core: CoreId, turn: u64, is_urgent: bool) {
-        self.open.push_back(Handover { core, turn, left: 0 });
+    pub fn begin(&mut self, by: Giver, is_urgent: bool) {
+        self.open.push_back(Handover { by, left: 0 });
         if is_urgent {
             self.urgent_end = self.end();
         }
@@ -52,20 +69,23 @@ impl Handovers {
         self.open[place].left -= 1;
     }
 
-    /// Takes those of which nothing is left, up to the first of which something is: the last turn of each core.
-    pub fn take_settled(&mut self) -> Vec<(CoreId, u64)> {
-        let mut turns = BTreeMap::new();
+    /// Takes those of which nothing is left, up to the first of which something is.
+    pub fn take_settled(&mut self) -> Settled {
+        let (mut turns, mut ticket) = (BTreeMap::new(), None);
         while self.open.front().is_some_and(|first| first.left == 0)
-            && let Some(Handover { core, turn, .. }) = self.open.pop_front()
+            && let Some(Handover { by, .. }) = self.open.pop_front()
         {
             self.first += 1;
-            turns.insert(core, turn);
+            match by {
+                Giver::Core(core, turn) => drop(turns.insert(core, turn)),
+                Giver::Outside(number) => ticket = Some(number),
+            }
         }
-        turns.into_iter().collect()
+        Settled { turns: turns.into_iter().collect(), ticket }
     }
 
     /// Takes all: everything is durable.
-    pub fn take_all(&mut self) -> Vec<(CoreId, u64)> {
+    pub fn take_all(&mut self) -> Settled {
         self.open.iter_mut().for_each(|handover| handover.left = 0);
         self.take_settled()
     }
@@ -99,17 +119,17 @@ mod tests {
     #[test]
     fn a_turn_is_settled_when_nothing_is_left_of_it_and_of_those_before() {
         let mut handovers = Handovers::default();
-        handovers.begin(A, 7, true);
+        handovers.begin(Giver::Core(A, 7), true);
         handovers.add();
-        handovers.begin(B, 1, false);
-        handovers.begin(A, 8, false);
+        handovers.begin(Giver::Core(B, 1), false);
+        handovers.begin(Giver::Core(A, 8), false);
         handovers.add();
-        assert_eq!(handovers.take_settled(), []);
+        assert_eq!(handovers.take_settled().turns, []);
         handovers.settle(0);
-        assert_eq!(handovers.take_settled(), [(A, 7), (B, 1)]);
+        assert_eq!(handovers.take_settled().turns, [(A, 7), (B, 1)]);
         assert!(!handovers.is_urgent());
         assert_eq!(handovers.current(), 2);
-        assert_eq!(handovers.take_all(), [(A, 8)]);
+        assert_eq!(handovers.take_all().turns, [(A, 8)]);
         assert!(handovers.is_empty());
     }
 
@@ -117,13 +137,25 @@ mod tests {
     fn somebody_waits_until_the_last_urgent_one_is_settled() {
         let mut handovers = Handovers::default();
         assert!(!handovers.is_urgent());
-        handovers.begin(A, 1, true);
-        handovers.begin(A, 2, false);
+        handovers.begin(Giver::Core(A, 1), true);
+        handovers.begin(Giver::Core(A, 2), false);
         handovers.add();
         assert!(handovers.is_urgent());
-        assert_eq!(handovers.take_settled(), [(A, 1)]);
+        assert_eq!(handovers.take_settled().turns, [(A, 1)]);
         assert!(!handovers.is_urgent());
-        handovers.begin(A, 3, true);
+        handovers.begin(Giver::Core(A, 3), true);
         assert!(handovers.is_urgent());
+    }
+
+    #[test]
+    fn a_ticket_is_settled_with_all_that_was_handed_over_before_it() {
+        let mut handovers = Handovers::default();
+        handovers.begin(Giver::Core(A, 1), true);
+        handovers.add();
+        handovers.begin(Giver::Outside(1), true);
+        handovers.begin(Giver::Outside(2), true);
+        assert_eq!(handovers.take_settled(), Settled::default());
+        handovers.settle(0);
+        assert_eq!(handovers.take_settled(), Settled { turns: vec![(A, 1)], ticket: Some(2) });
     }
 }

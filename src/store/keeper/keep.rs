@@ -21,6 +21,7 @@ use crate::engine::{Batch, Engine};
 use crate::fault::Fault;
 use crate::record::{BELONGINGS, Key, Record, SessionRecord, range_of_session};
 
+use super::handovers::{Giver, Settled};
 use super::pending::{Before, Pending, is_without_body};
 use super::retained::{RecentWrites, Verdict};
 
@@ -49,6 +50,8 @@ pub struct Keeper<E> {
 pub struct Flushed {
     /// The last turn of each core that handed something over since the flush before.
     pub turns: Vec<(CoreId, u64)>,
+    /// The last ticket since then.
+    pub ticket: Option<u64>,
     /// Records written or removed.
     pub writes: usize,
     /// Bytes of their keys and values.
@@ -91,21 +94,38 @@ impl<E: Engine> Keeper<E> {
         self.engine
     }
 
-    /// Takes over what a core wants written.
-    pub fn accept(&mut self, core: CoreId, written: Written) {
-        self.pending.handovers.begin(core, written.turn, written.is_urgent);
+    /// Takes over what a core wants written: one turn, in one commit.
+    pub fn accept(&mut self, core: CoreId, written: Written, device_changes: Vec<device::Change>) {
+        self.pending.handovers.begin(Giver::Core(core, written.turn), written.is_urgent);
         for change in written.changes {
-            if let Err(fault) = self.accept_change(change) {
-                self.refused.get_or_insert(fault);
-            }
+            let accepted = self.accept_change(change);
+            self.note_refusal(accepted);
+        }
+        self.accept_devices(device_changes);
+    }
+
+    /// Takes over what was changed outside of turns. Tickets rise from call to call; when one is reported, this and all that
+    /// was accepted before it is durable. Without changes it only asks for that.
+    pub fn keep(&mut self, ticket: u64, changes: Vec<device::Change>) {
+        self.pending.handovers.begin(Giver::Outside(ticket), true);
+        self.accept_devices(changes);
+    }
+
+    fn accept_devices(&mut self, changes: Vec<device::Change>) {
+        drop(changes);
+    }
+
+    fn note_refusal(&mut self, accepted: Result<(), Fault>) {
+        if let Err(fault) = accepted {
+            self.refused.get_or_insert(fault);
         }
     }
 
-    /// The last turn of each core that needs no disk any more: what was to be written of it, and of all before it, has
-    /// come and gone since. Each is told once, here or by a flush.
-    pub fn take_settled(&mut self) -> Vec<(CoreId, u64)> {
+    /// What needs no disk any more: all that was to be written of it, and of all before it, has come and gone since. Each is
+    /// told once, here or by a flush.
+    pub fn take_settled(&mut self) -> Settled {
         // After a fault nothing may be acknowledged any more.
-        if self.refused.is_some() { Vec::new() } else { self.pending.handovers.take_settled() }
+        if self.refused.is_some() { Settled::default() } else { self.pending.handovers.take_settled() }
     }
 
     /// How many handovers were accepted and not reported.
@@ -149,10 +169,10 @@ impl<E: Engine> Keeper<E> {
             self.engine.commit(&batch)?;
             self.engine.sync()?;
         }
-        let turns = self.pending.clear();
+        let Settled { turns, ticket } = self.pending.clear();
         self.ended.drain(..purged);
         self.purge_from = purge_from;
-        let flushed = Flushed { turns, writes: batch.len(), bytes: batch.bytes() };
+        let flushed = Flushed { turns, ticket, writes: batch.len(), bytes: batch.bytes() };
         self.batch = batch;
         Ok(flushed)
     }

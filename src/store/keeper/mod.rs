@@ -13,5 +13,6 @@ mod pending;
 mod recover;
 mod retained;
 
+pub use handovers::Settled;
 pub use keep::{Flushed, Keeper};
 pub use recover::{Heads, Progress, Recovered};

@@ -14,13 +14,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
 use ahash::RandomState;
-use broker::CoreId;
 
 use crate::anchor::Anchor;
 use crate::engine::Batch;
 use crate::record::{Key, Record};
 
-use super::handovers::Handovers;
+use super::handovers::{Handovers, Settled};
 
 /// About what an entry costs besides the message that it shares with its session.
 const ENTRY_BYTES: usize = 128;
@@ -214,8 +213,8 @@ impl Pending {
         self.slots.values_mut().chain(inflight).for_each(|slot| slot.is_on_disk = true);
     }
 
-    /// Everything is on disk: the last turn of each core of which that is news.
-    pub fn clear(&mut self) -> Vec<(CoreId, u64)> {
+    /// Everything is on disk: of whom that is news.
+    pub fn clear(&mut self) -> Settled {
         self.slots.clear();
         self.inflight.clear();
         self.inflight_len = 0;
@@ -246,8 +245,10 @@ fn cost_bytes(record: &Record) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use broker::CoreId;
     use stdx::{Instant, WallMs};
 
+    use super::super::handovers::Giver;
     use super::*;
 
     const ANCHOR: Anchor = Anchor { at: Instant::START, wall: WallMs(0) };
@@ -264,7 +265,7 @@ mod tests {
 
     fn begun() -> Pending {
         let mut pending = Pending::default();
-        pending.handovers.begin(CoreId::new(0), 1, true);
+        pending.handovers.begin(Giver::Core(CoreId::new(0), 1), true);
         pending
     }
 
@@ -274,7 +275,7 @@ mod tests {
         pending.put(Key::Message(1, 1), record(), Before::Nothing);
         pending.remove(Key::Message(1, 1));
         assert_eq!(writes(&pending), (0, true));
-        assert_eq!(pending.handovers.take_settled(), [(CoreId::new(0), 1)]);
+        assert_eq!(pending.handovers.take_settled().turns, [(CoreId::new(0), 1)]);
     }
 
     #[test]
@@ -289,7 +290,7 @@ mod tests {
         assert_eq!(writes(&pending), (1, false));
         pending.remove(Key::Inflight(2, 1));
         assert!(pending.is_empty());
-        assert_eq!(pending.handovers.take_settled(), [(CoreId::new(0), 1)]);
+        assert_eq!(pending.handovers.take_settled().turns, [(CoreId::new(0), 1)]);
     }
 
     #[test]
@@ -299,8 +300,8 @@ mod tests {
         pending.note_tried();
         pending.remove(Key::Message(1, 1));
         assert_eq!(writes(&pending), (1, true));
-        assert_eq!(pending.handovers.take_settled(), []);
-        assert_eq!(pending.clear(), [(CoreId::new(0), 1)]);
+        assert_eq!(pending.handovers.take_settled().turns, []);
+        assert_eq!(pending.clear().turns, [(CoreId::new(0), 1)]);
 
         let mut pending = begun();
         pending.remove(Key::Inflight(1, 1));

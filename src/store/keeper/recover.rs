@@ -93,6 +93,7 @@ impl<E: Engine> Keeper<E> {
         &mut self,
         heads: Heads,
         visit: &mut dyn FnMut(Change),
+        _visit_devices: &mut dyn FnMut(device::Change),
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Recovered, Fault> {
         let mut recovery = Recovery {

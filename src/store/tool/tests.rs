@@ -35,7 +35,7 @@ fn message(topic: &str, payload: &[u8]) -> std::sync::Arc<StoredMessage> {
 /// One session with a subscription, two queued messages, one in flight, one received; one retained message.
 fn filled(dir: &Path) -> Keeper<FjallEngine> {
     let mut keeper = Keeper::new(FjallEngine::open(dir).unwrap(), ANCHOR);
-    keeper.recover(Heads::ALL, &mut |_| {}, &mut |_| {}).unwrap();
+    keeper.recover(Heads::ALL, &mut |_| {}, &mut drop, &mut |_| {}).unwrap();
     let copy = |payload: &[u8]| MessageCopy {
         message: message("a/b", payload),
         qos: QoS::ExactlyOnce,
@@ -62,7 +62,7 @@ fn filled(dir: &Path) -> Keeper<FjallEngine> {
         Change::Received { client_id, packet_id, shipped: Vec::new() },
         Change::Retained { message: message("r", b"kept"), version: RetainedVersion { counter: 4, core: 0 } },
     ];
-    keeper.accept(CoreId::new(0), Written { turn: 1, changes, is_urgent: true });
+    keeper.accept(CoreId::new(0), Written { turn: 1, changes, is_urgent: true }, Vec::new());
     keeper.flush().unwrap();
     keeper
 }
@@ -141,10 +141,14 @@ fn a_running_broker_goes_on_while_it_is_copied_and_closes_although_a_visitor_doe
     };
     let queued = |seq: u64| Change::Queued { client_id: "meter".into(), seq, copy: copy(1) };
     let changes = (10..1_000).map(queued).collect();
-    running.accept(CoreId::new(0), Written { turn: 2, changes, is_urgent: true });
+    running.accept(CoreId::new(0), Written { turn: 2, changes, is_urgent: true }, Vec::new());
     running.flush().unwrap();
     let visitor = crate::desk::visit(home.path()).unwrap();
-    running.accept(CoreId::new(0), Written { turn: 3, changes: vec![queued(1_000)], is_urgent: true });
+    running.accept(
+        CoreId::new(0),
+        Written { turn: 3, changes: vec![queued(1_000)], is_urgent: true },
+        Vec::new(),
+    );
     assert_eq!(running.flush().unwrap().turns, [(CoreId::new(0), 3)]);
     drop(running);
     let mut reader = std::io::BufReader::new(visitor);

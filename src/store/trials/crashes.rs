@@ -18,7 +18,9 @@ const ANCHOR: Anchor = Anchor { at: Instant::START, wall: WallMs(1_000_000_000_0
 
 fn recovered(keeper: &mut Keeper<Mutant>, heads: Heads) -> Vec<Change> {
     let mut changes = Vec::new();
-    keeper.recover(heads, &mut |change| changes.push(change), &mut |_| {}).expect("everything can be read");
+    keeper
+        .recover(heads, &mut |change| changes.push(change), &mut drop, &mut |_| {})
+        .expect("everything can be read");
     changes
 }
 
@@ -68,7 +70,7 @@ fn spend(history: &mut History, keeper: &mut Keeper<Mutant>, life: &Life) -> (Mo
         let count = history.prng.next_u64() % 4;
         let changes = (0..count).map(|_| history.change()).collect();
         let core = CoreId::new((history.prng.next_u64() % 3) as u16);
-        keeper.accept(core, Written { turn, changes, is_urgent: true });
+        keeper.accept(core, Written { turn, changes, is_urgent: true }, Vec::new());
         if history.prng.next_u64().is_multiple_of(3) {
             let tried = history.model.clone();
             match keeper.flush() {
@@ -129,7 +131,7 @@ fn what_stays_on_disk_is_summed_up_and_can_be_fetched_in_order() {
         let mut keeper = Keeper::new(Mutant::new(Mutation::None), ANCHOR);
         recovered(&mut keeper, Heads::ALL);
         let changes = (0..300).map(|_| history.change()).collect();
-        keeper.accept(CoreId::new(0), Written { turn: 1, changes, is_urgent: true });
+        keeper.accept(CoreId::new(0), Written { turn: 1, changes, is_urgent: true }, Vec::new());
         keeper.flush().unwrap();
         let mut keeper = Keeper::new(keeper.into_engine(), ANCHOR);
         let heads = Heads { messages_max: 3, bytes_max: 400 };
@@ -171,7 +173,7 @@ fn fetch_all(keeper: &Keeper<Mutant>, client_id: &str, first_seq: u64) -> Vec<(u
 #[test]
 fn a_fetch_sees_what_is_not_on_the_disk_yet_and_not_what_was_dropped_since() {
     let mut keeper = Keeper::new(MemoryEngine::default(), ANCHOR);
-    keeper.recover(Heads::ALL, &mut |_| {}, &mut |_| {}).unwrap();
+    keeper.recover(Heads::ALL, &mut |_| {}, &mut drop, &mut |_| {}).unwrap();
     let copy = |payload: u8| broker::MessageCopy {
         message: super::model::message("t", &[payload], Instant::NEVER),
         qos: QoS::AtLeastOnce,
@@ -181,7 +183,7 @@ fn a_fetch_sees_what_is_not_on_the_disk_yet_and_not_what_was_dropped_since() {
     let queued = |seq: u64| Change::Queued { client_id: "c".into(), seq, copy: copy(seq as u8) };
     let dropped = |seq: u64| Change::Dropped { client_id: "c".into(), seq };
     let accept = |keeper: &mut Keeper<MemoryEngine>, changes: Vec<Change>| {
-        keeper.accept(CoreId::new(0), Written { turn: 1, changes, is_urgent: false });
+        keeper.accept(CoreId::new(0), Written { turn: 1, changes, is_urgent: false }, Vec::new());
     };
     accept(&mut keeper, vec![queued(10), queued(30), queued(50)]);
     keeper.flush().unwrap();
@@ -210,7 +212,7 @@ fn without_space_nothing_is_lost_and_nothing_reported() {
     recovered(&mut keeper, Heads::ALL);
     keeper.engine_mut().engine.limit_bytes(Some(100));
     let changes = (0..200).map(|_| history.change()).collect();
-    keeper.accept(CoreId::new(1), Written { turn: 9, changes, is_urgent: true });
+    keeper.accept(CoreId::new(1), Written { turn: 9, changes, is_urgent: true }, Vec::new());
     assert!(keeper.flush().unwrap_err().is_full());
     assert!(keeper.flush().unwrap_err().is_full());
     keeper.engine_mut().engine.limit_bytes(None);
@@ -232,11 +234,11 @@ fn what_ended_sessions_leave_is_removed_in_the_end_also_after_a_restart() {
     };
     let queued = |seq| Change::Queued { client_id: "c".into(), seq, copy: copy.clone() };
     let changes = (1..=5_000).map(queued).collect();
-    keeper.accept(CoreId::new(0), Written { turn: 1, changes, is_urgent: true });
+    keeper.accept(CoreId::new(0), Written { turn: 1, changes, is_urgent: true }, Vec::new());
     keeper.flush().unwrap();
     assert_eq!(keeper.engine().engine.records_about(), 5_001);
     let changes = vec![Change::SessionEnded { client_id: "c".into() }];
-    keeper.accept(CoreId::new(0), Written { turn: 2, changes, is_urgent: true });
+    keeper.accept(CoreId::new(0), Written { turn: 2, changes, is_urgent: true }, Vec::new());
     keeper.flush().unwrap();
     let mut keeper = Keeper::new(keeper.into_engine(), ANCHOR);
     assert!(recovered(&mut keeper, Heads::ALL).is_empty());
@@ -260,7 +262,7 @@ fn a_message_that_is_settled_before_the_flush_is_never_written() {
         }
     };
     let client_id: std::sync::Arc<str> = session.client_id().unwrap().into();
-    keeper.accept(CoreId::new(0), Written { turn: 1, changes: vec![session], is_urgent: true });
+    keeper.accept(CoreId::new(0), Written { turn: 1, changes: vec![session], is_urgent: true }, Vec::new());
     keeper.flush().unwrap();
     let copy = broker::MessageCopy {
         message: super::model::message("t", b"x", Instant::NEVER),
@@ -276,7 +278,7 @@ fn a_message_that_is_settled_before_the_flush_is_never_written() {
         Change::Sent { client_id: client_id.clone(), seq: 2, packet_id, copy: None },
         Change::Settled { client_id, seq: 2, packet_id },
     ];
-    keeper.accept(CoreId::new(0), Written { turn: 2, changes, is_urgent: true });
+    keeper.accept(CoreId::new(0), Written { turn: 2, changes, is_urgent: true }, Vec::new());
     let flushed = keeper.flush().unwrap();
     assert_eq!((flushed.turns, flushed.writes), (vec![(CoreId::new(0), 2)], 0));
 }

@@ -22,19 +22,19 @@ const ANCHOR: Anchor = Anchor { at: Instant::START, wall: WallMs(1_000_000_000_0
 fn recover(dir: &Path) -> Result<Model, Fault> {
     let mut keeper = Keeper::new(FjallEngine::open_existing(dir)?, ANCHOR);
     let mut changes = Vec::new();
-    keeper.recover(Heads::ALL, &mut |change| changes.push(change), &mut |_| {})?;
+    keeper.recover(Heads::ALL, &mut |change| changes.push(change), &mut drop, &mut |_| {})?;
     Ok(Model::of(&changes))
 }
 
 fn begin(dir: &Path) -> Keeper<FjallEngine> {
     let mut keeper = Keeper::new(FjallEngine::open(dir).unwrap(), ANCHOR);
-    keeper.recover(Heads::ALL, &mut |_| {}, &mut |_| {}).unwrap();
+    keeper.recover(Heads::ALL, &mut |_| {}, &mut drop, &mut |_| {}).unwrap();
     keeper
 }
 
 fn flush(keeper: &mut Keeper<FjallEngine>, history: &mut History, changes: usize) {
     let changes = (0..changes).map(|_| history.change()).collect();
-    keeper.accept(CoreId::new(0), Written { turn: 1, changes, is_urgent: true });
+    keeper.accept(CoreId::new(0), Written { turn: 1, changes, is_urgent: true }, Vec::new());
     keeper.flush().unwrap();
 }
 
@@ -324,6 +324,6 @@ fn sessions_keep_their_state_through_many_openings() {
     }
     let mut keeper = begin(home.path());
     let ended = Change::SessionEnded { client_id: "never seen".into() };
-    keeper.accept(CoreId::new(0), Written { turn: 1, changes: vec![ended], is_urgent: true });
+    keeper.accept(CoreId::new(0), Written { turn: 1, changes: vec![ended], is_urgent: true }, Vec::new());
     assert_eq!(keeper.flush().unwrap().writes, 0);
 }

@@ -33,6 +33,7 @@ impl Host {
             shutdown_grace: Span::from_s(60),
             stores: false,
             doors: None,
+            platform: None,
         };
         let running = server::launch(plan, |_nothing_was_kept| Ok(()), |core, _| Line::new(core)).unwrap();
         running.open();

@@ -129,7 +129,7 @@ impl MemoryWorld {
         };
         let cores = &mut self.cores;
         let mut visit = |change| cores.iter_mut().for_each(|core| core.restore([&change]));
-        store.recover(heads, &mut visit, &mut |_| {}).expect("a model is never damaged");
+        store.recover(heads, &mut visit, &mut drop, &mut |_| {}).expect("a model is never damaged");
         for core in 0..self.cores.len() {
             self.cores[core].finish_restore(self.now);
         }
@@ -153,7 +153,10 @@ impl MemoryWorld {
         let effects = std::mem::take(self.cores[core].effects());
         if let Some(store) = &mut self.store {
             let id = CoreId::new(u16::try_from(core).expect("few cores"));
-            effects.written.into_iter().for_each(|written| store.accept(id, written));
+            effects
+                .written
+                .into_iter()
+                .for_each(|written| store.accept(id, written, effects.device_changes.clone()));
             for fetch in effects.fetches {
                 let fetched = store.fetch(&fetch).expect("a model is never damaged");
                 self.fetched.push_back((core, fetched));

@@ -1,0 +1,125 @@
+//! `[devices]`: how the device platform treats devices, and how often they may say something.
+//!
+//! Why rates are words of the room `device`: dialects read and spend them; here they are only written down.
+//!
+//! Invariants:
+//! - Field names are the keys of the file.
+
+use device::{CommandTerms, HubTerms, Keeping, Rate, Rates};
+
+/// How devices are treated.
+#[derive(Clone, Debug)]
+pub struct Devices {
+    /// The name of the first tenant.
+    pub tenant: String,
+    /// How many devices it may have; 0 is no limit.
+    pub devices_max: u32,
+    /// What is kept of telemetry.
+    pub telemetry: Keeping,
+    /// How long history is kept; 0 is for ever.
+    pub history_days: u32,
+    /// How long a device may be silent before it counts as inactive.
+    pub silence_s: u32,
+    /// Connections of one device at one time.
+    pub sessions_per_device_max: u32,
+    /// Children for which one gateway may speak at one time.
+    pub gateway_children_max: u32,
+    /// How long a device may take to acknowledge a command.
+    pub command_ack_ms: u32,
+    /// How often delivery of a command is tried again.
+    pub command_retries_max: u32,
+    /// Commands that may wait for one device.
+    pub commands_waiting_max: u32,
+    /// What a device may say that is no telemetry.
+    pub device_messages: Rate,
+    /// Messages with telemetry or attributes.
+    pub device_telemetry_messages: Rate,
+    /// Values in them.
+    pub device_telemetry_values: Rate,
+    /// What a gateway may say of all its children together, by the same three.
+    pub gateway_messages: Rate,
+    /// Its messages with telemetry or attributes.
+    pub gateway_telemetry_messages: Rate,
+    /// Values in them.
+    pub gateway_telemetry_values: Rate,
+    /// What a gateway may say of itself, by the same three.
+    pub gateway_device_messages: Rate,
+    /// Its messages with telemetry or attributes.
+    pub gateway_device_telemetry_messages: Rate,
+    /// Values in them.
+    pub gateway_device_telemetry_values: Rate,
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        Self {
+            tenant: "default".to_owned(),
+            devices_max: 0,
+            telemetry: Keeping::History,
+            history_days: 0,
+            silence_s: 600,
+            sessions_per_device_max: 1,
+            gateway_children_max: 10_000,
+            command_ack_ms: 10_000,
+            command_retries_max: 5,
+            commands_waiting_max: 1000,
+            device_messages: Rate::default(),
+            device_telemetry_messages: Rate::default(),
+            device_telemetry_values: Rate::default(),
+            gateway_messages: Rate::default(),
+            gateway_telemetry_messages: Rate::default(),
+            gateway_telemetry_values: Rate::default(),
+            gateway_device_messages: Rate::default(),
+            gateway_device_telemetry_messages: Rate::default(),
+            gateway_device_telemetry_values: Rate::default(),
+        }
+    }
+}
+
+impl Devices {
+    /// How hubs treat devices.
+    pub(crate) fn hub_terms(&self) -> HubTerms {
+        HubTerms {
+            commands: CommandTerms {
+                ack_ms: self.command_ack_ms.into(),
+                retries_max: self.command_retries_max,
+                waiting_max: stdx::widen(self.commands_waiting_max),
+            },
+            silence_ms: i64::from(self.silence_s) * 1000,
+            sessions_max: stdx::widen(self.sessions_per_device_max),
+        }
+    }
+
+    /// Limits of a device that is no gateway.
+    pub(crate) fn device_rates(&self) -> Rates {
+        Rates {
+            messages: self.device_messages.clone(),
+            telemetry_messages: self.device_telemetry_messages.clone(),
+            telemetry_values: self.device_telemetry_values.clone(),
+        }
+    }
+
+    /// Limits of what a gateway says of all its children together.
+    pub(crate) fn gateway_rates(&self) -> Rates {
+        Rates {
+            messages: self.gateway_messages.clone(),
+            telemetry_messages: self.gateway_telemetry_messages.clone(),
+            telemetry_values: self.gateway_telemetry_values.clone(),
+        }
+    }
+
+    /// Limits of what a gateway says of itself.
+    pub(crate) fn gateway_device_rates(&self) -> Rates {
+        Rates {
+            messages: self.gateway_device_messages.clone(),
+            telemetry_messages: self.gateway_device_telemetry_messages.clone(),
+            telemetry_values: self.gateway_device_telemetry_values.clone(),
+        }
+    }
+
+    /// How long history is kept, in milliseconds; none is for ever.
+    pub(crate) fn retention_ms(&self) -> Option<u64> {
+        const DAY_MS: u64 = 86_400_000;
+        (self.history_days > 0).then(|| u64::from(self.history_days) * DAY_MS)
+    }
+}

@@ -1,0 +1,54 @@
+//! Calls from outside, in the name of applications, and what comes back from disk.
+//!
+//! Invariants:
+//! - A reply leaves when the turn in which the call was handled is safe, and each call has one.
+//! - Changes of devices that are at home elsewhere are left out.
+
+use device::{Change, DeviceId, HubCall};
+use stdx::Instant;
+
+use super::desk::PendingReply;
+use super::downlinks::Cause;
+use crate::shard::Shard;
+
+impl Shard {
+    /// Handles a call for a device that is at home on this core. The reply stands in the effects under the same number,
+    /// when what it tells is safe. Without devices there is none.
+    pub fn handle_device_call(&mut self, now: Instant, call_id: u64, device: DeviceId, call: HubCall) {
+        if self.devices.is_none() {
+            return;
+        }
+        self.look_at_rules();
+        let cause = match &call {
+            HubCall::Forget | HubCall::Evict => Cause::Administrative,
+            _others_open_at_most => Cause::TakenOver,
+        };
+        let now_ms = self.wall_ms(now);
+        let mut out = self.outcome();
+        let reply = self.desk().hub.call(device, call, now_ms, &mut out);
+        self.settle(now, out, cause);
+        let turn = self.exchange.await_turn();
+        self.desk().replies.push(PendingReply { turn, call: call_id, reply });
+        self.settle_ends(now);
+    }
+
+    /// Gives the replies whose turns are safe to the effects.
+    pub(crate) fn release_replies(&mut self) {
+        let Some(desk) = self.devices.as_deref_mut().filter(|desk| !desk.replies.is_empty()) else { return };
+        let exchange = &self.exchange;
+        let ready = desk.replies.partition_point(|pending| exchange.is_safe(pending.turn));
+        let replies = desk.replies.drain(..ready).map(|pending| (pending.call, pending.reply));
+        self.effects.device_replies.extend(replies);
+    }
+
+    /// Takes over changes of devices that an earlier process wrote down, before the first event. Those of devices that are
+    /// at home on another core are left out.
+    pub fn restore_devices<'a>(&mut self, changes: impl IntoIterator<Item = &'a Change>) {
+        for change in changes {
+            let is_ours = change.device().is_some_and(|device| self.home_of(device) == self.core);
+            if let Some(desk) = self.devices.as_deref_mut().filter(|_| is_ours) {
+                desk.hub.restore(change);
+            }
+        }
+    }
+}

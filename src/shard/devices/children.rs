@@ -1,0 +1,149 @@
+//! What gateways say about their children, whose homes may be other cores.
+//!
+//! Why the registry is asked once per child and connection: a gateway says thousands of things about the same fifty children.
+//!
+//! Invariants:
+//! - A gateway speaks for at most `gateway_children_max` children at one time.
+//! - What is said about one child reaches its home in order.
+//!
+//! Source: section 8.3 of the device API's vectors.
+
+use device::{Clash, DeviceId, Ear, Keeping, Outcome, Uplink};
+use mqtt::ReasonCode;
+use stdx::Instant;
+
+use super::end::{Child, DeviceEnd};
+use super::letters::Letter;
+use super::remarks::Heard;
+use crate::shard::Shard;
+
+/// How often all children of a gateway are said to be alive, in milliseconds.
+const ALIVE_EVERY_MS: i64 = 3_000;
+
+impl Shard {
+    /// Hears what a gateway says about a child, for whom it speaks and listens from then on.
+    pub(crate) fn hear_child(
+        &mut self,
+        now: Instant,
+        end: &mut DeviceEnd,
+        name: &str,
+        uplink: Uplink<'_>,
+        is_awaited: bool,
+        out: &mut Outcome,
+    ) -> Heard {
+        let ear = end.ear;
+        if uplink == Uplink::ChildGone {
+            if let Some(child) = end.child(name) {
+                end.drop_child(child.id);
+                self.tell_home(now, child, Letter::Close { device: child.id, ear }, is_awaited, out);
+            }
+            return Heard::Well;
+        }
+        let child = match end.child(name) {
+            Some(child) => child,
+            None => match self.meet_child(now, end, name, &uplink, is_awaited, out) {
+                Ok(child) => child,
+                Err(code) => return Heard::Not(code),
+            },
+        };
+        if child.home == self.core {
+            let now_ms = self.wall_ms(now);
+            self.desk().hub.hear(child.id, ear, uplink, now_ms, out);
+        } else {
+            let letter = Letter::Hear { device: child.id, ear, uplink: uplink.into_owned() };
+            self.write_to(now, child.home, letter, is_awaited);
+        }
+        Heard::Well
+    }
+
+    /// Finds or creates a child and opens it.
+    fn meet_child(
+        &mut self,
+        now: Instant,
+        end: &mut DeviceEnd,
+        name: &str,
+        uplink: &Uplink<'_>,
+        is_awaited: bool,
+        out: &mut Outcome,
+    ) -> Result<Child, ReasonCode> {
+        let Some(gateway) = end.own_id() else { return Err(ReasonCode::NotAuthorized) };
+        if end.children_len() >= self.settings.gateway_children_max {
+            self.exchange.counters_mut().children_refused += 1;
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let kind = match uplink {
+            Uplink::ChildHere { kind } => kind.as_deref(),
+            _others_name_no_kind => None,
+        };
+        let found = self.find_child(now, gateway, name, kind);
+        let (id, keeping) = found.map_err(|clash| {
+            self.exchange.counters_mut().children_refused += 1;
+            code_of(clash)
+        })?;
+        let child = Child { id, home: self.home_of(id) };
+        // A gateway that names itself speaks for itself already.
+        if id != gateway {
+            end.add_child(name, child);
+            self.tell_home(now, child, Letter::Open { device: id, ear: end.ear, keeping }, is_awaited, out);
+        }
+        Ok(child)
+    }
+
+    fn find_child(
+        &mut self,
+        now: Instant,
+        gateway: DeviceId,
+        name: &str,
+        kind: Option<&str>,
+    ) -> Result<(DeviceId, Keeping), Clash> {
+        let now_ms = self.wall_ms(now);
+        let mut chance = self.chance();
+        let mut known = None;
+        let keeping_of = |registry: &device::Registry, id| {
+            let profile = registry.device(id).and_then(|device| registry.profile(device.profile));
+            profile.map_or_else(Keeping::default, |profile| profile.keeping)
+        };
+        self.desk().registry.read(&mut |registry| {
+            known = registry.known_child(gateway, name).map(|id| (id, keeping_of(registry, id)));
+        });
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let mut found = Err(Clash::DeviceUnknown);
+        let mut changed = Vec::new();
+        self.desk().registry.change(&mut |registry, changes| {
+            let before = changes.len();
+            let child = registry.child(gateway, name, kind, now_ms, &mut chance, changes);
+            found = child.map(|id| (id, keeping_of(registry, id)));
+            changed.extend_from_slice(&changes[before..]);
+        });
+        self.note_registered(&changed);
+        found
+    }
+
+    /// What a gateway says shows that all its children are alive; not more often than anybody looks.
+    pub(crate) fn hear_for_all(&mut self, now_ms: i64, end: &mut DeviceEnd, out: &mut Outcome) {
+        let ear: Ear = end.ear;
+        let Some(children) = &mut end.children else { return };
+        if now_ms.saturating_sub(children.alive_ms) < ALIVE_EVERY_MS {
+            return;
+        }
+        children.alive_ms = now_ms;
+        for child in end.all_children() {
+            if child.home == self.core {
+                self.desk().hub.hear(child.id, ear, Uplink::Alive, now_ms, out);
+            } else {
+                let letter = Letter::Hear { device: child.id, ear, uplink: Uplink::Alive };
+                self.send_letter(child.home, letter, false);
+            }
+        }
+    }
+}
+
+/// Source: section 8.4 of the vectors.
+fn code_of(clash: Clash) -> ReasonCode {
+    match clash {
+        Clash::TooManyDevices => ReasonCode::QuotaExceeded,
+        _others_are_not_the_gateways_business => ReasonCode::UnspecifiedError,
+    }
+}

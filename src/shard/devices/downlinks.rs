@@ -1,0 +1,176 @@
+//! What follows from a hub's answer: changes, things to be said, connections that end, news for whoever is outside.
+//!
+//! Invariants:
+//! - A connection is spoken to on its own core only; a session that is not its own is never touched.
+//! - A command that was handed to a connection is told so to the device's home, and so is its acknowledgement.
+
+use broker::{CoreId, Saying};
+use device::{Addressed, DeviceId, Downlink, Ear, News, Outcome, Utterance};
+use mqtt::{QoS, ReasonCode};
+use stdx::Instant;
+
+use super::desk::{Place, place_of};
+use super::end::SentCommand;
+use super::letters::Letter;
+use crate::connections::{State, link_of};
+use crate::effects::ConnId;
+use crate::shard::Shard;
+
+/// Why a connection is open for a device no longer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    /// Another connection is.
+    TakenOver,
+    /// Somebody has changed or deleted the device.
+    Administrative,
+}
+
+impl Shard {
+    /// Does what follows from an answer of the hub, and keeps the empty outcome for another time.
+    pub(crate) fn settle(&mut self, now: Instant, mut out: Outcome, cause: Cause) {
+        self.note(&mut out);
+        for (ear, device) in out.evicted.drain(..) {
+            match place_of(ear) {
+                Place::Outside => {}
+                Place::Core(core) if core == self.core => self.evict_here(now, ear, device, cause),
+                Place::Core(core) => self.send_letter(core, Letter::Evicted { ear, device, cause }, false),
+            }
+        }
+        for addressed in out.downlinks.drain(..) {
+            match place_of(addressed.ear) {
+                Place::Outside => self.effects.news.push(News::Told(addressed)),
+                Place::Core(core) if core == self.core => self.speak(now, &addressed),
+                Place::Core(core) => self.send_letter(core, Letter::Told(addressed), false),
+            }
+        }
+        self.desk().spare = out;
+    }
+
+    /// Notes changes and tells news.
+    fn note(&mut self, out: &mut Outcome) {
+        self.keep(&mut out.changes);
+        self.effects.news.extend(out.reports.drain(..).map(News::Report));
+        self.effects.news.extend(out.turns.drain(..).map(|(device, turn)| News::Turn(device, turn)));
+    }
+
+    /// A connection of this core is open for a device no longer: its own ends, a gateway's goes on without that child.
+    pub(crate) fn evict_here(&mut self, now: Instant, ear: Ear, device: DeviceId, cause: Cause) {
+        let Some(conn) = self.desk().conn_of(ear) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let Some(end) = connection.device.as_deref_mut() else { return };
+        if end.own_id() != Some(device) {
+            if end.drop_child(device) && cause == Cause::Administrative {
+                let home = self.home_of(device);
+                self.leave_child(now, home, device, ear);
+            }
+            return;
+        }
+        let State::Home { key, .. } = connection.state else { return };
+        if !self.exchange.is_on(key, link_of(conn)) {
+            return;
+        }
+        let (code, why) = match cause {
+            Cause::TakenOver => {
+                self.exchange.counters_mut().takeovers += 1;
+                (ReasonCode::SessionTakenOver, "another connection of the device")
+            }
+            Cause::Administrative => {
+                self.exchange.counters_mut().clients_sent_away += 1;
+                (ReasonCode::AdministrativeAction, "the device was changed or deleted")
+            }
+        };
+        self.exchange.end(now, key, Some(code), Some(why));
+    }
+
+    /// Tells a child's home that a gateway's connection is open for it no longer; nothing follows from it for others.
+    pub(crate) fn leave_child(&mut self, now: Instant, home: CoreId, device: DeviceId, ear: Ear) {
+        if home != self.core {
+            return self.send_letter(home, Letter::Close { device, ear }, false);
+        }
+        let now_ms = self.wall_ms(now);
+        let mut out = Outcome::default();
+        self.desk().hub.close(device, ear, now_ms, &mut out);
+        self.note(&mut out);
+    }
+
+    /// Says something on a connection of this core, if it is still there and still open for the device.
+    pub(crate) fn speak(&mut self, now: Instant, addressed: &Addressed) {
+        let Addressed { ear, device, downlink } = addressed;
+        let Some(conn) = self.desk().conn_of(*ear) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let Some(end) = connection.device.as_deref_mut() else { return };
+        let is_own = end.own_id().is_none_or(|own| own == *device);
+        let child = if is_own { None } else { end.name_of(*device) };
+        if !is_own && child.is_none() {
+            return;
+        }
+        let mut utterances = Vec::new();
+        let spoken = end.interpreter.downlink(child.as_deref(), downlink, &mut utterances);
+        let is_promise = matches!(downlink, Downlink::Provisioned(_)) && end.is_gated;
+        if let (State::Home { key, .. }, true) = (connection.state, is_promise) {
+            self.exchange.mark(key);
+        }
+        if let (Err(unspeakable), Downlink::Command { number, .. }) = (spoken, downlink) {
+            self.exchange.counters_mut().commands_unspeakable += 1;
+            let (device, number, why) = (*device, *number, unspeakable.why);
+            self.tell_of_command(now, device, Letter::Failed { device, number, why });
+        }
+        self.utter(now, conn, Some(*device), utterances);
+    }
+
+    /// Writes messages to a connection; `device` is whom they are about.
+    pub(crate) fn utter(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        device: Option<DeviceId>,
+        utterances: Vec<Utterance>,
+    ) {
+        for Utterance { topic, payload, qos, command } in utterances {
+            let Some(connection) = self.connections.get_mut(conn) else { return };
+            let State::Home { key, .. } = connection.state else { return };
+            if !self.exchange.is_on(key, link_of(conn)) {
+                return;
+            }
+            let said = self.exchange.say(now, key, Saying { topic: &topic, payload: &payload, qos });
+            let Some((device, number)) = device.zip(command) else { continue };
+            let Some(place) = said else {
+                let why = "The message does not fit into the device's connection".into();
+                self.tell_of_command(now, device, Letter::Failed { device, number, why });
+                continue;
+            };
+            if let Some(end) = connection.device.as_deref_mut().filter(|_| qos != QoS::AtMostOnce) {
+                end.commands.push(SentCommand { place, device, number });
+            }
+            self.tell_of_command(now, device, Letter::Sent { device, number, qos });
+        }
+    }
+
+    /// A command was acknowledged.
+    pub(crate) fn command_acknowledged(&mut self, now: Instant, device: DeviceId, number: i32) {
+        self.tell_of_command(now, device, Letter::Acknowledged { device, number });
+    }
+
+    /// Tells the home of a device how far a command is. Nothing is said and nobody evicted because of that.
+    fn tell_of_command(&mut self, now: Instant, device: DeviceId, letter: Letter) {
+        let home = self.home_of(device);
+        if home != self.core {
+            return self.send_letter(home, letter, false);
+        }
+        let now_ms = self.wall_ms(now);
+        let mut out = Outcome::default();
+        let hub = &mut self.desk().hub;
+        match letter {
+            Letter::Sent { device, number, qos } => hub.command_sent(device, number, qos, now_ms, &mut out),
+            Letter::Acknowledged { device, number } => hub.command_acknowledged(device, number, &mut out),
+            Letter::Failed { device, number, why } => hub.command_failed(device, number, &why, &mut out),
+            Letter::Open { .. }
+            | Letter::Hear { .. }
+            | Letter::Close { .. }
+            | Letter::Restore(_)
+            | Letter::Told(_)
+            | Letter::Evicted { .. } => unreachable!("only what is about a command is told here"),
+        }
+        self.note(&mut out);
+    }
+}

@@ -1,0 +1,183 @@
+//! Our end of a device's connection: its interpreter, whose connection it is, and for whom else it speaks.
+//!
+//! Why one box: a connection without a device pays for a pointer and nothing else.
+//!
+//! Invariants:
+//! - A child is known by its name and by its id, or not at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use broker::CoreId;
+use device::{DeviceId, Ear, Interpreter, Keeping};
+use stdx::Instant;
+
+/// What a connection has if it is a device's.
+#[derive(Debug)]
+pub(crate) struct DeviceEnd {
+    pub ear: Ear,
+    pub interpreter: Box<dyn Interpreter>,
+    /// None for something that has no credentials yet.
+    pub own: Option<Own>,
+    pub will: Option<Box<LastWord>>,
+    /// None for those that have never spoken for anybody.
+    pub children: Option<Box<Children>>,
+    /// Commands that were sent and are not acknowledged.
+    pub commands: Vec<SentCommand>,
+    /// When it must leave.
+    pub leaves_at: Option<Instant>,
+    /// Whether acknowledgements wait for the store.
+    pub is_gated: bool,
+}
+
+/// Whose connection it is.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub id: DeviceId,
+    pub name: Box<str>,
+    /// What is kept of its telemetry.
+    pub keeping: Keeping,
+    /// Whether what it says shows that its children are alive.
+    pub speaks_for_all: bool,
+}
+
+/// What a device wants to have said if its connection breaks.
+#[derive(Debug)]
+pub(crate) struct LastWord {
+    pub topic: Box<str>,
+    pub payload: Box<[u8]>,
+}
+
+/// A command on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SentCommand {
+    /// The place of its message.
+    pub place: u64,
+    pub device: DeviceId,
+    pub number: i32,
+}
+
+/// For whom a gateway speaks.
+#[derive(Debug, Default)]
+pub(crate) struct Children {
+    by_name: BTreeMap<Arc<str>, Child>,
+    by_id: BTreeMap<DeviceId, Arc<str>>,
+    /// When they were said to be alive last, in Unix milliseconds.
+    pub alive_ms: i64,
+}
+
+/// One of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Child {
+    pub id: DeviceId,
+    pub home: CoreId,
+}
+
+impl DeviceEnd {
+    /// The device whose connection it is.
+    pub fn own_id(&self) -> Option<DeviceId> {
+        self.own.as_ref().map(|own| own.id)
+    }
+
+    /// The child of a name, if the gateway speaks for it.
+    pub fn child(&self, name: &str) -> Option<Child> {
+        self.children.as_ref()?.by_name.get(name).copied()
+    }
+
+    /// How many children there are.
+    pub fn children_len(&self) -> usize {
+        self.children.as_ref().map_or(0, |children| children.by_name.len())
+    }
+
+    /// The gateway speaks for a child from now on.
+    pub fn add_child(&mut self, name: &str, child: Child) {
+        let children = self.children.get_or_insert_default();
+        let name: Arc<str> = name.into();
+        // A device that was renamed has been known by another name.
+        if let Some(before) = children.by_id.insert(child.id, Arc::clone(&name)) {
+            children.by_name.remove(&before);
+        }
+        if let Some(before) = children.by_name.insert(name, child).filter(|before| before.id != child.id) {
+            children.by_id.remove(&before.id);
+        }
+    }
+
+    /// The gateway speaks for a child no longer. Whether it did.
+    pub fn drop_child(&mut self, id: DeviceId) -> bool {
+        let Some(children) = &mut self.children else { return false };
+        let Some(name) = children.by_id.remove(&id) else { return false };
+        children.by_name.remove(&name).is_some()
+    }
+
+    /// By which name the gateway knows a child.
+    pub fn name_of(&self, id: DeviceId) -> Option<Arc<str>> {
+        self.children.as_ref()?.by_id.get(&id).cloned()
+    }
+
+    /// All children, in order of names.
+    pub fn all_children(&self) -> Vec<Child> {
+        self.children.as_ref().map_or_else(Vec::new, |children| children.by_name.values().copied().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Interpreter for Silent {
+        fn publish<'a>(
+            &mut self,
+            _said: &device::Said<'a>,
+            _speech: &mut device::Speech<'a>,
+        ) -> device::Answer {
+            device::Answer::accepted()
+        }
+
+        fn subscribe(
+            &mut self,
+            _filter: &str,
+            qos: mqtt::QoS,
+            _speech: &mut device::Speech<'_>,
+        ) -> Result<mqtt::QoS, mqtt::ReasonCode> {
+            Ok(qos)
+        }
+
+        fn unsubscribe(&mut self, _filter: &str, _speech: &mut device::Speech<'_>) -> mqtt::ReasonCode {
+            mqtt::ReasonCode::Success
+        }
+
+        fn downlink(
+            &mut self,
+            _child: Option<&str>,
+            _downlink: &device::Downlink,
+            _utterances: &mut Vec<device::Utterance>,
+        ) -> Result<(), device::Unspeakable> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_child_that_comes_by_another_name_is_one_child() {
+        let mut end = DeviceEnd {
+            ear: Ear(0),
+            interpreter: Box::new(Silent),
+            own: None,
+            will: None,
+            children: None,
+            commands: Vec::new(),
+            leaves_at: None,
+            is_gated: false,
+        };
+        let child = |byte| Child { id: DeviceId::from_bytes([byte; 16]), home: CoreId::new(0) };
+        end.add_child("a", child(1));
+        end.add_child("b", child(1));
+        assert_eq!((end.child("a"), end.child("b"), end.children_len()), (None, Some(child(1)), 1));
+        end.add_child("b", child(2));
+        assert_eq!((end.children_len(), end.name_of(child(1).id)), (1, None));
+        assert!(end.drop_child(child(2).id) && !end.drop_child(child(2).id));
+        assert_eq!(end.children_len(), 0);
+    }
+}

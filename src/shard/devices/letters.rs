@@ -1,0 +1,104 @@
+//! Letters between cores about devices: to the home of a device, and to the connection of an ear.
+//!
+//! Why they travel with the messages of a turn, in front of its question: a gateway's acknowledgement then waits for its
+//! children's homes as a publisher's waits for subscribers.
+//!
+//! Invariants:
+//! - Letters from one core to another are read in the order in which they were written.
+//! - What a letter makes its reader write belongs to what the writer asks about.
+
+use broker::{CoreId, Freight};
+use device::{Addressed, Change, DeviceId, Ear, Keeping, Outcome, Uplink};
+use mqtt::QoS;
+use stdx::Instant;
+
+use super::downlinks::Cause;
+use super::end::Child;
+use crate::shard::Shard;
+
+/// One letter.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    /// A gateway's connection speaks and listens for a child.
+    Open { device: DeviceId, ear: Ear, keeping: Keeping },
+    /// It says something about it.
+    Hear { device: DeviceId, ear: Ear, uplink: Uplink<'static> },
+    /// It does so no longer.
+    Close { device: DeviceId, ear: Ear },
+    /// A command was written to the connection.
+    Sent { device: DeviceId, number: i32, qos: QoS },
+    /// It was acknowledged.
+    Acknowledged { device: DeviceId, number: i32 },
+    /// It could not be said.
+    Failed { device: DeviceId, number: i32, why: Box<str> },
+    /// A change that was written down already.
+    Restore(Box<Change>),
+    /// To be said on a connection of the reader.
+    Told(Addressed),
+    /// A connection of the reader is open for a device no longer.
+    Evicted { ear: Ear, device: DeviceId, cause: Cause },
+}
+
+impl Shard {
+    /// What came from another core beside its messages.
+    pub(crate) fn read_letters(&mut self, now: Instant, freight: Vec<Freight>) {
+        for piece in freight {
+            let Ok(letter) = piece.downcast::<Letter>() else { continue };
+            if self.devices.is_some() {
+                let mut out = self.outcome();
+                self.read_letter(now, *letter, &mut out);
+                self.settle(now, out, Cause::TakenOver);
+            }
+        }
+    }
+
+    /// Brings a letter to a child's home, at once if that is here.
+    pub(crate) fn tell_home(
+        &mut self,
+        now: Instant,
+        child: Child,
+        letter: Letter,
+        is_awaited: bool,
+        out: &mut Outcome,
+    ) {
+        if child.home == self.core {
+            self.read_letter(now, letter, out);
+        } else {
+            self.send_letter(child.home, letter, is_awaited);
+        }
+    }
+
+    /// As [`Shard::tell_home`], with all that follows from it.
+    pub(crate) fn write_to(&mut self, now: Instant, home: CoreId, letter: Letter, is_awaited: bool) {
+        if home != self.core {
+            return self.send_letter(home, letter, is_awaited);
+        }
+        let mut out = self.outcome();
+        self.read_letter(now, letter, &mut out);
+        self.settle(now, out, Cause::TakenOver);
+    }
+
+    pub(crate) fn send_letter(&mut self, to: CoreId, letter: Letter, is_awaited: bool) {
+        self.exchange.send_beside(to, Box::new(letter), is_awaited);
+    }
+
+    fn read_letter(&mut self, now: Instant, letter: Letter, out: &mut Outcome) {
+        let now_ms = self.wall_ms(now);
+        let hub = &mut self.desk().hub;
+        match letter {
+            Letter::Open { device, ear, keeping } => {
+                hub.open(device, ear, keeping, now_ms, out);
+                let listens = Uplink::Listens { attributes: true, commands: Some(QoS::AtLeastOnce) };
+                hub.hear(device, ear, listens, now_ms, out);
+            }
+            Letter::Hear { device, ear, uplink } => hub.hear(device, ear, uplink, now_ms, out),
+            Letter::Close { device, ear } => hub.close(device, ear, now_ms, out),
+            Letter::Sent { device, number, qos } => hub.command_sent(device, number, qos, now_ms, out),
+            Letter::Acknowledged { device, number } => hub.command_acknowledged(device, number, out),
+            Letter::Failed { device, number, why } => hub.command_failed(device, number, &why, out),
+            Letter::Restore(change) => hub.restore(&change),
+            Letter::Told(addressed) => self.speak(now, &addressed),
+            Letter::Evicted { ear, device, cause } => self.evict_here(now, ear, device, cause),
+        }
+    }
+}

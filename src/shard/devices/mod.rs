@@ -1,0 +1,15 @@
+//! Devices: what joins a dialect, the registry and a hub to the connections of one core.
+
+mod calls;
+mod children;
+mod desk;
+mod downlinks;
+mod end;
+mod letters;
+mod parting;
+mod remarks;
+mod uplinks;
+mod welcome;
+
+pub(crate) use desk::Desk;
+pub(crate) use end::DeviceEnd;

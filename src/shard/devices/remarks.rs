@@ -1,0 +1,134 @@
+//! What devices say about themselves: most of it goes to the hub, some to the registry or to whoever is outside.
+//!
+//! Invariants:
+//! - A device speaks to the hub of its own core, because its connection is at home there.
+//! - What the registry changed is on its way to the store before anything rests on it.
+
+use broker::Level;
+use broker::NoticeKind;
+use device::{
+    Addressed, Change, DeviceId, Downlink, News, Outcome, PROVISIONED_STAY_MS, ProvisionReply,
+    ProvisionRequest, Remark, Subject, Uplink,
+};
+use mqtt::ReasonCode;
+use stdx::{Instant, Span};
+
+use super::end::DeviceEnd;
+use super::letters::Letter;
+use crate::effects::ConnId;
+use crate::shard::Shard;
+
+/// Of a device that is not there yet.
+const NOBODY: DeviceId = DeviceId::from_bytes([0; 16]);
+
+/// What became of a remark.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Heard {
+    Well,
+    /// It was not taken, and that is told so.
+    Not(ReasonCode),
+    /// It was not taken, and the connection ends.
+    Ends(ReasonCode),
+}
+
+impl Shard {
+    /// Hears a remark. `is_awaited` says whether an acknowledgement waits until it is kept.
+    pub(crate) fn hear(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        end: &mut DeviceEnd,
+        remark: Remark<'_>,
+        is_awaited: bool,
+        out: &mut Outcome,
+    ) -> Heard {
+        match remark.subject {
+            Subject::Own => self.hear_own(now, conn, end, remark.uplink, out),
+            Subject::Child(name) => self.hear_child(now, end, &name, remark.uplink, is_awaited, out),
+        }
+    }
+
+    /// Hears what a device says about itself.
+    pub(crate) fn hear_own(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        end: &mut DeviceEnd,
+        uplink: Uplink<'_>,
+        out: &mut Outcome,
+    ) -> Heard {
+        let (now_ms, ear) = (self.wall_ms(now), end.ear);
+        let Some(own) = &end.own else {
+            return match uplink {
+                Uplink::Provision(request) => self.provision(now, conn, end, &request, out),
+                _nothing_else_is_heard_of_nobody => Heard::Well,
+            };
+        };
+        let (device, speaks_for_all) = (own.id, own.speaks_for_all);
+        let uplink = match uplink {
+            Uplink::ChunkWanted(wanted) => {
+                self.desk().registry.read(&mut |registry| {
+                    let downlink = registry.chunk(device, &wanted);
+                    out.downlinks.push(Addressed { ear, device, downlink });
+                });
+                Uplink::Alive
+            }
+            Uplink::Called { cookie, method, params } => {
+                let (method, params) = (method.into(), params.into());
+                self.effects.news.push(News::Called { device, ear, cookie, method, params });
+                Uplink::Alive
+            }
+            uplink => uplink,
+        };
+        self.desk().hub.hear(device, ear, uplink, now_ms, out);
+        if speaks_for_all {
+            self.hear_for_all(now_ms, end, out);
+        }
+        Heard::Well
+    }
+
+    fn provision(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        end: &mut DeviceEnd,
+        request: &ProvisionRequest<'_>,
+        out: &mut Outcome,
+    ) -> Heard {
+        let now_ms = self.wall_ms(now);
+        let mut chance = self.chance();
+        let mut reply = ProvisionReply::Failed;
+        let mut changed: Vec<Change> = Vec::new();
+        self.desk().registry.change(&mut |registry, changes| {
+            let before = changes.len();
+            reply = registry.provision(request, now_ms, &mut chance, changes);
+            changed.extend_from_slice(&changes[before..]);
+        });
+        self.note_registered(&changed);
+        for change in changed {
+            if let Change::Attribute { device, .. } = &change {
+                let home = self.home_of(*device);
+                self.write_to(now, home, Letter::Restore(Box::new(change)), false);
+            }
+        }
+        if reply == ProvisionReply::Broken {
+            return Heard::Ends(ReasonCode::ImplementationSpecificError);
+        }
+        if end.leaves_at.is_none() {
+            let leaves_at = now + Span::from_ms(u64::try_from(PROVISIONED_STAY_MS).unwrap_or(0));
+            end.leaves_at = Some(leaves_at);
+            self.desk().stays.insert(leaves_at, conn);
+        }
+        let is_granted = matches!(reply, ProvisionReply::Granted(_));
+        self.exchange.counters_mut().provisionings_granted += u64::from(is_granted);
+        self.exchange.counters_mut().provisionings_refused += u64::from(!is_granted);
+        if !is_granted {
+            let name = request.name.as_deref().unwrap_or_default();
+            let text = format!("device {name:?} was not provisioned");
+            self.exchange.notice(Level::Info, NoticeKind::Refused, text);
+        }
+        let downlink = Downlink::Provisioned(reply);
+        out.downlinks.push(Addressed { ear: end.ear, device: NOBODY, downlink });
+        Heard::Well
+    }
+}

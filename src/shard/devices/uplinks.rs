@@ -1,0 +1,257 @@
+//! Packets of devices: what passes through the interpreter on its way.
+//!
+//! Why the box is lent out: an interpreter speaks while the shard's other parts listen, and everything that follows from what
+//! it said happens when it is back in its place.
+//!
+//! Invariants:
+//! - What a message says is heard before it is acknowledged, and acknowledged before anything is answered to it.
+//! - A message that must be offered again has changed nothing.
+
+use broker::{Level, NoticeKind, Saying, SessionKey};
+use device::{Answer, Said, Speech, Uplink};
+use mqtt::{Ack, Frame, Packet, Publish, ReasonCode, Subscribe, Unsubscribe, Version, Violation, decode};
+use stdx::{Instant, Span};
+use wire::Flow;
+
+use super::downlinks::Cause;
+use super::end::DeviceEnd;
+use super::remarks::Heard;
+use crate::effects::ConnId;
+use crate::packets::Reader;
+use crate::shard::Shard;
+
+/// One packet of a device.
+#[derive(Clone, Copy)]
+struct Turnstile {
+    now: Instant,
+    conn: ConnId,
+    key: SessionKey,
+    version: Version,
+}
+
+impl Shard {
+    /// Any part of the byte stream of a device's connection; none to go on with what was kept.
+    pub(crate) fn device_bytes(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        (key, version): (SessionKey, Version),
+        bytes: Option<&[u8]>,
+    ) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let listener = connection.listener;
+        // Lent out for the call: whatever the packets do, nobody else looks at the bytes.
+        let mut inlet = std::mem::take(&mut connection.inlet);
+        let bytes_max = self.settings.limits.packet_bytes_max.min(self.offer(listener).packet_bytes_max);
+        let mut packets = 0;
+        let at = Turnstile { now, conn, key, version };
+        let read = |frame: Frame<'_>| {
+            packets += 1;
+            self.device_frame(at, frame)
+        };
+        let result = match bytes {
+            Some(bytes) => inlet.feed(bytes, bytes_max, read),
+            None => inlet.resume(bytes_max, read),
+        };
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.inlet = inlet;
+        }
+        self.after_reading(now, key, packets, result);
+        if self.is_metered() {
+            self.set_pace(conn, key);
+        }
+    }
+
+    fn device_frame(&mut self, at: Turnstile, frame: Frame<'_>) -> Flow {
+        match self.device_packet(at, frame) {
+            Ok(flow) => flow,
+            Err(violation) => {
+                self.exchange.violated(at.now, at.key, violation);
+                Flow::End
+            }
+        }
+    }
+
+    fn device_packet(&mut self, at: Turnstile, frame: Frame<'_>) -> Result<Flow, Violation> {
+        let Turnstile { now, conn, key, version } = at;
+        match decode(frame, version)? {
+            Packet::Publish(publish) => {
+                let flow = self.device_publish(at, &publish)?;
+                let is_over = flow == Flow::More
+                    && self.exchange.is_metered()
+                    && self.exchange.overdraws(now, key, publish.packet.len());
+                return Ok(if is_over { Flow::Wait } else { flow });
+            }
+            Packet::Subscribe(subscribe) => return self.device_subscribe(at, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => return self.device_unsubscribe(at, &unsubscribe),
+            Packet::PubAck(ack) | Packet::PubRec(ack) => self.device_acknowledges(at, ack),
+            Packet::PingReq => self.device_is_alive(at),
+            Packet::Disconnect(disconnect) if disconnect.reason == ReasonCode::Success => {
+                if let Some(end) = self.connections.get_mut(conn).and_then(|own| own.device.as_deref_mut()) {
+                    end.will = None;
+                }
+            }
+            Packet::PubRel(_)
+            | Packet::PubComp(_)
+            | Packet::Disconnect(_)
+            | Packet::Auth(_)
+            | Packet::Connect => {}
+        }
+        Reader::new(&mut self.exchange, now, key, version).packet(frame)
+    }
+
+    fn device_publish(&mut self, at: Turnstile, publish: &Publish<'_>) -> Result<Flow, Violation> {
+        let Turnstile { now, conn, key, .. } = at;
+        let Some(topic) = self.exchange.take_in(key, publish)? else { return Ok(Flow::More) };
+        let Some(mut end) = self.lend_end(conn) else { return Ok(Flow::End) };
+        let now_ms = self.wall_ms(now);
+        let said = Said { topic: &topic, payload: publish.payload, qos: publish.qos, now_ms };
+        let mut speech = Speech::default();
+        let mut answer = end.interpreter.publish(&said, &mut speech);
+        self.exchange.counters_mut().messages_interpreted += 1;
+        self.tell_why(&end, &answer);
+        if let Some(after_ms) = answer.again_ms {
+            self.return_end(conn, end);
+            let after = Span::from_ms(u64::try_from(after_ms).unwrap_or(0).max(1));
+            self.exchange.counters_mut().messages_postponed += 1;
+            self.exchange.hold_for(now, key, after);
+            return Ok(Flow::Again);
+        }
+        let mut out = self.outcome();
+        self.bring_forwards(now, Some(key), publish.qos, &speech);
+        let is_awaited = end.is_gated && publish.qos != mqtt::QoS::AtMostOnce;
+        for remark in std::mem::take(&mut speech.remarks) {
+            match self.hear(now, conn, &mut end, remark, is_awaited, &mut out) {
+                Heard::Well => {}
+                Heard::Not(code) => answer.acknowledge = answer.acknowledge.map(|_| code),
+                Heard::Ends(code) => answer = Answer::acknowledged_and_ended(code),
+            }
+        }
+        self.keep(&mut out.changes);
+        if let Some(code) = answer.acknowledge {
+            self.exchange.answer(key, publish, code);
+        }
+        let own = end.own_id();
+        self.return_end(conn, end);
+        self.utter(now, conn, own, speech.utterances);
+        self.settle(now, out, Cause::TakenOver);
+        match answer.end {
+            None => Ok(Flow::More),
+            Some(code) => {
+                self.exchange.end(now, key, Some(code), None);
+                Ok(Flow::End)
+            }
+        }
+    }
+
+    /// Brings what was said to those who subscribe to canonical topics.
+    pub(crate) fn bring_forwards(
+        &mut self,
+        now: Instant,
+        on_behalf: Option<SessionKey>,
+        qos: mqtt::QoS,
+        speech: &Speech<'_>,
+    ) {
+        for forward in &speech.forwards {
+            let saying = Saying { topic: &forward.topic, payload: &forward.payload, qos };
+            self.exchange.bring(now, on_behalf, saying);
+        }
+    }
+
+    /// Counts what was not taken as it was meant, and says why.
+    fn tell_why(&mut self, end: &DeviceEnd, answer: &Answer) {
+        let is_refused = answer.end.is_some() || answer.acknowledge.is_some_and(|code| code.is_failure());
+        self.exchange.counters_mut().messages_not_understood += u64::from(is_refused);
+        let Some(why) = answer.why.as_deref().filter(|_| is_refused) else { return };
+        let name = end.own.as_ref().map_or("without credentials", |own| &*own.name);
+        let text = format!("a message of device {name:?} was not taken: {why}");
+        self.exchange.notice(Level::Info, NoticeKind::Violation, text);
+    }
+
+    fn device_subscribe(&mut self, at: Turnstile, subscribe: &Subscribe<'_>) -> Result<Flow, Violation> {
+        let Turnstile { now, conn, key, .. } = at;
+        self.exchange.check_subscribe(key, subscribe)?;
+        let Some(mut end) = self.lend_end(conn) else { return Ok(Flow::End) };
+        let mut speech = Speech::default();
+        let mut codes = Vec::with_capacity(subscribe.len());
+        for request in subscribe.requests() {
+            let granted = end.interpreter.subscribe(request.filter, request.options.qos, &mut speech);
+            codes.push(match granted {
+                Ok(mqtt::QoS::AtMostOnce) => ReasonCode::Success,
+                Ok(mqtt::QoS::AtLeastOnce) => ReasonCode::GrantedQoS1,
+                Ok(mqtt::QoS::ExactlyOnce) => ReasonCode::GrantedQoS2,
+                Err(code) => code,
+            });
+        }
+        self.exchange.answer_subscribe(key, subscribe.packet_id, &codes);
+        self.hear_asides(now, conn, end, speech);
+        Ok(Flow::More)
+    }
+
+    fn device_unsubscribe(
+        &mut self,
+        at: Turnstile,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> Result<Flow, Violation> {
+        let Turnstile { now, conn, key, .. } = at;
+        self.exchange.check_unsubscribe(key, unsubscribe)?;
+        let Some(mut end) = self.lend_end(conn) else { return Ok(Flow::End) };
+        let mut speech = Speech::default();
+        let codes: Vec<ReasonCode> =
+            unsubscribe.filters().map(|filter| end.interpreter.unsubscribe(filter, &mut speech)).collect();
+        self.exchange.answer_unsubscribe(key, unsubscribe.packet_id, &codes);
+        self.hear_asides(now, conn, end, speech);
+        Ok(Flow::More)
+    }
+
+    /// Hears what follows from a SUBSCRIBE or an UNSUBSCRIBE.
+    fn hear_asides(&mut self, now: Instant, conn: ConnId, mut end: Box<DeviceEnd>, speech: Speech<'_>) {
+        let mut out = self.outcome();
+        for remark in speech.remarks {
+            // Nobody is named and nothing is created, so nothing can be refused.
+            let _heard = self.hear(now, conn, &mut end, remark, false, &mut out);
+        }
+        let own = end.own_id();
+        self.return_end(conn, end);
+        self.utter(now, conn, own, speech.utterances);
+        self.settle(now, out, Cause::TakenOver);
+    }
+
+    /// An acknowledgement of what may have been a command.
+    fn device_acknowledges(&mut self, at: Turnstile, ack: Ack) {
+        let Turnstile { now, conn, key, .. } = at;
+        let connection = self.connections.get_mut(conn);
+        let Some(end) = connection.and_then(|connection| connection.device.as_deref_mut()) else { return };
+        if end.commands.is_empty() {
+            return;
+        }
+        let Some(place) = self.exchange.place_of(key, ack.packet_id) else { return };
+        let Some(index) = end.commands.iter().position(|command| command.place == place) else { return };
+        let command = end.commands.remove(index);
+        self.command_acknowledged(now, command.device, command.number);
+    }
+
+    /// A packet that says nothing but that the device is there.
+    fn device_is_alive(&mut self, at: Turnstile) {
+        let Turnstile { now, conn, .. } = at;
+        let Some(mut end) = self.lend_end(conn) else { return };
+        let mut out = self.outcome();
+        self.hear_own(now, conn, &mut end, Uplink::Alive, &mut out);
+        self.return_end(conn, end);
+        self.settle(now, out, Cause::TakenOver);
+    }
+
+    /// Takes a connection's end out of its place.
+    pub(crate) fn lend_end(&mut self, conn: ConnId) -> Option<Box<DeviceEnd>> {
+        self.connections.get_mut(conn)?.device.take()
+    }
+
+    /// Puts it back.
+    pub(crate) fn return_end(&mut self, conn: ConnId, end: Box<DeviceEnd>) {
+        match self.connections.get_mut(conn) {
+            Some(connection) => connection.device = Some(end),
+            // The connection has ended meanwhile.
+            None => self.desk().parted.push(end),
+        }
+    }
+}
