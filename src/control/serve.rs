@@ -1,4 +1,4 @@
-//! The HTTP server: health, readiness, metrics, reading files again.
+//! The HTTP server: health, readiness, metrics, reading files again, and beside them the API of devices.
 //!
 //! Invariants:
 //! - The address is bound before [`start`] returns, so that a failure stops the start of the broker.
@@ -20,7 +20,7 @@ use platform::Platform;
 use shard::Reply;
 use thiserror::Error;
 
-use crate::thingsboard::ApiSettings;
+use crate::thingsboard::{self, Api, ApiSettings};
 
 /// How long a core may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -73,6 +73,7 @@ pub struct Reloaded {
 #[derive(Clone)]
 struct Plane {
     sources: Sources,
+    api: Api,
     version: Arc<str>,
 }
 
@@ -86,12 +87,16 @@ pub fn start(address: SocketAddr, version: &str, sources: Sources) -> Result<Soc
     listener.set_nonblocking(true).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let router = router(Plane { sources, version: version.into() });
+    let api = Api::on(sources.platform.clone(), sources.api.clone());
+    let router = router(Plane { sources, api: api.clone(), version: version.into() });
+    // Failed logins are counted by address.
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {
             // The socket was bound and made non-blocking above; what fails later fails per connection.
             if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
-                let _ends_with_the_process = axum::serve(listener, router).await;
+                api.start();
+                let _ends_with_the_process = axum::serve(listener, service).await;
             }
         });
     })?;
@@ -99,6 +104,7 @@ pub fn start(address: SocketAddr, version: &str, sources: Sources) -> Result<Soc
 }
 
 fn router(plane: Plane) -> Router {
+    let api = thingsboard::router(plane.api.clone());
     Router::new()
         .route("/", get(index))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -107,11 +113,12 @@ fn router(plane: Plane) -> Router {
         .route("/reload", post(reload))
         .fallback(|| async { (StatusCode::NOT_FOUND, "nothing here; see /\n") })
         .with_state(plane)
+        .merge(api)
 }
 
 async fn index(State(plane): State<Plane>) -> String {
     format!(
-        "ringmq {}\n/healthz  the process lives\n/readyz   every core answers, and what must be kept is kept\n/metrics  counters for Prometheus\n/reload   POST: read certificates and lists again\n",
+        "ringmq {}\n/healthz  the process lives\n/readyz   every core answers, and what must be kept is kept\n/metrics  counters for Prometheus\n/reload   POST: read certificates and lists again\n/api      devices: what can be asked, to browse\n",
         plane.version
     )
 }
@@ -131,6 +138,7 @@ async fn metrics(State(plane): State<Plane>) -> Response {
         Ok(cores) => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
             let mut text = crate::metrics::render(&plane.version, &cores);
+            text.push_str(&plane.api.metrics());
             text.push_str(&(plane.sources.more_metrics)());
             (kind, text).into_response()
         }
@@ -185,6 +193,15 @@ mod tests {
             ailment: Arc::new(|| None),
             more_metrics: Arc::new(String::new),
             reload: Arc::new(nothing),
+            platform: Platform::new(Box::new(|_| Ok(None))),
+            api: ApiSettings {
+                jwt_secret: Vec::new(),
+                token_s: 9_000,
+                refresh_s: 604_800,
+                webhook: None,
+                webhook_ms: 1_000,
+                packet_bytes_max: 65_536,
+            },
         }
     }
 
@@ -197,7 +214,9 @@ mod tests {
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let request = request.body(Body::empty()).unwrap();
-            let response = router(Plane { sources, version: "1.0".into() }).oneshot(request).await.unwrap();
+            let api = Api::on(sources.platform.clone(), sources.api.clone());
+            let plane = Plane { sources, api, version: "1.0".into() };
+            let response = router(plane).oneshot(request).await.unwrap();
             let status = response.status();
             let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
             (status, String::from_utf8(body.to_vec()).unwrap())

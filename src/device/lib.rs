@@ -8,6 +8,7 @@
 //! - Nothing here knows a core, a socket or a session, and nothing knows a dialect.
 //! - Time and randomness come in as values; what must be written down goes out as [`Change`]s.
 
+mod aggregate;
 mod attributes;
 mod call;
 mod change;
@@ -30,6 +31,7 @@ mod speech;
 mod typing;
 mod value;
 
+pub use aggregate::{Aggregation, Aggregator, INTERVALS_MAX, TooManyIntervals};
 pub use attributes::Facts;
 pub use call::{Fact, HubCall, HubReply, News};
 pub use change::{Change, Scope};

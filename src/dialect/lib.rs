@@ -11,7 +11,7 @@ mod thingsboard;
 
 use device::Dialect;
 
-pub use thingsboard::ThingsBoard;
+pub use thingsboard::{ThingsBoard, http};
 
 /// Every dialect, by the name that the configuration uses.
 pub const DIALECTS: &[&dyn Dialect] = &[&plain::Plain, &ThingsBoard];

@@ -1,5 +1,42 @@
-//! ThingsBoard's HTTP API, as far as devices are concerned.
+//! ThingsBoard's HTTP API, as far as devices are concerned: for people, scripts and devices without MQTT.
+//!
+//! Why a folder of its own beside the control plane's plain pages: it belongs to one dialect, and goes when that goes.
 
+mod asked;
+mod attempts;
+mod attributes;
+mod caller;
+mod claims;
+mod clock;
+mod commands;
+mod credentials;
+mod customers;
+mod device_api;
+mod device_pages;
+mod device_shape;
+mod devices;
+mod document;
+mod history;
+mod house;
+mod limits;
+mod login;
+mod packages;
+mod pages;
+mod persistent;
+mod polls;
+mod profile_shape;
+mod profiles;
+mod refusal;
+mod responder;
+mod rollout;
+mod routes;
+mod seat;
 mod settings;
+mod shape;
+mod telemetry;
+mod tokens;
+mod users;
 
+pub(crate) use house::Api;
+pub(crate) use routes::router;
 pub use settings::ApiSettings;

@@ -132,6 +132,14 @@ impl Registry {
         self.slots.iter().flatten()
     }
 
+    /// The devices in a part of the shelf, so many places from `from` on; none behind its end. Whoever looks at all devices
+    /// in parts need not hold a lock for longer than one of them.
+    #[must_use]
+    pub fn devices_in(&self, from: usize, places: usize) -> Option<impl Iterator<Item = &Device>> {
+        let part = self.slots.get(from..).filter(|rest| !rest.is_empty())?;
+        Some(part.iter().take(places).flatten())
+    }
+
     /// A tenant.
     #[must_use]
     pub fn tenant(&self, id: TenantId) -> Option<&Tenant> {

@@ -6,6 +6,7 @@ mod door;
 mod downlinks;
 mod downloads;
 mod gateway;
+pub mod http;
 mod json;
 mod limits;
 mod proto;

@@ -117,7 +117,7 @@ impl Interpreter for Registrar {
     }
 }
 
-fn of_text<'a>(members: &Members<'a>) -> Result<ProvisionRequest<'a>, Malformed> {
+pub(super) fn of_text<'a>(members: &Members<'a>) -> Result<ProvisionRequest<'a>, Malformed> {
     let needed =
         |name: &str| members.text(name)?.ok_or_else(|| Malformed::because(format!("there is no `{name}`")));
     let or_empty =

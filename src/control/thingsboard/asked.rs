@@ -1,0 +1,169 @@
+//! What is read of a request: parameters behind the question mark, bodies, and ids in paths.
+//!
+//! Why not one type per request: every call of this API names a few parameters, and all complaints about them have one form.
+//!
+//! Invariants:
+//! - A large body is received only behind a gate, and nothing of it before whoever sends it is known.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::request::Parts;
+use serde_json::{Map, Value};
+
+use super::house::Api;
+use super::limits::Place;
+use super::refusal::Refusal;
+
+/// Bodies up to this size are received without a place for large ones.
+const SMALL_BYTES_MAX: u64 = 65_536;
+
+/// Parameters behind the question mark.
+pub(super) struct Asked(Vec<(String, String)>);
+
+/// A body.
+pub(super) struct Payload {
+    pub bytes: Bytes,
+    _place: Option<Place>,
+}
+
+/// A body that is a JSON object.
+pub(super) struct Object(pub Map<String, Value>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        query.map(|Query(asked)| Self(asked)).map_err(|_| Refusal::bad("Invalid parameters"))
+    }
+}
+
+impl FromRequest<Api> for Payload {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
+        let length =
+            request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let is_small = length.is_some_and(|length: u64| length <= SMALL_BYTES_MAX);
+        let place = if is_small { None } else { Some(api.limits().bodies.enter().await?) };
+        let refuse = |status| match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Refusal::too_large(),
+            _broken_off => Refusal::bad("Invalid request body"),
+        };
+        let bytes = Bytes::from_request(request, api).await;
+        let bytes = bytes.map_err(|rejection| refuse(rejection.status()))?;
+        Ok(Self { bytes, _place: place })
+    }
+}
+
+impl Payload {
+    /// The body as text.
+    pub fn text(&self) -> Result<&str, Refusal> {
+        std::str::from_utf8(&self.bytes).map_err(Refusal::bad_body)
+    }
+}
+
+impl FromRequest<Api> for Object {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
+        let payload = Payload::from_request(request, api).await?;
+        Self::read(&payload.bytes)
+    }
+}
+
+impl Asked {
+    /// A parameter; an empty one is none.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(key, _)| key == name)?;
+        Some(found.1.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A parameter that must be there.
+    pub fn needed(&self, name: &str) -> Result<&str, Refusal> {
+        let missing = || Refusal::bad(format!("Required request parameter '{name}' is not present"));
+        self.get(name).ok_or_else(missing)
+    }
+
+    /// A number, if it is there.
+    pub fn number<N: std::str::FromStr>(&self, name: &str) -> Result<Option<N>, Refusal> {
+        let wrong = |value: &str| Refusal::bad(format!("Invalid value '{value}' of parameter '{name}'"));
+        self.get(name).map(|value| value.parse().map_err(|_| wrong(value))).transpose()
+    }
+
+    /// Whether something is wanted.
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        self.get(name).map(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// A list with commas, or the same parameter several times under its name for one.
+    pub fn list(&self, several: &str, one: &str) -> Option<Vec<Box<str>>> {
+        let mut found: Vec<Box<str>> = Vec::new();
+        for (key, value) in &self.0 {
+            if key == several {
+                found.extend(value.split(',').filter(|part| !part.is_empty()).map(Box::from));
+            } else if key == one && !value.is_empty() {
+                found.push(value.as_str().into());
+            }
+        }
+        (!found.is_empty()).then_some(found)
+    }
+}
+
+impl Object {
+    /// Reads an object.
+    pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
+        serde_json::from_slice(bytes).map(Self).map_err(Refusal::bad_body)
+    }
+
+    /// A member that is there and not null.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A text.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        let wrong = || Refusal::bad_body(format_args!("`{name}` is not a text"));
+        self.get(name).map(|value| value.as_str().ok_or_else(wrong)).transpose()
+    }
+
+    /// A text that is not empty.
+    pub fn needed(&self, name: &str) -> Result<&str, Refusal> {
+        let missing = || Refusal::bad_body(format_args!("`{name}` is missing"));
+        self.text(name)?.filter(|text| !text.trim().is_empty()).ok_or_else(missing)
+    }
+
+    /// A whole number.
+    pub fn whole(&self, name: &str) -> Result<Option<i64>, Refusal> {
+        let wrong = || Refusal::bad_body(format_args!("`{name}` is not a whole number"));
+        self.get(name).map(|value| value.as_i64().ok_or_else(wrong)).transpose()
+    }
+
+    /// True or false; what is absent is false.
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name).and_then(Value::as_bool).unwrap_or_default()
+    }
+
+    /// A member that is an object.
+    pub fn object(&self, name: &str) -> Result<Option<Self>, Refusal> {
+        let wrong = || Refusal::bad_body(format_args!("`{name}` is not an object"));
+        self.get(name).map(|value| value.as_object().cloned().map(Self).ok_or_else(wrong)).transpose()
+    }
+
+    /// An id, as `{"entityType":..,"id":..}`; the null id is none.
+    pub fn id<T>(&self, name: &str, parse: fn(&str) -> Option<T>) -> Result<Option<T>, Refusal> {
+        let Some(entity) = self.get(name) else { return Ok(None) };
+        let text = entity.get("id").and_then(Value::as_str).unwrap_or_default();
+        if text == super::shape::NULL_ID {
+            return Ok(None);
+        }
+        id(text, parse).map(Some)
+    }
+}
+
+/// An id as it is written.
+pub(super) fn id<T>(text: &str, parse: fn(&str) -> Option<T>) -> Result<T, Refusal> {
+    parse(text).ok_or_else(|| Refusal::bad(format!("Invalid UUID string: {text}")))
+}

@@ -1,0 +1,138 @@
+//! Customers of a tenant, and which devices are theirs.
+//!
+//! Invariants:
+//! - A customer's user sees that customer and no other.
+//!
+//! Source: section 13.2 of the vectors, rows without a rank.
+
+use axum::extract::{Path, State};
+use device::{Change, Customer, CustomerId, Device, DeviceId, Registry, TenantId};
+use serde_json::{Value, json};
+
+use super::asked::{Asked, Object, id};
+use super::caller::Caller;
+use super::clock::chance;
+use super::device_shape::device_json;
+use super::house::Api;
+use super::pages::{Few, PAGE, Page};
+use super::refusal::Refusal;
+use super::routes::{Route, delete, get, post};
+use super::shape::{Answer, empty_answer, entity, json_answer, tenant_entity};
+
+const TAKEN: &str = "Customer with such title already exists!";
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        post("/api/customer", "Creates a customer, or changes the one whose id is given.", save)
+            .body(r#"{"title":"Customer A"}"#),
+        get("/api/customer/{customerId}", "A customer.", one),
+        delete("/api/customer/{customerId}", "Deletes a customer and its users; its devices stay.", remove),
+        get("/api/customers", "All customers.", all).query(PAGE),
+        post("/api/customer/{customerId}/device/{deviceId}", "Gives a device to a customer.", assign),
+        delete("/api/customer/device/{deviceId}", "Takes a device from its customer.", unassign),
+    ]
+}
+
+async fn save(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
+    let tenant = caller.admin()?;
+    let title = body.text("title")?.unwrap_or_default().trim().to_owned();
+    if title.is_empty() {
+        return Err(Refusal::bad("Customer title should be specified!"));
+    }
+    let known = match body.id("id", CustomerId::parse)? {
+        Some(id) => Some(customer_in(&api, tenant, &id.to_string())?),
+        None => None,
+    };
+    let customer = Customer {
+        id: known.as_ref().map_or_else(|| CustomerId::random(&mut chance), |known| known.id),
+        tenant,
+        created_ms: known.map_or_else(|| api.now_ms(), |known| known.created_ms),
+        title: title.into(),
+    };
+    let shown = customer_json(&customer);
+    api.change_or_clash(TAKEN, |registry, changes| registry.put_customer(customer, changes)).await?;
+    json_answer(shown)
+}
+
+async fn one(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {
+    json_answer(customer_json(&customer_of(&api, &caller, &text)?))
+}
+
+async fn remove(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {
+    let customer = customer_in(&api, caller.admin()?, &text)?.id;
+    api.change_or_clash(TAKEN, |registry, changes| registry.delete_customer(customer, changes)).await?;
+    empty_answer()
+}
+
+async fn all(State(api): State<Api>, caller: Caller, asked: Asked) -> Answer {
+    let (tenant, page) = (caller.admin()?, Page::read(&asked)?);
+    let few = |customer: &Customer| Few {
+        id: *customer.id.bytes(),
+        name: customer.title.to_string(),
+        created_ms: customer.created_ms,
+        json: customer_json(customer),
+    };
+    let theirs = |customer: &&Customer| customer.tenant == tenant;
+    let found = api.read(|registry| registry.customers().filter(theirs).map(few).collect());
+    json_answer(page.of_few(found)?)
+}
+
+async fn assign(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((customer, device)): Path<(String, String)>,
+) -> Answer {
+    let tenant = caller.admin()?;
+    let customer = customer_in(&api, tenant, &customer)?.id;
+    let device = api.device_in(tenant, &device)?.id;
+    json_answer(api.give(device, Some(customer)).await?)
+}
+
+async fn unassign(State(api): State<Api>, caller: Caller, Path(device): Path<String>) -> Answer {
+    let device = api.device_in(caller.admin()?, &device)?;
+    if device.customer.is_none() {
+        return Err(Refusal::bad("Device isn't assigned to any customer!"));
+    }
+    json_answer(api.give(device.id, None).await?)
+}
+
+impl Api {
+    /// Gives a device to a customer or back to the tenant; the device as it is then.
+    pub async fn give(&self, device: DeviceId, customer: Option<CustomerId>) -> Result<Value, Refusal> {
+        self.change(|registry: &mut Registry, changes: &mut Vec<Change>| {
+            let known = registry.device(device).ok_or_else(|| Refusal::missing("Device", device))?;
+            let given = Device { customer, ..known.clone() };
+            registry.replace(given.clone(), changes)?;
+            Ok(device_json(registry, &given))
+        })
+        .await
+    }
+}
+
+/// A customer that the caller may see.
+pub(super) fn customer_of(api: &Api, caller: &Caller, text: &str) -> Result<Customer, Refusal> {
+    let customer = customer_in(api, caller.tenant()?, text)?;
+    match caller.customer() {
+        Some(own) if own != customer.id => Err(Refusal::forbidden()),
+        Some(_) | None => Ok(customer),
+    }
+}
+
+fn customer_in(api: &Api, tenant: TenantId, text: &str) -> Result<Customer, Refusal> {
+    let id = id(text, CustomerId::parse)?;
+    let customer = api.read(|registry| registry.customer(id).cloned());
+    customer.filter(|customer| customer.tenant == tenant).ok_or_else(|| Refusal::missing("Customer", id))
+}
+
+fn customer_json(customer: &Customer) -> Value {
+    json!({
+        "id": entity("CUSTOMER", customer.id),
+        "createdTime": customer.created_ms,
+        "tenantId": tenant_entity(Some(customer.tenant)),
+        "title": customer.title,
+        "name": customer.title,
+        "externalId": null,
+        "version": 1,
+        "additionalInfo": null,
+    })
+}

@@ -1,0 +1,281 @@
+//! Devices: created, changed, found and deleted.
+//!
+//! Why a changed device loses its connections where its kind changes: what stands between a connection and its device was
+//! made for the old kind.
+//!
+//! Invariants:
+//! - A refused request changes nothing.
+//! - A device that was deleted is forgotten by its home before the answer.
+//!
+//! Source: section 13.2 of the vectors.
+
+use axum::extract::{Path, State};
+use device::{
+    Change, Clash, Credential, Device, DeviceId, HubCall, HubReply, NewDevice, PackageKind, Profile,
+    ProfileId, Registry, TenantId,
+};
+use serde_json::{Value, json};
+
+use super::asked::{Asked, Object};
+use super::caller::Caller;
+use super::clock::chance;
+use super::credentials::credential_of;
+use super::device_shape::{Wish, device_json, device_with_state_json};
+use super::house::Api;
+use super::refusal::Refusal;
+use super::rollout::{Assigned, assigned};
+use super::routes::{Route, delete, get, post};
+use super::shape::{Answer, empty_answer, json_answer, tenant_entity};
+
+/// Devices of one request by ids.
+const IDS_MAX: usize = 1_000;
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        post("/api/device", "Creates a device, or changes the one whose id is given.", save)
+            .query(&["accessToken"])
+            .body(r#"{"name":"A","type":"default","label":"x"}"#),
+        post("/api/device-with-credentials", "As above, with credentials of any kind.", save_with_credentials)
+            .body(r#"{"device":{"name":"A","type":"default"},"credentials":{"credentialsType":"ACCESS_TOKEN","credentialsId":"T"}}"#),
+        get("/api/device/{deviceId}", "A device.", one),
+        delete("/api/device/{deviceId}", "Deletes a device with all that is known of it.", remove),
+        get("/api/device/info/{deviceId}", "A device, and whether it is active.", one_with_state),
+        get("/api/tenant/device", "A device by its name.", named).query(&["deviceName"]),
+        get("/api/devices", "Devices by their ids.", several).query(&["deviceIds"]),
+        get("/api/device/types", "The names of all kinds of devices.", kinds),
+    ]
+}
+
+async fn save(State(api): State<Api>, caller: Caller, asked: Asked, body: Object) -> Answer {
+    let token = asked.get("accessToken").map(Credential::token).transpose();
+    let token = token.map_err(|why| Refusal::bad(why.text()))?;
+    let device = put(&api, caller.admin()?, &body, token).await?;
+    json_answer(api.read(|registry| device_json(registry, &device)))
+}
+
+async fn save_with_credentials(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
+    let device = body.object("device")?.ok_or_else(|| Refusal::bad_body("`device` is missing"))?;
+    let shown = body.object("credentials")?.ok_or_else(|| Refusal::bad_body("`credentials` is missing"))?;
+    let device = put(&api, caller.admin()?, &device, Some(credential_of(&shown)?)).await?;
+    json_answer(api.read(|registry| device_json(registry, &device)))
+}
+
+async fn one(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Answer {
+    let device = api.device_of(&caller, &id)?;
+    json_answer(api.read(|registry| device_json(registry, &device)))
+}
+
+async fn one_with_state(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Answer {
+    let device = api.device_of(&caller, &id)?;
+    let is_active = is_active(&api, device.id).await?;
+    json_answer(api.read(|registry| device_with_state_json(registry, &device, is_active)))
+}
+
+async fn named(State(api): State<Api>, caller: Caller, asked: Asked) -> Answer {
+    json_answer(by_name(&api, &caller, asked.needed("deviceName")?)?)
+}
+
+/// A device of the caller's tenant by its name.
+pub(super) fn by_name(api: &Api, caller: &Caller, name: &str) -> Result<Value, Refusal> {
+    let tenant = caller.tenant()?;
+    let found = api.read(|registry| {
+        let device = registry.device_named(tenant, name).filter(|device| caller.may_see(device))?;
+        Some(device_json(registry, device))
+    });
+    found.ok_or_else(Refusal::nothing)
+}
+
+async fn several(State(api): State<Api>, caller: Caller, asked: Asked) -> Answer {
+    let tenant = caller.tenant()?;
+    let ids = asked.list("deviceIds", "deviceId").unwrap_or_default();
+    if ids.len() > IDS_MAX {
+        return Err(Refusal::bad(format!("More than {IDS_MAX} ids")));
+    }
+    let ids =
+        ids.iter().map(|text| super::asked::id(text, DeviceId::parse)).collect::<Result<Vec<_>, _>>()?;
+    let found: Vec<Value> = api.read(|registry| {
+        let devices = ids.iter().filter_map(|id| registry.device(*id));
+        let theirs = devices.filter(|device| device.tenant == tenant && caller.may_see(device));
+        theirs.map(|device| device_json(registry, device)).collect()
+    });
+    json_answer(Value::Array(found))
+}
+
+async fn kinds(State(api): State<Api>, caller: Caller) -> Answer {
+    let tenant = caller.tenant()?;
+    let kinds: Vec<Value> = api.read(|registry| {
+        let profiles = registry.profiles().filter(|profile| profile.tenant == tenant);
+        let kind = |profile: &Profile| {
+            json!({"tenantId": tenant_entity(Some(tenant)), "entityType": "DEVICE", "type": profile.name})
+        };
+        profiles.map(kind).collect()
+    });
+    json_answer(Value::Array(kinds))
+}
+
+async fn remove(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Answer {
+    let device = api.device_in(caller.admin()?, &id)?.id;
+    api.change_or_clash("", |registry, changes| registry.delete(device, changes)).await?;
+    api.ask(device, HubCall::Forget).await?;
+    empty_answer()
+}
+
+/// Whether a device has said something lately.
+pub(super) async fn is_active(api: &Api, device: DeviceId) -> Result<bool, Refusal> {
+    match api.ask(device, HubCall::Presence).await? {
+        HubReply::Presence(presence) => Ok(presence.is_active),
+        _no_other_answer => Err(Refusal::fault("A core gave another answer")),
+    }
+}
+
+/// Creates or changes a device.
+async fn put(
+    api: &Api,
+    tenant: TenantId,
+    body: &Object,
+    credential: Option<Credential>,
+) -> Result<Device, Refusal> {
+    let wish = Wish::read(body)?;
+    let now_ms = api.now_ms();
+    match body.id("id", DeviceId::parse)? {
+        None => {
+            let make = |registry: &mut Registry, changes: &mut Vec<Change>| {
+                create(registry, (tenant, now_ms), wish, credential, changes)
+            };
+            let (device, has) = api.change(make).await?;
+            api.tell_assigned(device.id, Assigned::default(), has).await?;
+            Ok(device)
+        }
+        Some(id) => {
+            let alter = |registry: &mut Registry, changes: &mut Vec<Change>| {
+                alter(registry, (tenant, id), wish, credential, changes)
+            };
+            let altered = api.change(alter).await?;
+            if altered.must_leave {
+                api.ask(id, HubCall::Evict).await?;
+            }
+            api.tell_assigned(id, altered.had, altered.has).await?;
+            Ok(altered.device)
+        }
+    }
+}
+
+fn create(
+    registry: &mut Registry,
+    (tenant, now_ms): (TenantId, i64),
+    wish: Wish,
+    credential: Option<Credential>,
+    changes: &mut Vec<Change>,
+) -> Result<(Device, Assigned), Refusal> {
+    // All that can be refused is refused before a profile is made for the device.
+    check(registry, tenant, &wish, None)?;
+    let is_taken = |credential: &Credential| registry.device_showing(credential.probe()).is_some();
+    if credential.as_ref().is_some_and(is_taken) {
+        return Err(Clash::CredentialTaken.into());
+    }
+    let profile = profile_of(registry, tenant, &wish, changes)?;
+    check_packages(registry, profile, &wish)?;
+    let new = NewDevice {
+        tenant,
+        profile: Some(profile),
+        customer: wish.customer.flatten(),
+        role: wish.role,
+        name: &wish.name,
+        credential,
+    };
+    let id = registry.create(new, now_ms, &mut chance, changes)?;
+    let mut device = registry.device(id).ok_or(Clash::DeviceUnknown)?.clone();
+    wish.fulfil(&mut device);
+    if device.rare.is_some() {
+        registry.replace(device.clone(), changes)?;
+    }
+    Ok((device, assigned(registry, id)))
+}
+
+/// What came of changing a device.
+struct Altered {
+    device: Device,
+    /// Whether its connections end.
+    must_leave: bool,
+    had: Assigned,
+    has: Assigned,
+}
+
+fn alter(
+    registry: &mut Registry,
+    (tenant, id): (TenantId, DeviceId),
+    wish: Wish,
+    credential: Option<Credential>,
+    changes: &mut Vec<Change>,
+) -> Result<Altered, Refusal> {
+    let known = registry.device(id).filter(|device| device.tenant == tenant).cloned();
+    let known = known.ok_or_else(|| Refusal::missing("Device", id))?;
+    check(registry, tenant, &wish, Some(id))?;
+    let profile = match (wish.profile, &wish.kind) {
+        (None, None) => known.profile,
+        (Some(_), _) | (None, Some(_)) => profile_of(registry, tenant, &wish, changes)?,
+    };
+    check_packages(registry, profile, &wish)?;
+    let had = assigned(registry, id);
+    let mut device = Device { profile, ..known.clone() };
+    wish.fulfil(&mut device);
+    if let Some(credential) = credential {
+        device.credential = credential;
+    }
+    registry.replace(device.clone(), changes)?;
+    let must_leave = device.profile != known.profile
+        || device.role != known.role
+        || device.name != known.name
+        || device.credential != known.credential;
+    Ok(Altered { must_leave, had, has: assigned(registry, id), device })
+}
+
+/// What can be wrong with a wish, but for its profile.
+fn check(registry: &Registry, tenant: TenantId, wish: &Wish, own: Option<DeviceId>) -> Result<(), Refusal> {
+    if registry.device_named(tenant, &wish.name).is_some_and(|known| Some(known.id) != own) {
+        return Err(Clash::NameTaken.into());
+    }
+    let is_theirs = |customer| registry.customer(customer).is_some_and(|customer| customer.tenant == tenant);
+    if wish.customer.flatten().is_some_and(|customer| !is_theirs(customer)) {
+        return Err(Clash::CustomerUnknown.into());
+    }
+    let is_known = |profile| registry.profile(profile).is_some_and(|profile| profile.tenant == tenant);
+    if wish.profile.is_some_and(|profile| !is_known(profile)) {
+        return Err(Clash::ProfileUnknown.into());
+    }
+    Ok(())
+}
+
+/// The profile that a wish names, made if it has no other sign than an unknown name.
+fn profile_of(
+    registry: &mut Registry,
+    tenant: TenantId,
+    wish: &Wish,
+    changes: &mut Vec<Change>,
+) -> Result<ProfileId, Refusal> {
+    if let Some(profile) = wish.profile {
+        return Ok(profile);
+    }
+    let known = match &wish.kind {
+        Some(kind) => registry.profile_named(tenant, kind),
+        None => registry.default_profile(tenant),
+    };
+    if let Some(known) = known {
+        return Ok(known.id);
+    }
+    let id = ProfileId::random(&mut chance);
+    let name = wish.kind.as_deref().unwrap_or("default");
+    registry.put_profile(Profile::named(id, tenant, name), changes)?;
+    Ok(id)
+}
+
+/// Whether the packages of a wish are made for its profile, and there.
+fn check_packages(registry: &Registry, profile: ProfileId, wish: &Wish) -> Result<(), Refusal> {
+    let packages = [(PackageKind::Firmware, wish.firmware), (PackageKind::Software, wish.software)];
+    for (kind, package) in packages {
+        if let Some(package) = package {
+            super::packages::check_assignable(registry, package, kind, profile)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! What all handlers share: the platform, the clock, limits, and the ways to ask and to change something.
+//!
+//! Why every wait is bounded: a store that hangs must not collect requests without end, and whoever waits for it should hear
+//! so. Why work is sent away: one thread serves all requests, and a search through a million devices or points would stop it.
+//!
+//! Invariants:
+//! - An answer that says that something is written comes after the store has said so.
+//! - Nobody holds a lock, of the registry or of this room, while waiting.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use device::{Change, Clash, DeviceId, HubCall, HubReply, Registry};
+use platform::{Archive, ArchiveFault, Kept, Platform};
+
+use super::attempts::Attempts;
+use super::limits::{Gate, Limits};
+use super::refusal::Refusal;
+use super::responder::Asker;
+use super::rollout::Rollouts;
+use super::settings::ApiSettings;
+use super::tokens::Tokens;
+
+/// How long a core or the store may take to answer.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// What all handlers share. Clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Api {
+    house: Arc<House>,
+}
+
+struct House {
+    platform: Platform,
+    settings: ApiSettings,
+    tokens: Tokens,
+    attempts: Mutex<Attempts>,
+    limits: Limits,
+    rollouts: Rollouts,
+    asker: Asker,
+    now_ms: Box<Clock>,
+}
+
+/// The wall clock, in Unix milliseconds.
+pub(crate) type Clock = dyn Fn() -> i64 + Send + Sync;
+
+impl Api {
+    /// An API on a platform, with the machine's clock.
+    pub fn on(platform: Platform, settings: ApiSettings) -> Self {
+        Self::new(platform, settings, Box::new(super::clock::wall_ms))
+    }
+
+    /// An API on a platform, with a clock in Unix milliseconds.
+    pub fn new(platform: Platform, settings: ApiSettings, now_ms: Box<Clock>) -> Self {
+        let house = House {
+            tokens: Tokens::new(&settings),
+            platform,
+            settings,
+            attempts: Mutex::default(),
+            limits: Limits::default(),
+            rollouts: Rollouts::default(),
+            asker: Asker::default(),
+            now_ms,
+        };
+        Self { house: Arc::new(house) }
+    }
+
+    pub fn platform(&self) -> &Platform {
+        &self.house.platform
+    }
+
+    pub fn settings(&self) -> &ApiSettings {
+        &self.house.settings
+    }
+
+    pub fn tokens(&self) -> &Tokens {
+        &self.house.tokens
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.house.limits
+    }
+
+    pub fn rollouts(&self) -> &Rollouts {
+        &self.house.rollouts
+    }
+
+    pub fn asker(&self) -> &Asker {
+        &self.house.asker
+    }
+
+    pub fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.house.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        (self.house.now_ms)()
+    }
+
+    /// Starts what goes on beside requests; on the thread's runtime.
+    pub fn start(&self) {
+        super::responder::start(self);
+    }
+
+    /// Metrics in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        let mut text = String::new();
+        self.limits().render(&mut text);
+        self.rollouts().render(&mut text);
+        text
+    }
+
+    /// Looks into the registry.
+    pub fn read<R>(&self, look: impl FnOnce(&Registry) -> R) -> R {
+        self.platform().read(look)
+    }
+
+    /// Changes the registry and waits until that is kept.
+    pub async fn change<R>(
+        &self,
+        change: impl FnOnce(&mut Registry, &mut Vec<Change>) -> Result<R, Refusal>,
+    ) -> Result<R, Refusal> {
+        let (result, kept) = self.platform().change(change);
+        let result = result?;
+        wait(kept).await?;
+        Ok(result)
+    }
+
+    /// As [`Api::change`], for verbs that are refused in the registry's own words.
+    pub async fn change_or_clash<R>(
+        &self,
+        taken: &'static str,
+        change: impl FnOnce(&mut Registry, &mut Vec<Change>) -> Result<R, Clash>,
+    ) -> Result<R, Refusal> {
+        let refuse = |clash| Refusal::of_clash(clash, taken);
+        self.change(|registry, changes| change(registry, changes).map_err(refuse)).await
+    }
+
+    /// Asks the home of a device.
+    pub async fn ask(&self, device: DeviceId, call: HubCall) -> Result<HubReply, Refusal> {
+        let answer = self.platform().ask(device, call);
+        match tokio::time::timeout(ANSWER_MAX, answer.recv_async()).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => Err(Refusal::not_kept()),
+            Err(_) => Err(Refusal::silence()),
+        }
+    }
+
+    /// Does something that takes long on another thread; a few at a time, and a few more may wait.
+    pub async fn away<R: Send + 'static>(
+        &self,
+        gate: fn(&Limits) -> &Gate,
+        work: impl FnOnce(&Self) -> R + Send + 'static,
+    ) -> Result<R, Refusal> {
+        let place = gate(self.limits()).enter().await?;
+        let api = self.clone();
+        let work = move || {
+            let result = work(&api);
+            drop(place);
+            result
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::fault("The work was broken off"))
+    }
+
+    /// Reads what is on disk; nothing if nothing is kept.
+    pub async fn archive<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Archive) -> Result<R, ArchiveFault> + Send + 'static,
+    ) -> Result<Option<R>, Refusal> {
+        let read = |api: &Self| api.platform().archive().map(read).transpose();
+        let found = self.away(|limits| &limits.readings, read).await?;
+        found.map_err(|fault| Refusal::fault(fault.to_string()))
+    }
+}
+
+async fn wait(kept: Kept) -> Result<(), Refusal> {
+    match tokio::time::timeout(ANSWER_MAX, kept.wait()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Refusal::not_kept()),
+        Err(_) => Err(Refusal::silence()),
+    }
+}

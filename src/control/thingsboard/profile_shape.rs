@@ -1,0 +1,203 @@
+//! A device profile as JSON, and a profile read from JSON.
+//!
+//! Why members of our own: what is kept of telemetry, and for how long, is a matter of rule chains and of the tenant in the
+//! system whose API this is; here it belongs to the profile.
+//!
+//! Invariants:
+//! - A profile that is sent back as it was read stays as it is.
+//!
+//! Source: sections 2.8, 6.4 and rank 24 of 13.2 of the vectors.
+
+use std::sync::Arc;
+
+use device::{
+    ChainRule, Fingerprint, Keeping, PackageId, Profile, ProvisionKey, Provisioning, Registry, Transport,
+    fingerprint,
+};
+use serde_json::{Map, Value, json};
+
+use super::asked::Object;
+use super::refusal::Refusal;
+use super::shape::{entity, entity_or_null, tenant_entity};
+
+/// Milliseconds of a day.
+const DAY_MS: u64 = 86_400_000;
+
+/// Reads what a profile shall be into one that has an id and a tenant.
+pub(super) fn fulfil(body: &Object, profile: Profile) -> Result<Profile, Refusal> {
+    let name = body.text("name")?.unwrap_or_default().trim().to_owned();
+    if name.is_empty() {
+        return Err(Refusal::bad("Device profile name should be specified!"));
+    }
+    let parts = body.object("profileData")?.unwrap_or(Object(Map::new()));
+    let transport = match body.text("transportType")?.unwrap_or("DEFAULT") {
+        "DEFAULT" => Transport::Default,
+        "MQTT" => Transport::Mqtt,
+        "COAP" | "LWM2M" | "SNMP" => Transport::Foreign,
+        other => return Err(Refusal::bad(format!("'{other}' is no transport type"))),
+    };
+    let settings = parts.get("transportConfiguration").map(Value::to_string).unwrap_or_default();
+    let days = body.whole("retentionDays")?.map(|days| u64::try_from(days).unwrap_or_default());
+    Ok(Profile {
+        name: name.into(),
+        is_default: profile.is_default || body.flag("default"),
+        transport,
+        settings: Arc::from(settings),
+        terms: None,
+        provisioning: provisioning(body, &parts, &profile.provisioning)?,
+        keeping: keeping(body.text("telemetryKeeping")?)?,
+        retention_ms: days.filter(|days| *days > 0).map(|days| days.saturating_mul(DAY_MS)),
+        firmware: body.id("firmwareId", PackageId::parse)?,
+        software: body.id("softwareId", PackageId::parse)?,
+        ..profile
+    })
+}
+
+fn keeping(name: Option<&str>) -> Result<Keeping, Refusal> {
+    match name {
+        None | Some("HISTORY") => Ok(Keeping::History),
+        Some("LATEST") => Ok(Keeping::Latest),
+        Some("FORWARD") => Ok(Keeping::Forward),
+        Some(other) => {
+            Err(Refusal::bad(format!("telemetryKeeping is HISTORY, LATEST or FORWARD, not '{other}'")))
+        }
+    }
+}
+
+fn provisioning(body: &Object, parts: &Object, known: &Provisioning) -> Result<Provisioning, Refusal> {
+    let configuration = parts.object("provisionConfiguration")?.unwrap_or(Object(Map::new()));
+    let kind = body.text("provisionType")?.or(configuration.text("type")?).unwrap_or("DISABLED");
+    let secret = configuration.text("provisionDeviceSecret")?;
+    let key = || {
+        let key = body.text("provisionDeviceKey")?.filter(|key| !key.trim().is_empty());
+        let key = key.ok_or_else(|| Refusal::bad("Provision device key should be specified!"))?;
+        let secret = secret.filter(|secret| !secret.trim().is_empty());
+        let secret = secret.ok_or_else(|| Refusal::bad("Provision device secret should be specified!"))?;
+        Ok::<_, Refusal>(ProvisionKey { key: key.into(), secret: secret.into() })
+    };
+    match kind {
+        "DISABLED" => Ok(Provisioning::Disabled),
+        "ALLOW_CREATE_NEW_DEVICES" => Ok(Provisioning::AllowCreate(key()?)),
+        "CHECK_PRE_PROVISIONED_DEVICES" => Ok(Provisioning::CheckPreProvisioned(key()?)),
+        "X509_CERTIFICATE_CHAIN" => Ok(Provisioning::CertificateChain(Box::new(ChainRule {
+            authority: authority(secret.unwrap_or_default(), known)?,
+            name_pattern: configuration.text("certificateRegExPattern")?.unwrap_or_default().into(),
+            allows_create: configuration.flag("allowCreateNewDevicesByX509Certificate"),
+        }))),
+        other => Err(Refusal::bad(format!("'{other}' is no provision type"))),
+    }
+}
+
+/// The fingerprint of an authority's certificate; the certificate itself is not kept, so its fingerprint is taken back.
+fn authority(text: &str, known: &Provisioning) -> Result<Fingerprint, Refusal> {
+    if let Provisioning::CertificateChain(rule) = known
+        && hex(&rule.authority) == text
+    {
+        return Ok(rule.authority);
+    }
+    let certificate = device::Credential::certificate(text).map_err(|why| Refusal::bad(why.text()))?;
+    match certificate.probe() {
+        device::Probe::Digest(digest) => Ok(digest),
+        device::Probe::Word(word) => Ok(fingerprint(word.as_bytes())),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A profile.
+pub(super) fn profile_json(profile: &Profile) -> Value {
+    let (kind, key, configuration) = match &profile.provisioning {
+        Provisioning::Disabled => ("DISABLED", None, json!({"provisionDeviceSecret": null})),
+        Provisioning::AllowCreate(key) => {
+            ("ALLOW_CREATE_NEW_DEVICES", Some(&key.key), json!({"provisionDeviceSecret": key.secret}))
+        }
+        Provisioning::CheckPreProvisioned(key) => {
+            ("CHECK_PRE_PROVISIONED_DEVICES", Some(&key.key), json!({"provisionDeviceSecret": key.secret}))
+        }
+        Provisioning::CertificateChain(rule) => (
+            "X509_CERTIFICATE_CHAIN",
+            None,
+            json!({
+                "provisionDeviceSecret": hex(&rule.authority),
+                "certificateRegExPattern": rule.name_pattern,
+                "allowCreateNewDevicesByX509Certificate": rule.allows_create,
+            }),
+        ),
+    };
+    let mut configuration = configuration;
+    configuration["type"] = json!(kind);
+    json!({
+        "id": entity("DEVICE_PROFILE", profile.id),
+        "createdTime": 0,
+        "tenantId": tenant_entity(Some(profile.tenant)),
+        "name": profile.name,
+        "description": null,
+        "image": null,
+        "type": "DEFAULT",
+        "transportType": transport_name(profile.transport),
+        "provisionType": kind,
+        "provisionDeviceKey": key,
+        "firmwareId": entity_or_null("OTA_PACKAGE", profile.firmware),
+        "softwareId": entity_or_null("OTA_PACKAGE", profile.software),
+        "defaultRuleChainId": null,
+        "defaultDashboardId": null,
+        "defaultQueueName": null,
+        "profileData": {
+            "configuration": {"type": "DEFAULT"},
+            "transportConfiguration": transport_json(profile),
+            "provisionConfiguration": configuration,
+            "alarms": [],
+        },
+        "default": profile.is_default,
+        "telemetryKeeping": keeping_name(profile.keeping),
+        "retentionDays": profile.retention_ms.map(|retention_ms| retention_ms / DAY_MS),
+        "version": 1,
+    })
+}
+
+/// A profile as lists for choosing show it.
+pub(super) fn short_json(profile: &Profile) -> Value {
+    json!({
+        "id": entity("DEVICE_PROFILE", profile.id),
+        "tenantId": tenant_entity(Some(profile.tenant)),
+        "name": profile.name,
+        "image": null,
+        "defaultDashboardId": null,
+        "type": "DEFAULT",
+        "transportType": transport_name(profile.transport),
+    })
+}
+
+fn transport_json(profile: &Profile) -> Value {
+    let written = serde_json::from_str(&profile.settings).ok();
+    written.unwrap_or_else(|| json!({"type": transport_name(profile.transport)}))
+}
+
+const fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Default => "DEFAULT",
+        Transport::Mqtt => "MQTT",
+        // Which other transport it is makes no difference: its devices are refused.
+        Transport::Foreign => "COAP",
+    }
+}
+
+const fn keeping_name(keeping: Keeping) -> &'static str {
+    match keeping {
+        Keeping::History => "HISTORY",
+        Keeping::Latest => "LATEST",
+        Keeping::Forward => "FORWARD",
+    }
+}
+
+/// Whether devices must be let in anew: what stands between them and their connections was made for the old profile.
+pub(super) fn differs_for_connections(registry: &Registry, profile: &Profile) -> bool {
+    registry.profile(profile.id).is_some_and(|known| {
+        known.settings != profile.settings
+            || known.transport != profile.transport
+            || known.keeping != profile.keeping
+            || known.name != profile.name
+    })
+}

@@ -1,0 +1,90 @@
+//! A request in the place of a device: who it is, and its seat at the device's home while it lasts.
+//!
+//! Why a seat that gives itself up: whoever waits behind HTTP goes away without a word, and a home that keeps a listener for
+//! ever would send commands into nothing.
+//!
+//! Invariants:
+//! - Dropping a seat closes it.
+//! - Only a token lets anybody in here; what else a device shows is shown over MQTT.
+//!
+//! Source: section 13.3 of the vectors.
+
+use std::collections::HashMap;
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use device::{Credential, Device, DeviceId, Downlink, HubCall, Keeping, Probe, Typing, Uplink};
+use dialect::http;
+use flume::Receiver;
+use platform::{Listening, Platform};
+
+use super::house::Api;
+use super::refusal::Refusal;
+
+/// The device whose token stands in the path.
+pub(super) struct Owner(pub Device);
+
+/// A place at a device's home.
+pub(super) struct Seat {
+    platform: Platform,
+    device: DeviceId,
+    listening: Listening,
+}
+
+impl FromRequestParts<Api> for Owner {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
+        let stranger = || Refusal::bare(StatusCode::UNAUTHORIZED);
+        let path = Path::<HashMap<String, String>>::from_request_parts(parts, api).await;
+        let Path(path) = path.map_err(|_| stranger())?;
+        let token = path.get("deviceToken").ok_or_else(stranger)?;
+        let device = api.read(|registry| registry.device_showing(Probe::of(token)).cloned());
+        let is_token = |device: &Device| matches!(device.credential, Credential::Token(_));
+        device.filter(is_token).map(Self).ok_or_else(stranger)
+    }
+}
+
+impl Seat {
+    /// Sits down in the place of a device.
+    pub async fn take(api: &Api, device: &Device) -> Result<Self, Refusal> {
+        let listening = api.platform().listen();
+        let seat = Self { platform: api.platform().clone(), device: device.id, listening };
+        let (_, keeping) = api.terms_of(device);
+        api.ask(device.id, HubCall::Open { ear: seat.listening.ear(), keeping }).await?;
+        Ok(seat)
+    }
+
+    /// Says something in the device's name; it is kept when this returns.
+    pub async fn say(&self, api: &Api, uplink: Uplink<'static>) -> Result<(), Refusal> {
+        let call = HubCall::Hear { ear: self.listening.ear(), uplink };
+        api.ask(self.device, call).await.map(drop)
+    }
+
+    /// What is said to the device.
+    pub fn heard(&self) -> &Receiver<Downlink> {
+        self.listening.downlinks()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // Nobody waits for the answer: a home that does not answer has no listeners either.
+        drop(self.platform.ask(self.device, HubCall::Close { ear: self.listening.ear() }));
+    }
+}
+
+impl Api {
+    /// How the values of a device are typed.
+    pub fn typing_of(&self, device: &Device) -> (Typing, Keeping) {
+        let (terms, keeping) = self.terms_of(device);
+        (http::typing(terms.as_ref()), keeping)
+    }
+
+    /// Whether a device is still there.
+    pub fn still_there(&self, device: DeviceId) -> Result<(), Refusal> {
+        let is_there = self.read(|registry| registry.device(device).is_some());
+        if is_there { Ok(()) } else { Err(Refusal::plain(StatusCode::FORBIDDEN, "Device was deleted!")) }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the HTTP API shares with the MQTT API: how payloads are read and answers written.
+//!
+//! Why a façade: two readers of one format would come apart. Whoever serves HTTP knows this file and nothing behind it.
+//!
+//! Invariants:
+//! - Nothing is read or written in another way than over MQTT.
+
+use device::{Offer, ProvisionReply, ProvisionRequest, Sample, Terms, Typing};
+
+use super::settings::Settings;
+use super::{calls, json, registrar, render};
+
+/// How values are typed for devices of a profile with these terms.
+#[must_use]
+pub fn typing(terms: Option<&Terms>) -> Typing {
+    let settings = terms.and_then(|terms| terms.downcast_ref::<Settings>());
+    settings.map_or_else(Typing::default, |settings| settings.typing.clone())
+}
+
+/// Reads telemetry in any of its forms.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn telemetry<'a>(text: &'a str, now_ms: i64, typing: &Typing) -> Result<Vec<Sample<'a>>, Box<str>> {
+    json::telemetry(text, now_ms, typing).map_err(|malformed| malformed.0)
+}
+
+/// Reads attributes: one object.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn attributes<'a>(text: &'a str, now_ms: i64, typing: &Typing) -> Result<Vec<Sample<'a>>, Box<str>> {
+    json::attributes(text, now_ms, typing).map_err(|malformed| malformed.0)
+}
+
+/// Reads a request for credentials.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn provision(text: &str) -> Result<ProvisionRequest<'_>, Box<str>> {
+    let members = json::Members::read(text).map_err(|malformed| malformed.0)?;
+    registrar::of_text(&members).map_err(|malformed| malformed.0)
+}
+
+/// What came of a request for credentials; nothing if the profile takes none.
+#[must_use]
+pub fn provisioned(reply: &ProvisionReply) -> Option<String> {
+    render::provisioned(reply)
+}
+
+/// Attributes that a device asked for.
+#[must_use]
+pub fn attributes_answer(client: Option<&[Sample<'_>]>, shared: Option<&[Sample<'_>]>) -> String {
+    render::attributes(client, shared)
+}
+
+/// Values as one object.
+#[must_use]
+pub fn object(samples: &[Sample<'_>]) -> String {
+    render::object(samples)
+}
+
+/// Names of what was deleted.
+#[must_use]
+pub fn deleted(keys: &[Box<str>]) -> String {
+    render::deleted(keys)
+}
+
+/// The answer to a call that needs nobody's help.
+#[must_use]
+pub fn call_answer(method: &str, offer: &Offer, is_gateway: bool, now_ms: i64) -> Option<String> {
+    calls::answer(method, offer, is_gateway, now_ms)
+}
