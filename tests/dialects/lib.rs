@@ -7,5 +7,7 @@
 //! - Time moves only when a vector waits.
 //! - What a device sees is written as one line per packet, in order.
 
+pub mod client;
+pub mod house;
 pub mod script;
 pub mod world;

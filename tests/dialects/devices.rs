@@ -1,0 +1,441 @@
+//! Devices between connections, cores and disk: what shards do with what a dialect says.
+
+use device::{
+    CommandId, CommandKind, CommandState, HubCall, HubReply, Keeping, News, Order, Profile, ProvisionKey,
+    Provisioning, Role, Sample, Scope, Value,
+};
+use dialects::client::{self, Will};
+use dialects::house::House;
+use dialects::world::PROFILE;
+use mqtt::{QoS, Version};
+use shard::Settings;
+use stdx::Span;
+
+const TELEMETRY: &str = "v1/devices/me/telemetry";
+
+fn durable() -> Settings {
+    Settings { journal_is_on: true, ..Settings::default() }
+}
+
+/// The latest telemetry of a device, as `key=value` words.
+fn latest(house: &mut House, name: &str) -> String {
+    let Some(id) = house.find(name) else { return "unknown".to_owned() };
+    let HubReply::Facts(facts) = house.ask(id, HubCall::Latest { keys: None }) else { panic!("values") };
+    facts.iter().map(|fact| format!("{}={}", fact.key, fact.value.to_json())).collect::<Vec<_>>().join(" ")
+}
+
+fn order(house: &House, number: u8, method: &str, kind: CommandKind) -> Order {
+    Order {
+        id: CommandId::from_bytes([number; 16]),
+        method: method.into(),
+        params: "1".into(),
+        kind,
+        is_persistent: true,
+        expires_ms: house.now_ms() + 3_600_000,
+        retries: None,
+        additional: None,
+    }
+}
+
+fn states(house: &mut House) -> Vec<CommandState> {
+    let news = std::mem::take(&mut house.news);
+    let reports = news.into_iter().filter_map(|news| match news {
+        News::Report(report) => Some(report.state),
+        _other_news => None,
+    });
+    reports.collect()
+}
+
+#[test]
+fn a_device_says_and_asks_and_is_answered() {
+    let mut house = House::new(1);
+    let device = house.device("T");
+    house.publish(device, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":21.5}");
+    assert_eq!(house.seen(device), ["PUBACK 0x00"]);
+    assert_eq!(latest(&mut house, "D"), "t=21.5");
+    house.publish(device, "v1/devices/me/attributes", QoS::AtMostOnce, b"{\"fw\":\"v1\"}");
+    house.send(
+        device,
+        &client::subscribe(Version::V5, 3, "v1/devices/me/attributes/response/+", QoS::AtMostOnce),
+    );
+    house.publish(device, "v1/devices/me/attributes/request/5", QoS::AtMostOnce, b"{}");
+    let answer = "PUBLISH q0 v1/devices/me/attributes/response/5 {\"client\":{\"fw\":\"v1\"}}";
+    assert_eq!(house.seen(device), ["SUBACK 0x00", answer]);
+    house.send(device, &client::unsubscribe(Version::V5, 4, "v1/devices/me/attributes/response/+"));
+    house.send(device, &client::unsubscribe(Version::V5, 5, "v1/devices/me/attributes/response/+"));
+    assert_eq!(house.seen(device), ["UNSUBACK 0x00", "UNSUBACK 0x11"]);
+}
+
+#[test]
+fn telemetry_is_acknowledged_when_it_is_on_disk_and_not_before() {
+    let mut house = House::with(1, durable());
+    let device = house.device("T");
+    house.slow_down_disk();
+    house.publish(device, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":1}");
+    assert!(house.seen(device).is_empty());
+    house.publish(device, TELEMETRY, QoS::ExactlyOnce, b"{\"t\":2}");
+    house.sync();
+    assert_eq!(house.seen(device), ["PUBACK 0x00", "PUBREC 0x00"]);
+    house.publish(device, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":3}");
+    let mut house = house.restart(2);
+    assert_eq!(latest(&mut house, "D"), "t=2", "what was not acknowledged is lost");
+}
+
+#[test]
+fn a_gateway_is_answered_when_the_homes_of_its_children_have_kept_what_it_said() {
+    let mut house = House::with(4, durable());
+    let gateway = house.device("TG");
+    house.slow_down_disk();
+    let payload = b"{\"A\":[{\"t\":1}],\"B\":[{\"t\":2}],\"C\":[{\"t\":3}],\"E\":[{\"t\":4}],\"F\":[{\"t\":5}]}";
+    house.publish(gateway, "v1/gateway/telemetry", QoS::AtLeastOnce, payload);
+    assert!(house.seen(gateway).is_empty(), "nothing is on any disk");
+    let homes: std::collections::BTreeSet<usize> =
+        ["A", "B", "C", "E", "F"].iter().map(|name| house.home_of(house.id(name))).collect();
+    assert!(homes.len() > 1, "the children live on several cores");
+    house.sync();
+    assert_eq!(house.seen(gateway), ["PUBACK 0x00"]);
+    house.slow_down_disk();
+    let mut house = house.restart(3);
+    for (name, value) in [("A", "t=1"), ("B", "t=2"), ("C", "t=3"), ("E", "t=4"), ("F", "t=5")] {
+        assert_eq!(latest(&mut house, name), value, "{name}");
+    }
+}
+
+#[test]
+fn a_child_on_another_core_is_told_and_answers_by_way_of_its_gateway() {
+    for cores in [1, 2, 4] {
+        let mut house = House::new(cores);
+        let gateway = house.device("TG");
+        house.publish(gateway, "v1/gateway/connect", QoS::AtLeastOnce, b"{\"device\":\"A\"}");
+        assert_eq!(house.seen(gateway), ["PUBACK 0x00"]);
+        let child = house.id("A");
+        let samples = vec![Sample { key: "k".into(), value: Value::Long(5), at_ms: 1 }];
+        house.ask(child, HubCall::WriteAttributes { scope: Scope::Shared, samples });
+        let push = "PUBLISH q1 v1/gateway/attributes {\"device\":\"A\",\"data\":{\"k\":5}}";
+        assert_eq!(house.seen(gateway), [push], "{cores} cores");
+        let asked = house.ask(child, HubCall::Order(order(&house, 1, "reboot", CommandKind::TwoWay)));
+        assert_eq!(asked, HubReply::Ordered(0));
+        let command = "PUBLISH q1 v1/gateway/rpc {\"device\":\"A\",\"data\":{\"id\":0,\"method\":\"reboot\",\"params\":1}}";
+        assert_eq!(house.seen(gateway), [command]);
+        assert_eq!(states(&mut house), [CommandState::Queued, CommandState::Sent]);
+        let owed = house.clients[gateway].owed.clone();
+        owed.iter().for_each(|id| house.send(gateway, &client::puback(*id)));
+        assert_eq!(states(&mut house), [CommandState::Delivered]);
+        house.publish(
+            gateway,
+            "v1/gateway/rpc",
+            QoS::AtMostOnce,
+            b"{\"device\":\"A\",\"id\":0,\"data\":{\"ok\":true}}",
+        );
+        assert_eq!(states(&mut house), [CommandState::Successful]);
+        house.publish(gateway, "v1/gateway/disconnect", QoS::AtMostOnce, b"{\"device\":\"A\"}");
+        house.ask(child, HubCall::DeleteAttributes { scope: Scope::Shared, keys: vec!["k".into()] });
+        assert!(house.seen(gateway).is_empty(), "a child that is gone is told nothing");
+    }
+}
+
+#[test]
+fn a_second_connection_of_a_device_ends_the_first() {
+    for cores in [1, 2] {
+        let mut house = House::new(cores);
+        let first = house.device("T");
+        let second = house.device("T");
+        assert_eq!(house.seen(first), ["DISCONNECT 0x8E", "close"]);
+        house.publish(second, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":1}");
+        assert_eq!(house.seen(second), ["PUBACK 0x00"]);
+        let HubReply::Presence(presence) = house.ask(house.id("D"), HubCall::Presence) else { panic!("presence") };
+        assert_eq!(presence.connections, 1);
+    }
+}
+
+#[test]
+fn a_gateway_takes_a_child_from_its_own_connection_and_that_takes_it_back() {
+    for cores in [1, 2, 4] {
+        let mut house = House::new(cores);
+        let (device, gateway) = (house.device("T"), house.device("TG"));
+        house.publish(gateway, "v1/gateway/telemetry", QoS::AtLeastOnce, b"{\"D\":[{\"t\":1}]}");
+        assert_eq!(house.seen(device), ["DISCONNECT 0x8E", "close"], "{cores} cores");
+        assert_eq!(house.seen(gateway), ["PUBACK 0x00"]);
+        let device = house.device("T");
+        let samples = vec![Sample { key: "k".into(), value: Value::Long(5), at_ms: 1 }];
+        house.ask(house.id("D"), HubCall::WriteAttributes { scope: Scope::Shared, samples });
+        assert!(house.seen(gateway).is_empty(), "it speaks for the child no longer");
+        house.publish(gateway, "v1/gateway/telemetry", QoS::AtLeastOnce, b"{\"E\":[{\"t\":1}]}");
+        assert_eq!(house.seen(gateway), ["PUBACK 0x00"], "and goes on");
+        assert!(house.seen(device).is_empty());
+    }
+}
+
+#[test]
+fn a_device_whose_credential_was_changed_is_sent_away() {
+    for (version, told) in
+        [(Version::V311, &["close"][..]), (Version::V5, &["DISCONNECT 0x98", "close"])]
+    {
+        let mut house = House::new(2);
+        let connect = client::connect(version, "", Some("T"), None, None);
+        let device = house.connect(0, 0, version, &connect);
+        house.seen(device);
+        house.ask(house.id("D"), HubCall::Evict);
+        assert_eq!(house.seen(device), told);
+        assert_eq!(house.shards().iter().map(|shard| shard.counters().clients_sent_away).sum::<u64>(), 1);
+    }
+}
+
+#[test]
+fn a_child_that_was_deleted_is_nobodys_child_any_more() {
+    let mut house = House::new(2);
+    let gateway = house.device("TG");
+    house.publish(gateway, "v1/gateway/telemetry", QoS::AtLeastOnce, b"{\"A\":[{\"t\":1}]}");
+    let id = house.id("A");
+    house.shelf.with(|registry, changes| registry.delete(id, changes)).unwrap();
+    house.ask(id, HubCall::Forget);
+    house.publish(gateway, "v1/gateway/telemetry", QoS::AtLeastOnce, b"{\"A\":[{\"t\":2}]}");
+    assert_eq!(house.seen(gateway), ["PUBACK 0x00", "PUBACK 0x00"]);
+    assert_ne!(house.id("A"), id, "another device of that name");
+    assert_eq!(latest(&mut house, "A"), "t=2");
+}
+
+#[test]
+fn a_command_outlives_a_restart_until_the_device_acknowledges_it() {
+    let mut house = House::with(2, durable());
+    let subscribe = client::subscribe(Version::V5, 1, "v1/devices/me/rpc/request/+", QoS::AtLeastOnce);
+    let device = house.device("T");
+    house.send(device, &subscribe);
+    let asked = house.ask(house.id("D"), HubCall::Order(order(&house, 1, "go", CommandKind::OneWay)));
+    assert_eq!(asked, HubReply::Ordered(0));
+    let command = "PUBLISH q1 v1/devices/me/rpc/request/0 {\"method\":\"go\",\"params\":1}";
+    assert_eq!(house.seen(device), ["SUBACK 0x01", command]);
+    let mut house = house.restart(1);
+    let device = house.device("T");
+    house.send(device, &subscribe);
+    assert_eq!(house.seen(device), ["SUBACK 0x01", command], "it was not acknowledged");
+    house.news.clear();
+    let owed = house.clients[device].owed.clone();
+    owed.iter().for_each(|id| house.send(device, &client::puback(*id)));
+    assert_eq!(states(&mut house), [CommandState::Delivered]);
+    let mut house = house.restart(2);
+    let device = house.device("T");
+    house.send(device, &subscribe);
+    assert_eq!(house.seen(device), ["SUBACK 0x01"]);
+}
+
+#[test]
+fn a_reply_that_promises_something_waits_for_the_disk() {
+    let mut house = House::with(1, durable());
+    house.slow_down_disk();
+    let id = house.id("D");
+    let samples = vec![Sample { key: "k".into(), value: Value::Long(5), at_ms: 1 }];
+    let call = house.call(id, HubCall::WriteAttributes { scope: Scope::Server, samples });
+    assert_eq!(house.take_reply(call), None);
+    let look = house.call(id, HubCall::Attributes { scope: Scope::Server, keys: None });
+    assert_eq!(house.take_reply(look), None, "what it would tell may be lost");
+    house.sync();
+    assert_eq!(house.take_reply(call), Some(HubReply::Done));
+    assert!(matches!(house.take_reply(look), Some(HubReply::Facts(facts)) if facts.len() == 1));
+}
+
+#[test]
+fn what_was_provisioned_is_told_when_it_is_kept_and_its_connection_ends_after_a_minute() {
+    let mut house = House::with(2, durable());
+    house.shelf.with(|registry, changes| {
+        let profile = registry.profile(PROFILE).expect("made at the start").clone();
+        let key = ProvisionKey { key: "k1".into(), secret: "s1".into() };
+        let profile = Profile { provisioning: Provisioning::AllowCreate(key), ..profile };
+        registry.put_profile(profile, changes).expect("the same profile");
+    });
+    house.slow_down_disk();
+    let connect = client::connect(Version::V5, "", Some("provision"), None, None);
+    let newcomer = house.connect(0, 0, Version::V5, &connect);
+    assert_eq!(house.seen(newcomer), ["CONNACK 0x00"]);
+    let request =
+        b"{\"deviceName\":\"n\",\"provisionDeviceKey\":\"k1\",\"provisionDeviceSecret\":\"s1\",\"token\":\"mine\"}";
+    house.publish(newcomer, "/provision/request", QoS::AtMostOnce, request);
+    assert!(house.seen(newcomer).is_empty(), "a credential that may be lost is not told");
+    house.sync();
+    let told = "PUBLISH q1 /provision/response \
+        {\"credentialsValue\":\"mine\",\"credentialsType\":\"ACCESS_TOKEN\",\"status\":\"SUCCESS\"}";
+    assert_eq!(house.seen(newcomer), [told]);
+    let known = house.call(house.id("n"), HubCall::Attributes { scope: Scope::Server, keys: None });
+    house.sync();
+    let Some(HubReply::Facts(facts)) = house.take_reply(known) else { panic!("values") };
+    assert_eq!(facts[0].key, "provisionState");
+    house.wait(Span::from_ms(59_900));
+    house.send(newcomer, &[0xc0, 0]);
+    assert_eq!(house.seen(newcomer), ["PINGRESP"]);
+    house.wait(Span::from_ms(200));
+    assert_eq!(house.seen(newcomer), ["close"]);
+    house.sync();
+    let mut house = house.restart(1);
+    house.device("mine");
+}
+
+#[test]
+fn what_is_said_too_often_below_5_0_is_heard_later_and_not_lost() {
+    let mut offer = device::Offer::default();
+    offer.own.telemetry_messages = device::Rate::read("1:1").unwrap();
+    let settings = Settings { offers: vec![offer.into()], ..Settings::default() };
+    let mut house = House::with(1, settings);
+    let connect = client::connect(Version::V311, "", Some("T"), None, None);
+    let device = house.connect(0, 0, Version::V311, &connect);
+    let both = [
+        client::publish(Version::V311, 1, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":1}"),
+        client::publish(Version::V311, 2, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":2}"),
+        vec![0xc0, 0],
+    ];
+    house.send(device, &both.concat());
+    assert_eq!(house.seen(device), ["CONNACK 0", "PUBACK"]);
+    assert!(house.clients[device].is_paused, "its socket is left alone");
+    assert_eq!(latest(&mut house, "D"), "t=1");
+    house.wait(Span::from_ms(1_100));
+    assert_eq!(house.seen(device), ["PUBACK", "PINGRESP"], "in the order in which they were sent");
+    assert_eq!((latest(&mut house, "D").as_str(), house.clients[device].is_paused), ("t=2", false));
+    assert_eq!(house.shards()[0].counters().clients_waiting, 0);
+}
+
+#[test]
+fn a_subscriber_of_canonical_topics_is_brought_what_devices_say_and_nothing_else_is() {
+    for cores in [1, 2, 4] {
+        let mut house = House::new(cores);
+        let subscribers: Vec<_> =
+            ["a", "b", "c"].map(|name| house.subscriber(name, "#")).into_iter().collect();
+        let (device, gateway) = (house.device("T"), house.device("TG"));
+        house.publish(device, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":1}");
+        house.publish(device, "something/else", QoS::AtLeastOnce, b"x");
+        house.publish(device, "thingsboard/other/D/telemetry", QoS::AtLeastOnce, b"{\"t\":1}");
+        house.publish(gateway, "v1/gateway/attributes", QoS::AtMostOnce, b"{\"A\":{\"a\":1}}");
+        house.publish(device, "v1/devices/me/attributes/request/1", QoS::AtMostOnce, b"{}");
+        for subscriber in subscribers {
+            assert_eq!(
+                house.seen(subscriber),
+                [
+                    "PUBLISH q1 thingsboard/acme/D/telemetry {\"t\":1}",
+                    "PUBLISH q0 thingsboard/acme/A/attributes {\"a\":1}"
+                ],
+                "{cores} cores"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_device_hears_nothing_of_what_others_publish() {
+    let mut house = House::new(1);
+    let device = house.device("T");
+    house.send(device, &client::subscribe(Version::V5, 1, "v1/devices/me/attributes", QoS::AtMostOnce));
+    let plain = house.connect(0, 1, Version::V5, &client::connect(Version::V5, "p", None, None, None));
+    house.publish(plain, "v1/devices/me/attributes", QoS::AtMostOnce, b"{\"a\":1}");
+    assert_eq!(house.seen(device), ["SUBACK 0x00"]);
+}
+
+#[test]
+fn a_will_is_said_by_its_device_when_the_connection_breaks_and_not_when_it_leaves() {
+    for says_goodbye in [false, true] {
+        let mut house = House::new(2);
+        let subscriber = house.subscriber("s", "thingsboard/#");
+        let will = Will { topic: TELEMETRY, payload: b"{\"gone\":true}" };
+        let connect = client::connect(Version::V5, "", Some("T"), None, Some(will));
+        let device = house.connect(0, 0, Version::V5, &connect);
+        if says_goodbye {
+            house.send(device, &client::disconnect());
+            assert!(house.seen(subscriber).is_empty());
+            assert_eq!(latest(&mut house, "D"), "");
+        } else {
+            house.cut(device);
+            assert_eq!(
+                house.seen(subscriber),
+                ["PUBLISH q0 thingsboard/acme/D/telemetry {\"gone\":true}"]
+            );
+            assert_eq!(latest(&mut house, "D"), "gone=true");
+        }
+        let HubReply::Presence(presence) = house.ask(house.id("D"), HubCall::Presence) else { panic!("presence") };
+        assert_eq!(presence.connections, 0);
+    }
+}
+
+#[test]
+fn wills_of_a_broker_that_ends_still_find_their_readers() {
+    let mut house = House::new(1);
+    let will = Will { topic: TELEMETRY, payload: b"{\"gone\":true}" };
+    house.connect(0, 0, Version::V5, &client::connect(Version::V5, "", Some("T"), None, Some(will)));
+    let subscriber = house.subscriber("s", "thingsboard/#");
+    house.shut_down();
+    let seen = house.seen(subscriber);
+    assert_eq!(seen[0], "PUBLISH q0 thingsboard/acme/D/telemetry {\"gone\":true}");
+}
+
+#[test]
+fn a_packet_above_what_devices_are_offered_ends_the_connection() {
+    let mut house = House::new(1);
+    let device = house.device("T");
+    let payload = vec![b' '; 65_536];
+    house.publish(device, TELEMETRY, QoS::AtLeastOnce, &payload);
+    assert_eq!(house.seen(device), ["DISCONNECT 0x95", "close"]);
+    let plain = house.connect(0, 1, Version::V5, &client::connect(Version::V5, "p", None, None, None));
+    house.publish(plain, "t", QoS::AtLeastOnce, &payload);
+    assert_eq!(house.seen(plain), ["CONNACK 0x00", "PUBACK 0x10"], "others may say more");
+}
+
+#[test]
+fn a_gateway_may_speak_for_so_many_children_and_no_more() {
+    let settings = Settings { gateway_children_max: 2, ..Settings::default() };
+    let mut house = House::with(1, settings);
+    let gateway = house.device("TG");
+    for (name, code) in [("A", "0x00"), ("B", "0x00"), ("C", "0x97"), ("A", "0x00")] {
+        let payload = format!("{{\"{name}\":[{{\"t\":1}}]}}");
+        house.publish(gateway, "v1/gateway/telemetry", QoS::AtLeastOnce, payload.as_bytes());
+        assert_eq!(house.seen(gateway), [format!("PUBACK {code}")], "{name}");
+    }
+    assert_eq!((house.find("C"), house.shards()[0].counters().children_refused), (None, 1));
+}
+
+#[test]
+fn a_gateway_for_activity_shows_that_its_children_are_alive() {
+    let mut house = House::new(2);
+    house.create("H", "TH", Role::GatewayForActivity);
+    let gateway = house.device("TH");
+    house.publish(gateway, "v1/gateway/connect", QoS::AtMostOnce, b"{\"device\":\"A\"}");
+    house.wait(Span::from_ms(40_000));
+    house.send(gateway, &[0xc0, 0]);
+    let HubReply::Presence(presence) = house.ask(house.id("A"), HubCall::Presence) else { panic!("presence") };
+    assert_eq!(presence.heard_ms, house.now_ms());
+}
+
+#[test]
+fn somebody_outside_listens_and_speaks_in_the_place_of_a_device() {
+    let mut house = House::new(2);
+    let (id, ear) = (house.id("D"), device::Ear(0xFFFF << 48 | 7));
+    house.ask(id, HubCall::Open { ear, keeping: Keeping::History });
+    let uplink = device::Uplink::Listens { attributes: true, commands: None };
+    house.ask(id, HubCall::Hear { ear, uplink });
+    house.news.clear();
+    let samples = vec![Sample { key: "k".into(), value: Value::Long(5), at_ms: 1 }];
+    house.ask(id, HubCall::WriteAttributes { scope: Scope::Shared, samples });
+    assert!(matches!(&house.news[..], [News::Told(told)] if told.ear == ear && told.device == id));
+}
+
+#[test]
+fn who_is_not_known_is_refused_and_who_is_known_is_brought_home() {
+    let mut house = House::new(4);
+    for core in 0..4 {
+        let bad = client::connect(Version::V311, "", Some("nobody"), None, None);
+        let bad = house.connect(core, 0, Version::V311, &bad);
+        assert_eq!(house.seen(bad), ["CONNACK 5", "close"]);
+        let name = house.create_at(u16::try_from(core).unwrap(), "X", Role::Ordinary);
+        let device = house.device(&name);
+        assert_eq!(house.clients[device].place.map(|(core, _)| core), Some(core));
+    }
+}
+
+#[test]
+fn a_client_without_a_name_is_told_one_that_a_packet_can_carry() {
+    let mut house = House::new(1);
+    // Session expiry of an hour: the server says that it is none.
+    let mut connect = client::connect(Version::V5, "", Some("T"), None, None);
+    connect.splice(12..13, [5, 0x11, 0, 0, 0x0e, 0x10]);
+    connect[1] += 5;
+    let device = house.connect(0, 0, Version::V5, &connect);
+    assert_eq!(house.seen(device), ["CONNACK 0x00"]);
+    assert_eq!(house.shards()[0].counters().sessions, 1);
+    house.cut(device);
+    assert_eq!(house.shards()[0].counters().sessions, 0, "its session has ended with it");
+}

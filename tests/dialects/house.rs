@@ -1,0 +1,447 @@
+//! A house of shards: cores, a registry behind a lock, a disk that syncs when it is told to, and clients that speak MQTT.
+//!
+//! Why beside the world: the world shows what a dialect says; the house shows what becomes of it between connections, cores and
+//! disk.
+//!
+//! Invariants:
+//! - Effects are carried out in the order that the shard asks for, turn by turn, until nobody has anything left to do.
+//! - A restart keeps what was synced and nothing else.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use broker::{Batch, CoreId};
+use device::{
+    Change, Credential, DeviceId, HubCall, HubReply, NewDevice, News, Profile, Registry, Role, SharedRegistry,
+    Tenant,
+};
+use dialect::ThingsBoard;
+use device::Dialect;
+use mqtt::{QoS, Version};
+use shard::{Accepted, Arrival, ConnId, ListenerId, Pace, Settings, Setup, Shard};
+use stdx::{Instant, Prng, Span, WallMs};
+
+use crate::client::{self, Client};
+use crate::world::{PROFILE, TENANT};
+
+/// The wall clock at the beginning.
+pub const BEGAN_MS: i64 = 1_760_000_000_000;
+/// Rounds in which cores may answer each other before something must have gone wrong.
+const ROUNDS_MAX: usize = 1_000;
+
+/// The registry of a house, and what was changed in it.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    inner: Mutex<Shelved>,
+}
+
+#[derive(Debug, Default)]
+struct Shelved {
+    registry: Registry,
+    changes: Vec<Change>,
+}
+
+/// One client's name in a house.
+pub type ClientId = usize;
+
+/// Cores, clients and what is between them.
+pub struct House {
+    /// Now.
+    pub now: Instant,
+    /// The registry.
+    pub shelf: Arc<Shelf>,
+    settings: Arc<Settings>,
+    shards: Vec<Shard>,
+    /// All that have ever connected.
+    pub clients: Vec<Client>,
+    sockets: BTreeMap<(usize, ConnId), ClientId>,
+    disk: Disk,
+    replies: BTreeMap<u64, HubReply>,
+    next_call: u64,
+    /// What was told to whoever is outside.
+    pub news: Vec<News>,
+}
+
+/// What was written down.
+#[derive(Default)]
+struct Disk {
+    /// Handed over and not synced: by core, with the turn.
+    waiting: Vec<(usize, u64, Vec<Change>)>,
+    synced: Vec<Change>,
+    /// How many changes of the registry were there at the last sync.
+    registered: usize,
+    is_slow: bool,
+}
+
+impl SharedRegistry for Shelf {
+    fn read(&self, look: &mut dyn FnMut(&Registry)) {
+        look(&self.inner.lock().unwrap_or_else(PoisonError::into_inner).registry);
+    }
+
+    fn change(&self, change: &mut dyn FnMut(&mut Registry, &mut Vec<Change>)) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Shelved { registry, changes } = &mut *inner;
+        change(registry, changes);
+    }
+}
+
+impl Shelf {
+    /// Changes the registry and gives what came of it.
+    pub fn with<R>(&self, change: impl FnOnce(&mut Registry, &mut Vec<Change>) -> R) -> R {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Shelved { registry, changes } = &mut *inner;
+        change(registry, changes)
+    }
+}
+
+impl House {
+    /// A house of so many cores with device D (token T) and gateway G (token TG), and no disk.
+    #[must_use]
+    pub fn new(cores: u16) -> Self {
+        Self::with(cores, Settings::default())
+    }
+
+    /// The same, with settings; listener 0 speaks the dialect, listener 1 plain MQTT.
+    #[must_use]
+    pub fn with(cores: u16, settings: Settings) -> Self {
+        let shelf = Arc::new(Shelf::default());
+        shelf.with(|registry, changes| {
+            registry.put_tenant(Tenant { id: TENANT, name: "acme".into(), devices_max: None }, changes);
+            let mut profile = Profile::named(PROFILE, TENANT, "default");
+            profile.terms = ThingsBoard.read_settings(&profile.settings).expect("the settings are valid");
+            registry.put_profile(profile, changes).expect("the profile is free");
+        });
+        let mut house = Self::around(cores, settings, shelf);
+        house.create("D", "T", Role::Ordinary);
+        house.create("G", "TG", Role::Gateway);
+        house
+    }
+
+    fn around(cores: u16, settings: Settings, shelf: Arc<Shelf>) -> Self {
+        let registry: Arc<dyn SharedRegistry> = shelf.clone();
+        let settings = Arc::new(Settings {
+            dialects: vec![&ThingsBoard],
+            registry: Some(registry),
+            sys_interval_s: 0,
+            ..settings
+        });
+        let now = Instant::START;
+        let shard = |core| {
+            let setup = Setup {
+                core: CoreId::new(core),
+                cores,
+                seed: u64::from(core) + 1,
+                settings: Arc::clone(&settings),
+                wall: WallMs(BEGAN_MS.unsigned_abs()),
+            };
+            Shard::new(setup, now)
+        };
+        Self {
+            now,
+            shelf,
+            shards: (0..cores).map(shard).collect(),
+            settings,
+            clients: Vec::new(),
+            sockets: BTreeMap::new(),
+            disk: Disk::default(),
+            replies: BTreeMap::new(),
+            next_call: 0,
+            news: Vec::new(),
+        }
+    }
+
+    /// Loses everything that was not synced and starts again, with so many cores. Clients are gone.
+    #[must_use]
+    pub fn restart(self, cores: u16) -> Self {
+        let shelf = Arc::new(Shelf::default());
+        let kept = self.shelf.with(|_, changes| changes[..self.disk.registered].to_vec());
+        shelf.with(|registry, changes| {
+            for change in &kept {
+                registry.apply(change);
+            }
+            *changes = kept;
+        });
+        let settings = Settings::clone(&self.settings);
+        let mut house = Self::around(cores, settings, shelf);
+        for shard in &mut house.shards {
+            shard.restore_devices(&self.disk.synced);
+            shard.finish_restore(house.now);
+        }
+        house.disk.registered = house.shelf.with(|_, changes| changes.len());
+        house.disk.synced = self.disk.synced;
+        house.run();
+        house
+    }
+
+    /// From now on the disk syncs only when [`House::sync`] is called.
+    pub fn slow_down_disk(&mut self) {
+        self.disk.is_slow = true;
+    }
+
+    /// Syncs everything that was handed over.
+    pub fn sync(&mut self) {
+        self.disk.registered = self.shelf.with(|_, changes| changes.len());
+        for (core, turn, changes) in std::mem::take(&mut self.disk.waiting) {
+            self.disk.synced.extend(changes);
+            self.shards[core].handle_durable(self.now, turn);
+        }
+        self.run();
+    }
+
+    /// Changes that were handed to the disk and are synced.
+    #[must_use]
+    pub fn synced(&self) -> &[Change] {
+        &self.disk.synced
+    }
+
+    /// Creates a device.
+    pub fn create(&mut self, name: &str, token: &str, role: Role) -> DeviceId {
+        let credential = Credential::token(token).expect("a token");
+        let now_ms = self.now_ms();
+        self.shelf.with(|registry, changes| {
+            let mut prng = Prng::new(stdx::stable_hash(name.as_bytes()));
+            let new = NewDevice {
+                tenant: TENANT,
+                profile: None,
+                customer: None,
+                role,
+                name,
+                credential: Some(credential),
+            };
+            let created = registry.create(new, now_ms, &mut || prng.next_u64(), changes);
+            created.expect("the name is free")
+        })
+    }
+
+    /// A new device whose home is a core; its token is its name.
+    pub fn create_at(&mut self, core: u16, prefix: &str, role: Role) -> String {
+        let cores = u16::try_from(self.shards.len()).expect("few");
+        for number in 0..1_000 {
+            let name = format!("{prefix}{number}");
+            if self.shelf.with(|registry, _| registry.device_named(TENANT, &name).is_some()) {
+                continue;
+            }
+            let id = self.create(&name, &name, role);
+            if CoreId::home_of(id.bytes(), cores) == CoreId::new(core) {
+                return name;
+            }
+        }
+        panic!("no name is at home there")
+    }
+
+    /// The id of a device.
+    #[must_use]
+    pub fn id(&self, name: &str) -> DeviceId {
+        self.find(name).expect("a known device")
+    }
+
+    /// The id of a device, if there is one.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<DeviceId> {
+        self.shelf.with(|registry, _| registry.device_named(TENANT, name).map(|device| device.id))
+    }
+
+    /// Where a device is at home.
+    #[must_use]
+    pub fn home_of(&self, device: DeviceId) -> usize {
+        CoreId::home_of(device.bytes(), u16::try_from(self.shards.len()).expect("few")).index()
+    }
+
+    /// The wall clock, in Unix milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        BEGAN_MS + i64::try_from(self.now.since(Instant::START).ms()).expect("near")
+    }
+
+    /// The shards, for a look.
+    #[must_use]
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// Opens a connection to a listener by way of a core and sends it a CONNECT.
+    pub fn connect(&mut self, core: usize, listener: u16, version: Version, connect: &[u8]) -> ClientId {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let accepted = Accepted { listener: ListenerId(listener), peer };
+        let conn = self.shards[core].handle_accepted(self.now, accepted).expect("there is room");
+        let id = self.clients.len();
+        self.clients.push(Client::new(version, core, conn));
+        self.sockets.insert((core, conn), id);
+        self.send(id, connect);
+        id
+    }
+
+    /// A device of 5.0 with a token, by way of core 0.
+    pub fn device(&mut self, token: &str) -> ClientId {
+        let connect = client::connect(Version::V5, "", Some(token), None, None);
+        let id = self.connect(0, 0, Version::V5, &connect);
+        assert_eq!(self.seen(id), ["CONNACK 0x00"]);
+        id
+    }
+
+    /// A plain subscriber of 5.0, by way of a core; its client id decides where it lives.
+    pub fn subscriber(&mut self, client_id: &str, filter: &str) -> ClientId {
+        let id = self.connect(0, 1, Version::V5, &client::connect(Version::V5, client_id, None, None, None));
+        self.send(id, &client::subscribe(Version::V5, 1, filter, QoS::AtLeastOnce));
+        assert_eq!(self.seen(id), ["CONNACK 0x00", "SUBACK 0x01"]);
+        id
+    }
+
+    /// Sends bytes of a client and lets the cores work until they are done.
+    pub fn send(&mut self, id: ClientId, bytes: &[u8]) {
+        self.clients[id].unread.extend_from_slice(bytes);
+        self.read_clients();
+        self.run();
+    }
+
+    /// Publishes with packet id 9, where one is needed.
+    pub fn publish(&mut self, id: ClientId, topic: &str, qos: QoS, payload: &[u8]) {
+        let version = self.clients[id].version;
+        self.send(id, &client::publish(version, 9, topic, qos, payload));
+    }
+
+    /// Breaks a connection.
+    pub fn cut(&mut self, id: ClientId) {
+        let (core, conn) = self.clients[id].place.take().expect("it is connected");
+        self.sockets.remove(&(core, conn));
+        self.shards[core].handle_gone(self.now, conn);
+        self.run();
+    }
+
+    /// What a client was sent since the last time, a line per packet, and `close` at the end of its connection.
+    pub fn seen(&mut self, id: ClientId) -> Vec<String> {
+        self.clients[id].take_seen()
+    }
+
+    /// Asks the home of a device.
+    pub fn call(&mut self, device: DeviceId, call: HubCall) -> u64 {
+        let (core, number) = (self.home_of(device), self.next_call);
+        self.next_call += 1;
+        self.shards[core].handle_device_call(self.now, number, device, call);
+        self.run();
+        number
+    }
+
+    /// The reply to a call, once it is there.
+    pub fn take_reply(&mut self, call: u64) -> Option<HubReply> {
+        self.replies.remove(&call)
+    }
+
+    /// Asks, and takes the reply that must be there at once.
+    pub fn ask(&mut self, device: DeviceId, call: HubCall) -> HubReply {
+        let call = self.call(device, call);
+        self.take_reply(call).expect("nothing keeps the reply back")
+    }
+
+    /// Lets time pass, in steps that let no deadline wait.
+    pub fn wait(&mut self, span: Span) {
+        let until = self.now + span;
+        while self.now < until {
+            let deadline = self.shards.iter().filter_map(Shard::next_deadline).min().unwrap_or(until);
+            self.now = deadline.max(self.now + Span::from_ms(1)).min(until);
+            for shard in &mut self.shards {
+                shard.handle_timers(self.now);
+            }
+            self.run();
+        }
+    }
+
+    /// Ends the broker gracefully.
+    pub fn shut_down(&mut self) {
+        for shard in &mut self.shards {
+            shard.handle_shutdown(self.now);
+        }
+        self.run();
+    }
+
+    /// Gives the cores what clients have sent and they may read.
+    fn read_clients(&mut self) -> bool {
+        let mut any = false;
+        for client in &mut self.clients {
+            let Some((core, conn)) = client.place else { continue };
+            if client.is_paused || client.unread.is_empty() {
+                continue;
+            }
+            let bytes = std::mem::take(&mut client.unread);
+            self.shards[core].handle_bytes(self.now, conn, &bytes);
+            any = true;
+        }
+        any
+    }
+
+    /// Turns, until nobody has anything left to do.
+    pub fn run(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let mut batches: Vec<(usize, CoreId, Batch)> = Vec::new();
+            let mut moved: Vec<(CoreId, ClientId, Box<Arrival>)> = Vec::new();
+            for core in 0..self.shards.len() {
+                self.shards[core].end_turn(self.now);
+                self.carry_out(core, &mut batches, &mut moved);
+            }
+            let mut is_quiet = batches.is_empty() && moved.is_empty();
+            for (to, client, arrival) in moved {
+                let conn =
+                    self.shards[to.index()].handle_arrival(self.now, *arrival).expect("there is room");
+                self.clients[client].place = Some((to.index(), conn));
+                self.sockets.insert((to.index(), conn), client);
+            }
+            for (from, to, batch) in batches {
+                let from = CoreId::new(u16::try_from(from).expect("few"));
+                self.shards[to.index()].handle_batch(self.now, from, batch);
+            }
+            if !self.disk.is_slow && !self.disk.waiting.is_empty() {
+                is_quiet = false;
+                self.disk.registered = self.shelf.with(|_, changes| changes.len());
+                for (core, turn, changes) in std::mem::take(&mut self.disk.waiting) {
+                    self.disk.synced.extend(changes);
+                    self.shards[core].handle_durable(self.now, turn);
+                }
+            }
+            is_quiet &= !self.read_clients();
+            if is_quiet {
+                return;
+            }
+        }
+        panic!("the cores do not come to rest");
+    }
+
+    fn carry_out(
+        &mut self,
+        core: usize,
+        batches: &mut Vec<(usize, CoreId, Batch)>,
+        moved: &mut Vec<(CoreId, ClientId, Box<Arrival>)>,
+    ) {
+        let effects = std::mem::take(self.shards[core].effects());
+        match effects.written {
+            Some(written) => self.disk.waiting.push((core, written.turn, effects.device_changes)),
+            None => assert!(effects.device_changes.is_empty(), "changes belong to a turn that is written"),
+        }
+        for shipped in effects.moved {
+            let client = self.sockets.remove(&(core, shipped.conn)).expect("it had a socket");
+            self.clients[client].place = None;
+            moved.push((shipped.to, client, shipped.arrival));
+        }
+        for conn in effects.dirty {
+            let bytes = self.shards[core].take_out(conn, Vec::new());
+            self.shards[core].handle_sent(self.now, conn, bytes.len());
+            if let Some(client) = self.sockets.get(&(core, conn)) {
+                self.clients[*client].receive(&bytes);
+            }
+        }
+        for (conn, pace) in effects.paces {
+            if let Some(client) = self.sockets.get(&(core, conn)) {
+                self.clients[*client].is_paused = pace == Pace::Pause;
+            }
+        }
+        for closing in effects.closing {
+            if let Some(client) = self.sockets.remove(&(core, closing.conn)) {
+                self.clients[client].receive(&closing.last);
+                self.clients[client].close();
+            }
+        }
+        batches.extend(effects.batches.into_iter().map(|(to, batch)| (core, to, batch)));
+        self.replies.extend(effects.device_replies);
+        self.news.extend(effects.news);
+    }
+}
