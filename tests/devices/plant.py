@@ -96,7 +96,8 @@ class Plant:
         return f"http://{self.http}"
 
     def start(self):
-        self.process = Process("serve", "-c", self.configuration)
+        # A process of these tests keeps its data elsewhere unless told.
+        self.process = Process("serve", "-c", self.configuration, env={"RINGMQ_STORE_DIR": str(self.data)})
         try:
             self.process.wait_line(lambda line: str(self.devices) in line and "ready" in line)
         except BaseException:
