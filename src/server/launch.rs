@@ -160,9 +160,9 @@ where
     let stopper = Stopper { control, bells: bells.clone() };
     let (informed, all_informed) = flume::bounded(plan.cpus.len());
     let ends = mesh::weave(&bells);
-    let (journal_ends, office) = open_office(&bells, &stopper, plan.stores);
-    if let (Some(platform), Some(office)) = (&plan.platform, &office) {
-        platform.attach_journal(Box::new(office.journal()));
+    let (journal_ends, mut office) = open_office(&bells, &stopper, plan.stores);
+    if let (Some(platform), Some(office)) = (&plan.platform, &mut office) {
+        office.serve_platform(platform);
     }
     let platform = plan.platform.clone();
     let (mut homes, mut pieces) = Homes::new(plan.cpus.len(), plan.platform);

@@ -160,3 +160,78 @@ pub(crate) fn take_home<M: Mind>(mind: &mut M, pieces: &Receiver<Piece>, clock: 
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use device::{Credential, Device, DeviceId, Profile, ProfileId, Role, Tenant, TenantId};
+
+    use super::*;
+
+    const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+    const PROFILE: ProfileId = ProfileId::from_bytes([2; 16]);
+
+    fn device(id: DeviceId) -> device::Change {
+        device::Change::Device(Box::new(Device {
+            id,
+            tenant: TENANT,
+            profile: PROFILE,
+            customer: None,
+            role: Role::Ordinary,
+            created_ms: 0,
+            name: id.to_string().into(),
+            credential: Credential::Token(id.to_string().into()),
+            rare: None,
+        }))
+    }
+
+    fn presence(id: DeviceId) -> device::Change {
+        device::Change::Presence { device: id, presence: device::Presence::default() }
+    }
+
+    #[test]
+    fn what_is_known_of_a_device_comes_to_its_home_when_the_registry_is_complete() {
+        let read = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let was_read = read.clone();
+        let platform = Platform::new(Box::new(move |_settings| {
+            read.store(true, std::sync::atomic::Ordering::SeqCst);
+            Ok(None)
+        }));
+        let (mut homes, pieces) = Homes::new(2, Some(platform.clone()));
+        let pieces: Vec<_> = pieces.collect();
+        let ids: Vec<_> = (0..40u8).map(|number| DeviceId::from_bytes([number; 16])).collect();
+        let tenant = Tenant { id: TENANT, name: "acme".into(), devices_max: None };
+        homes.give_device(device::Change::Tenant(Box::new(tenant)));
+        homes.give_device(device::Change::Profile(Box::new(Profile::named(PROFILE, TENANT, "meter"))));
+        ids.iter().for_each(|id| homes.give_device(device(*id)));
+        assert!(!was_read.load(std::sync::atomic::Ordering::SeqCst));
+        homes.give_device(presence(ids[0]));
+        assert!(was_read.load(std::sync::atomic::Ordering::SeqCst), "settings are read before hubs hear");
+        assert_eq!(platform.read(device::Registry::len), 40);
+        ids[1..].iter().for_each(|id| homes.give_device(presence(*id)));
+        homes.finish();
+        for (core, pieces) in pieces.into_iter().enumerate() {
+            let changes: Vec<_> = pieces
+                .try_iter()
+                .filter_map(|piece| match piece {
+                    Piece::Devices(changes) => Some(changes),
+                    Piece::Changes(_) | Piece::End => None,
+                })
+                .collect();
+            let found: Vec<_> = changes.into_iter().flatten().filter_map(|change| change.device()).collect();
+            let expected = ids.iter().filter(|id| CoreId::home_of(id.bytes(), 2).index() == core).copied();
+            assert_eq!(found, expected.collect::<Vec<_>>());
+            assert!(!found.is_empty());
+        }
+    }
+
+    #[test]
+    fn without_devices_what_is_kept_of_them_stays_on_disk() {
+        let (mut homes, pieces) = Homes::new(1, None);
+        homes.give_device(device(DeviceId::from_bytes([1; 16])));
+        homes.give_device(presence(DeviceId::from_bytes([1; 16])));
+        homes.finish();
+        let told = pieces.flat_map(|pieces| pieces.try_iter().collect::<Vec<_>>());
+        let devices = told.filter(|piece| matches!(piece, Piece::Devices(changes) if !changes.is_empty()));
+        assert_eq!(devices.count(), 0);
+    }
+}

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use broker::{Level, Limits};
-use device::{Dialect, Offer, SharedRegistry};
+use device::{Dialect, Offer, Rates, SharedRegistry};
 use platform::{Kept, Platform, ReadSettings};
 use sd_notify::NotifyState;
 use shard::{Settings, Setup, Shard};
@@ -213,13 +213,13 @@ pub fn serve(
     Ok(())
 }
 
-/// What each listener offers to devices; nothing depends on the listener yet.
-fn offers(config: &Config) -> Vec<Arc<Offer>> {
+/// What each listener offers to devices that may say so much of themselves; nothing depends on the listener yet.
+fn offers(config: &Config, own: Rates) -> Vec<Arc<Offer>> {
     let Limits { packet_bytes_max, receive_maximum, .. } = config.limits;
     let offer = Arc::new(Offer {
         packet_bytes_max,
         inflight_max: receive_maximum,
-        own: config.devices.device_rates(),
+        own,
         children: config.devices.gateway_rates(),
         has_responder: config.control.rpc_webhook.is_some(),
     });
@@ -276,7 +276,8 @@ fn settings(
         doorkeeper: Some(Arc::new(doors.clone())),
         listener_names: config.listener.iter().map(|listener| listener.bind.to_string().into()).collect(),
         journal_is_on: config.stores(),
-        offers: offers(config),
+        offers: offers(config, config.devices.device_rates()),
+        gateway_offers: offers(config, config.devices.gateway_device_rates()),
         hub: config.devices.hub_terms(),
         gateway_children_max: stdx::widen(config.devices.gateway_children_max),
         chance: Some(founding::draw),

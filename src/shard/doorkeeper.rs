@@ -30,6 +30,8 @@ pub trait Doorkeeper: Send + Sync + Debug {
     fn leave(&self, listener: ListenerId, from: IpAddr);
     /// A client was refused by somebody else: by what is known of devices.
     fn note_refused(&self, _listener: ListenerId, _from: IpAddr, _now: WallMs) {}
+    /// A device was let in by what is known of it.
+    fn note_welcomed(&self, _listener: ListenerId, _from: IpAddr) {}
     /// The client id to use instead of the one in the CONNECT (which the knock names, and which may be empty), known before
     /// the client is placed on a core. Asked on the core that accepted and again at home; the answers must be the same.
     fn client_id(&self, knock: &Knock<'_>) -> Option<Box<str>>;

@@ -55,6 +55,8 @@ pub struct Settings {
     pub registry: Option<Arc<dyn SharedRegistry>>,
     /// What each listener offers to devices, by [`crate::ListenerId`]; the default for those beyond the end.
     pub offers: Vec<Arc<Offer>>,
+    /// What each listener offers to gateways; as to other devices for those beyond the end.
+    pub gateway_offers: Vec<Arc<Offer>>,
     /// How hubs treat devices.
     pub hub: HubTerms,
     /// Children for which one gateway may speak at one time; one more is refused with 0x97.
@@ -94,6 +96,7 @@ impl Default for Settings {
             notice_level: Level::Info,
             registry: None,
             offers: Vec::new(),
+            gateway_offers: Vec::new(),
             hub: HubTerms::default(),
             gateway_children_max: 10_000,
             chance: None,

@@ -93,7 +93,11 @@ impl Shard {
                 .registry
                 .as_ref()
                 .map(|registry| Box::new(Desk::new(Arc::clone(registry), settings.hub, now))),
-            is_metered_by_offers: settings.offers.iter().any(|offer| offer.has_limits()),
+            is_metered_by_offers: settings
+                .offers
+                .iter()
+                .chain(&settings.gateway_offers)
+                .any(|offer| offer.has_limits()),
             prng: Prng::new(setup.seed),
             ended: Vec::new(),
             released: Vec::new(),

@@ -4,11 +4,11 @@
 //! one consistent state, carries its own checksum and can be restored by every later version.
 //!
 //! ```text
-//! "ringmq backup 1\n"
+//! "ringmq backup 1\n", or 2 with records of devices
 //! for each record:  key length (2 bytes, not zero)  value length (4)  key  value
 //! at the end:       0 (2 bytes)  count of records (8)  XXH3-64 of everything between head and here (8)
 //! ```
-//! Integers are little-endian. Sessions come first, then what belongs to them.
+//! Integers are little-endian. Records of devices come first; whoever owns comes before what is owned.
 //!
 //! Invariants:
 //! - A stream that was cut, changed or continued does not pass as whole.
@@ -20,11 +20,14 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::devices::is_device_key;
 use crate::engine::{Batch, Engine};
 use crate::fault::{Fault, FaultKind};
 use crate::fjall::{FjallEngine, sync_folder};
 
 const HEAD: &[u8; 16] = b"ringmq backup 1\n";
+/// An earlier version, which knows no devices, refuses it.
+const HEAD_OF_DEVICES: &[u8; 16] = b"ringmq backup 2\n";
 
 /// Records restored in one commit.
 const RESTORE_BYTES: usize = 4_194_304;
@@ -37,17 +40,26 @@ pub(crate) struct BackupWriter<W> {
     out: W,
     sum: Xxh3,
     records: u64,
+    has_head: bool,
 }
 
 impl<W: Write> BackupWriter<W> {
-    pub fn begin(mut out: W) -> std::io::Result<Self> {
-        out.write_all(HEAD)?;
-        Ok(Self { out, sum: Xxh3::new(), records: 0 })
+    pub fn begin(out: W) -> Self {
+        Self { out, sum: Xxh3::new(), records: 0, has_head: false }
+    }
+
+    /// The head depends on the first record: those of devices come before all others.
+    fn head(&mut self, first: &[u8]) -> std::io::Result<()> {
+        if std::mem::replace(&mut self.has_head, true) {
+            return Ok(());
+        }
+        self.out.write_all(if is_device_key(first) { HEAD_OF_DEVICES } else { HEAD })
     }
 
     pub fn record(&mut self, key: &[u8], value: &[u8]) -> std::io::Result<()> {
         let key_len = u16::try_from(key.len()).expect("keys have at most 65,535 bytes");
         let value_len = u32::try_from(value.len()).expect("values have less than 4 GiB");
+        self.head(key)?;
         self.records += 1;
         for part in [&key_len.to_le_bytes()[..], &value_len.to_le_bytes(), key, value] {
             self.sum.update(part);
@@ -57,6 +69,7 @@ impl<W: Write> BackupWriter<W> {
     }
 
     pub fn finish(mut self) -> std::io::Result<W> {
+        self.head(&[])?;
         let records = self.records.to_le_bytes();
         for part in [&[0, 0][..], &records] {
             self.sum.update(part);
@@ -73,7 +86,7 @@ pub(crate) fn read_backup(name: &Path, input: &mut dyn Read, visit: &mut Each<'_
     let mut reading = Reading { name, input, sum: Xxh3::new(), at: 0 };
     let mut head = [0; HEAD.len()];
     reading.fill(&mut head)?;
-    if &head != HEAD {
+    if &head != HEAD && &head != HEAD_OF_DEVICES {
         return Err(Fault::damage(name, "this is no backup of a kind that this program knows"));
     }
     reading.sum = Xxh3::new();
@@ -233,7 +246,7 @@ mod tests {
     use super::*;
 
     fn stream() -> Vec<u8> {
-        let mut writer = BackupWriter::begin(Vec::new()).unwrap();
+        let mut writer = BackupWriter::begin(Vec::new());
         writer.record(b"a", b"one").unwrap();
         writer.record(b"bb", b"").unwrap();
         writer.finish().unwrap()

@@ -98,7 +98,7 @@ fn give_copy(visitor: UnixStream, shared: &Shared) -> Result<(), Fault> {
     let gone = |error: io::Error| Fault::new(FaultKind::Io, error.to_string());
     visitor.set_write_timeout(Some(PATIENCE)).map_err(gone)?;
     let out = BufWriter::with_capacity(65_536, Patient { visitor, shared });
-    let mut copy = BackupWriter::begin(out).map_err(gone)?;
+    let mut copy = BackupWriter::begin(out);
     shared.scan_snapshot(&mut |key, value| {
         copy.record(key, value).map_err(gone)?;
         Ok(ControlFlow::Continue(()))

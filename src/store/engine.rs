@@ -29,6 +29,16 @@ pub enum Op<'a> {
     },
 }
 
+impl<'a> Op<'a> {
+    /// The key that it is about.
+    #[must_use]
+    pub fn key(&self) -> &'a [u8] {
+        match self {
+            Self::Put { key, .. } | Self::Remove { key } => key,
+        }
+    }
+}
+
 /// Writes that belong together, in one piece of memory. A key occurs at most once.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -137,6 +147,12 @@ pub trait Engine {
     /// # Errors
     /// `Damaged` or `Io`, or what `visit` returned.
     fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault>;
+
+    /// Visits the same keys in the opposite order.
+    ///
+    /// # Errors
+    /// As [`Engine::scan`].
+    fn scan_back(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault>;
 
     /// How many keys there are, or more if keys were removed lately. Cheap.
     fn records_about(&self) -> u64;

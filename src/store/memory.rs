@@ -10,16 +10,43 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow, Range};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::engine::{Batch, Engine, Op, Visit};
 use crate::fault::{Fault, FaultKind};
+use crate::history::History;
 
 type Map = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
-/// A sorted map in memory. Unbounded: for simulation and tests.
+/// What is there now, which others may read.
 #[derive(Clone, Debug, Default)]
+pub(crate) struct SharedMap(Arc<RwLock<Map>>);
+
+impl SharedMap {
+    pub fn read(&self) -> RwLockReadGuard<'_, Map> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Map> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The keys of a range.
+pub(crate) fn entries<'a>(
+    map: &'a Map,
+    range: Range<&'a [u8]>,
+) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
+    let is_some = range.start < range.end;
+    let bounds = (Bound::Included(range.start), Bound::Excluded(range.end));
+    let entries = is_some.then(|| map.range::<[u8], _>(bounds));
+    entries.into_iter().flatten().map(|(key, value)| (&**key, &**value))
+}
+
+/// A sorted map in memory. Unbounded: for simulation and tests. A clone is another disk that holds the same.
+#[derive(Debug, Default)]
 pub struct MemoryEngine {
-    now: Map,
+    now: SharedMap,
     synced: Map,
     unsynced: Vec<Batch>,
     /// How many more writes and syncs succeed before the power fails.
@@ -29,7 +56,21 @@ pub struct MemoryEngine {
     bytes_max: Option<usize>,
 }
 
+impl Clone for MemoryEngine {
+    fn clone(&self) -> Self {
+        let now = SharedMap(Arc::new(RwLock::new(self.now.read().clone())));
+        let (synced, unsynced) = (self.synced.clone(), self.unsynced.clone());
+        Self { now, synced, unsynced, fuse: self.fuse, steps: self.steps, bytes_max: self.bytes_max }
+    }
+}
+
 impl MemoryEngine {
+    /// Reads beside whoever has the engine.
+    #[must_use]
+    pub fn history(&self) -> History {
+        History::in_memory(self.now.clone())
+    }
+
     /// The power fails at the write or sync after `steps` more of them; each of these is a point at which it may fail.
     pub fn fail_after(&mut self, steps: u64) {
         self.fuse = Some(steps);
@@ -54,12 +95,11 @@ impl MemoryEngine {
 
     /// The power fails and comes back: what was synced is left, and the `luck` oldest batches of the rest.
     pub fn restart(&mut self, luck: usize) {
-        self.now = std::mem::take(&mut self.synced);
         let luck = luck.min(self.unsynced.len());
         for batch in self.unsynced.drain(..).take(luck) {
-            apply(&mut self.now, &batch);
+            apply(&mut self.synced, &batch);
         }
-        self.synced = self.now.clone();
+        self.now.write().clone_from(&self.synced);
         self.fuse = None;
     }
 
@@ -86,6 +126,18 @@ fn apply(map: &mut Map, batch: &Batch) {
     }
 }
 
+fn visit_all<'a>(
+    entries: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    visit: &mut Visit<'_>,
+) -> Result<(), Fault> {
+    for (key, value) in entries {
+        if visit(key, value)? == ControlFlow::Break(()) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 fn bytes_of(map: &Map) -> usize {
     map.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
@@ -96,41 +148,36 @@ impl Engine for MemoryEngine {
         // Looked at even when the power fails: a disk may have got a batch whose writer never heard of it.
         if let Some(bytes_max) = self.bytes_max
             && !batch.only_removes()
-            && bytes_of(&self.now) + batch.bytes() > bytes_max
+            && bytes_of(&self.now.read()) + batch.bytes() > bytes_max
         {
             return Err(Fault::new(FaultKind::Full, "the limit of the model is reached"));
         }
-        apply(&mut self.now, batch);
+        apply(&mut self.now.write(), batch);
         self.unsynced.push(batch.clone());
         lasts
     }
 
     fn sync(&mut self) -> Result<(), Fault> {
         self.step()?;
-        self.synced = self.now.clone();
+        self.synced.clone_from(&self.now.read());
         self.unsynced.clear();
         Ok(())
     }
 
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        Ok(self.now.get(key).map(|value| value.to_vec()))
+        Ok(self.now.read().get(key).map(|value| value.to_vec()))
     }
 
     fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
-        if range.start >= range.end {
-            return Ok(());
-        }
-        let bounds = (Bound::Included(range.start), Bound::Excluded(range.end));
-        for (key, value) in self.now.range::<[u8], _>(bounds) {
-            if visit(key, value)? == ControlFlow::Break(()) {
-                break;
-            }
-        }
-        Ok(())
+        visit_all(entries(&self.now.read(), range), visit)
+    }
+
+    fn scan_back(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+        visit_all(entries(&self.now.read(), range).rev(), visit)
     }
 
     fn records_about(&self) -> u64 {
-        self.now.len() as u64
+        self.now.read().len() as u64
     }
 }
 

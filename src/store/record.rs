@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::anchor::Anchor;
 use crate::codec::{Garbled, Input, Output};
+use crate::devices::{is_device_key, rewrite_device};
 
 /// The version of all values written today, but those of sessions with an owner.
 const VERSION: u8 = 1;
@@ -27,7 +28,7 @@ const VERSION: u8 = 1;
 const VERSION_OWNED: u8 = 2;
 
 /// Longer names are cut here in keys and told apart by a hash: a key may have at most 65,535 bytes.
-const NAME_BYTES_MAX: usize = 64_000;
+pub(crate) const NAME_BYTES_MAX: usize = 64_000;
 
 /// Names one record.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -49,7 +50,7 @@ const SESSION: u8 = b's';
 const RETAINED: u8 = b't';
 const SUBSCRIPTION: u8 = b'u';
 
-/// All kinds, in the order in which they are copied: whose record it is comes first.
+/// All kinds beside those of devices, in the order in which they are copied: whose record it is comes first.
 pub(crate) const KINDS: [u8; 7] = [SESSION, SUBSCRIPTION, RECEIVED, INFLIGHT, MESSAGE, RETAINED, HANDLED];
 
 /// The kinds of records that belong to a session beside the session itself.
@@ -131,7 +132,7 @@ fn push_id(key: &mut Vec<u8>, kind: u8, number: u64, id: u16) {
     key.extend_from_slice(&id.to_be_bytes());
 }
 
-fn push_name(key: &mut Vec<u8>, name: &str) {
+pub(crate) fn push_name(key: &mut Vec<u8>, name: &str) {
     match name.as_bytes().split_at_checked(NAME_BYTES_MAX) {
         None => key.extend_from_slice(name.as_bytes()),
         Some((start, _rest)) => {
@@ -457,6 +458,9 @@ pub(crate) fn cost_of_message(value: &[u8]) -> Result<u64, Garbled> {
 /// Reads a key and a value as recovery would and writes the value anew; nothing if they are no record. For fuzzing.
 #[must_use]
 pub fn rewrite_record(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    if is_device_key(key) {
+        return rewrite_device(key, value);
+    }
     let anchor = Anchor { at: Instant::START, wall: stdx::WallMs(0) };
     let mut out = Vec::new();
     judge(key, value, anchor).ok()?.encode(anchor, &mut out);

@@ -86,7 +86,8 @@ fn a_gateway_is_answered_when_the_homes_of_its_children_have_kept_what_it_said()
     let mut house = House::with(4, durable());
     let gateway = house.device("TG");
     house.slow_down_disk();
-    let payload = b"{\"A\":[{\"t\":1}],\"B\":[{\"t\":2}],\"C\":[{\"t\":3}],\"E\":[{\"t\":4}],\"F\":[{\"t\":5}]}";
+    let payload =
+        b"{\"A\":[{\"t\":1}],\"B\":[{\"t\":2}],\"C\":[{\"t\":3}],\"E\":[{\"t\":4}],\"F\":[{\"t\":5}]}";
     house.publish(gateway, "v1/gateway/telemetry", QoS::AtLeastOnce, payload);
     assert!(house.seen(gateway).is_empty(), "nothing is on any disk");
     let homes: std::collections::BTreeSet<usize> =
@@ -99,6 +100,24 @@ fn a_gateway_is_answered_when_the_homes_of_its_children_have_kept_what_it_said()
     for (name, value) in [("A", "t=1"), ("B", "t=2"), ("C", "t=3"), ("E", "t=4"), ("F", "t=5")] {
         assert_eq!(latest(&mut house, name), value, "{name}");
     }
+}
+
+#[test]
+fn a_gateway_waits_for_another_core_although_its_own_has_nothing_to_keep() {
+    let mut house = House::with(2, durable());
+    let other = u16::try_from(1 - house.home_of(house.id("G"))).unwrap();
+    let child = house.create_at(other, "K", Role::Ordinary);
+    let gateway = house.device("TG");
+    let say = |house: &mut House, value: u8| {
+        let payload = format!("{{\"{child}\":[{{\"t\":{value}}}]}}");
+        house.publish(gateway, "v1/gateway/telemetry", QoS::AtLeastOnce, payload.as_bytes());
+        house.seen(gateway)
+    };
+    assert_eq!(say(&mut house, 1), ["PUBACK 0x00"]);
+    house.slow_down_disk();
+    assert!(say(&mut house, 2).is_empty());
+    house.sync();
+    assert_eq!(house.seen(gateway), ["PUBACK 0x00"]);
 }
 
 #[test]
@@ -143,7 +162,9 @@ fn a_second_connection_of_a_device_ends_the_first() {
         assert_eq!(house.seen(first), ["DISCONNECT 0x8E", "close"]);
         house.publish(second, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":1}");
         assert_eq!(house.seen(second), ["PUBACK 0x00"]);
-        let HubReply::Presence(presence) = house.ask(house.id("D"), HubCall::Presence) else { panic!("presence") };
+        let HubReply::Presence(presence) = house.ask(house.id("D"), HubCall::Presence) else {
+            panic!("presence")
+        };
         assert_eq!(presence.connections, 1);
     }
 }
@@ -168,9 +189,7 @@ fn a_gateway_takes_a_child_from_its_own_connection_and_that_takes_it_back() {
 
 #[test]
 fn a_device_whose_credential_was_changed_is_sent_away() {
-    for (version, told) in
-        [(Version::V311, &["close"][..]), (Version::V5, &["DISCONNECT 0x98", "close"])]
-    {
+    for (version, told) in [(Version::V311, &["close"][..]), (Version::V5, &["DISCONNECT 0x98", "close"])] {
         let mut house = House::new(2);
         let connect = client::connect(version, "", Some("T"), None, None);
         let device = house.connect(0, 0, version, &connect);
@@ -341,13 +360,12 @@ fn a_will_is_said_by_its_device_when_the_connection_breaks_and_not_when_it_leave
             assert_eq!(latest(&mut house, "D"), "");
         } else {
             house.cut(device);
-            assert_eq!(
-                house.seen(subscriber),
-                ["PUBLISH q0 thingsboard/acme/D/telemetry {\"gone\":true}"]
-            );
+            assert_eq!(house.seen(subscriber), ["PUBLISH q0 thingsboard/acme/D/telemetry {\"gone\":true}"]);
             assert_eq!(latest(&mut house, "D"), "gone=true");
         }
-        let HubReply::Presence(presence) = house.ask(house.id("D"), HubCall::Presence) else { panic!("presence") };
+        let HubReply::Presence(presence) = house.ask(house.id("D"), HubCall::Presence) else {
+            panic!("presence")
+        };
         assert_eq!(presence.connections, 0);
     }
 }
@@ -396,7 +414,9 @@ fn a_gateway_for_activity_shows_that_its_children_are_alive() {
     house.publish(gateway, "v1/gateway/connect", QoS::AtMostOnce, b"{\"device\":\"A\"}");
     house.wait(Span::from_ms(40_000));
     house.send(gateway, &[0xc0, 0]);
-    let HubReply::Presence(presence) = house.ask(house.id("A"), HubCall::Presence) else { panic!("presence") };
+    let HubReply::Presence(presence) = house.ask(house.id("A"), HubCall::Presence) else {
+        panic!("presence")
+    };
     assert_eq!(presence.heard_ms, house.now_ms());
 }
 

@@ -7,17 +7,17 @@
 //! - Effects are carried out in the order that the shard asks for, turn by turn, until nobody has anything left to do.
 //! - A restart keeps what was synced and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use broker::{Batch, CoreId};
+use device::Dialect;
 use device::{
-    Change, Credential, DeviceId, HubCall, HubReply, NewDevice, News, Profile, Registry, Role, SharedRegistry,
-    Tenant,
+    Change, Credential, DeviceId, HubCall, HubReply, NewDevice, News, Profile, Registry, Role,
+    SharedRegistry, Tenant,
 };
 use dialect::ThingsBoard;
-use device::Dialect;
 use mqtt::{QoS, Version};
 use shard::{Accepted, Arrival, ConnId, ListenerId, Pace, Settings, Setup, Shard};
 use stdx::{Instant, Prng, Span, WallMs};
@@ -56,6 +56,9 @@ pub struct House {
     /// All that have ever connected.
     pub clients: Vec<Client>,
     sockets: BTreeMap<(usize, ConnId), ClientId>,
+    /// Batches on their way, by sender and receiver.
+    links: BTreeMap<(usize, usize), VecDeque<Batch>>,
+    travellers: VecDeque<(usize, ClientId, Box<Arrival>)>,
     disk: Disk,
     replies: BTreeMap<u64, HubReply>,
     next_call: u64,
@@ -66,12 +69,42 @@ pub struct House {
 /// What was written down.
 #[derive(Default)]
 struct Disk {
-    /// Handed over and not synced: by core, with the turn.
-    waiting: Vec<(usize, u64, Vec<Change>)>,
+    /// Handed over and not synced, in one order.
+    waiting: VecDeque<Handover>,
     synced: Vec<Change>,
-    /// How many changes of the registry were there at the last sync.
+    /// How many changes of the registry are synced.
     registered: usize,
     is_slow: bool,
+    /// How many further changes are synced before one is lost.
+    loses_after: Option<usize>,
+}
+
+/// What a core wrote down in a turn.
+struct Handover {
+    core: usize,
+    turn: u64,
+    changes: Vec<Change>,
+    /// How many changes of the registry had been handed over before.
+    registered: usize,
+}
+
+impl Disk {
+    /// Syncs the oldest handover. Gives its core and turn.
+    fn sync_one(&mut self) -> Option<(usize, u64)> {
+        let Handover { core, turn, changes, registered } = self.waiting.pop_front()?;
+        self.registered = self.registered.max(registered);
+        for change in changes {
+            match &mut self.loses_after {
+                Some(0) => self.loses_after = None,
+                Some(left) => {
+                    *left -= 1;
+                    self.synced.push(change);
+                }
+                None => self.synced.push(change),
+            }
+        }
+        Some((core, turn))
+    }
 }
 
 impl SharedRegistry for Shelf {
@@ -120,8 +153,12 @@ impl House {
 
     fn around(cores: u16, settings: Settings, shelf: Arc<Shelf>) -> Self {
         let registry: Arc<dyn SharedRegistry> = shelf.clone();
+        let dialects: Vec<&'static dyn Dialect> = match settings.dialects.is_empty() {
+            true => vec![&ThingsBoard],
+            false => settings.dialects.clone(),
+        };
         let settings = Arc::new(Settings {
-            dialects: vec![&ThingsBoard],
+            dialects,
             registry: Some(registry),
             sys_interval_s: 0,
             ..settings
@@ -144,6 +181,8 @@ impl House {
             settings,
             clients: Vec::new(),
             sockets: BTreeMap::new(),
+            links: BTreeMap::new(),
+            travellers: VecDeque::new(),
             disk: Disk::default(),
             replies: BTreeMap::new(),
             next_call: 0,
@@ -181,12 +220,24 @@ impl House {
 
     /// Syncs everything that was handed over.
     pub fn sync(&mut self) {
-        self.disk.registered = self.shelf.with(|_, changes| changes.len());
-        for (core, turn, changes) in std::mem::take(&mut self.disk.waiting) {
-            self.disk.synced.extend(changes);
-            self.shards[core].handle_durable(self.now, turn);
-        }
+        self.sync_all();
         self.run();
+    }
+
+    fn sync_all(&mut self) {
+        while self.sync_one() {}
+        self.disk.registered = self.shelf.with(|_, changes| changes.len());
+    }
+
+    fn sync_one(&mut self) -> bool {
+        let Some((core, turn)) = self.disk.sync_one() else { return false };
+        self.shards[core].handle_durable(self.now, turn);
+        true
+    }
+
+    /// From now on the disk loses one change of devices, after so many others.
+    pub fn lose_one_change(&mut self, after: usize) {
+        self.disk.loses_after = Some(after);
     }
 
     /// Changes that were handed to the disk and are synced.
@@ -260,15 +311,22 @@ impl House {
         &self.shards
     }
 
-    /// Opens a connection to a listener by way of a core and sends it a CONNECT.
+    /// Opens a connection to a listener by way of a core, sends it a CONNECT and lets the cores work until they are done.
     pub fn connect(&mut self, core: usize, listener: u16, version: Version, connect: &[u8]) -> ClientId {
+        let id = self.knock(core, listener, version, connect);
+        self.send(id, &[]);
+        id
+    }
+
+    /// Opens a connection, whose CONNECT is read when it is its turn.
+    pub fn knock(&mut self, core: usize, listener: u16, version: Version, connect: &[u8]) -> ClientId {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let accepted = Accepted { listener: ListenerId(listener), peer };
         let conn = self.shards[core].handle_accepted(self.now, accepted).expect("there is room");
         let id = self.clients.len();
         self.clients.push(Client::new(version, core, conn));
         self.sockets.insert((core, conn), id);
-        self.send(id, connect);
+        self.clients[id].unread.extend_from_slice(connect);
         id
     }
 
@@ -303,10 +361,16 @@ impl House {
 
     /// Breaks a connection.
     pub fn cut(&mut self, id: ClientId) {
-        let (core, conn) = self.clients[id].place.take().expect("it is connected");
-        self.sockets.remove(&(core, conn));
-        self.shards[core].handle_gone(self.now, conn);
+        self.lose(id);
         self.run();
+    }
+
+    /// Breaks a connection, if there is one and it is not on its way to another core.
+    pub fn lose(&mut self, id: ClientId) {
+        if let Some((core, conn)) = self.clients[id].place.take() {
+            self.sockets.remove(&(core, conn));
+            self.shards[core].handle_gone(self.now, conn);
+        }
     }
 
     /// What a client was sent since the last time, a line per packet, and `close` at the end of its connection.
@@ -373,30 +437,22 @@ impl House {
     /// Turns, until nobody has anything left to do.
     pub fn run(&mut self) {
         for _ in 0..ROUNDS_MAX {
-            let mut batches: Vec<(usize, CoreId, Batch)> = Vec::new();
-            let mut moved: Vec<(CoreId, ClientId, Box<Arrival>)> = Vec::new();
             for core in 0..self.shards.len() {
-                self.shards[core].end_turn(self.now);
-                self.carry_out(core, &mut batches, &mut moved);
+                self.turn(core);
             }
-            let mut is_quiet = batches.is_empty() && moved.is_empty();
-            for (to, client, arrival) in moved {
-                let conn =
-                    self.shards[to.index()].handle_arrival(self.now, *arrival).expect("there is room");
-                self.clients[client].place = Some((to.index(), conn));
-                self.sockets.insert((to.index(), conn), client);
+            let mut is_quiet = true;
+            while self.arrive() {
+                is_quiet = false;
             }
-            for (from, to, batch) in batches {
-                let from = CoreId::new(u16::try_from(from).expect("few"));
-                self.shards[to.index()].handle_batch(self.now, from, batch);
+            let pairs: Vec<(usize, usize)> = self.links.keys().copied().collect();
+            for pair in pairs {
+                while self.deliver(pair) {
+                    is_quiet = false;
+                }
             }
             if !self.disk.is_slow && !self.disk.waiting.is_empty() {
                 is_quiet = false;
-                self.disk.registered = self.shelf.with(|_, changes| changes.len());
-                for (core, turn, changes) in std::mem::take(&mut self.disk.waiting) {
-                    self.disk.synced.extend(changes);
-                    self.shards[core].handle_durable(self.now, turn);
-                }
+                self.sync_all();
             }
             is_quiet &= !self.read_clients();
             if is_quiet {
@@ -406,21 +462,79 @@ impl House {
         panic!("the cores do not come to rest");
     }
 
-    fn carry_out(
-        &mut self,
-        core: usize,
-        batches: &mut Vec<(usize, CoreId, Batch)>,
-        moved: &mut Vec<(CoreId, ClientId, Box<Arrival>)>,
-    ) {
+    /// Does one thing that can happen next, by chance: a turn ends, a batch or a connection arrives, a handover is synced, some
+    /// bytes of a client are read.
+    pub fn stumble(&mut self, prng: &mut Prng) {
+        let below = |prng: &mut Prng, count: usize| {
+            usize::try_from(prng.below(stdx::count(count.max(1)))).expect("below a length")
+        };
+        match prng.below(8) {
+            0..=2 => {
+                let core = below(prng, self.shards.len());
+                self.turn(core);
+            }
+            3 | 4 => {
+                let pairs: Vec<(usize, usize)> =
+                    self.links.iter().filter(|(_, queue)| !queue.is_empty()).map(|(pair, _)| *pair).collect();
+                if let Some(pair) = pairs.get(below(prng, pairs.len())) {
+                    self.deliver(*pair);
+                }
+            }
+            5 => {
+                self.arrive();
+            }
+            6 => {
+                self.sync_one();
+            }
+            _client_bytes => {
+                let client = below(prng, self.clients.len());
+                let Some((core, conn)) = self.clients.get(client).and_then(|client| client.place) else { return };
+                let unread = &mut self.clients[client].unread;
+                let count = below(prng, unread.len() + 1);
+                let bytes: Vec<u8> = unread.drain(..count).collect();
+                if !bytes.is_empty() {
+                    self.shards[core].handle_bytes(self.now, conn, &bytes);
+                }
+            }
+        }
+    }
+
+    /// Ends a core's turn and does what it asks for.
+    fn turn(&mut self, core: usize) {
+        self.shards[core].end_turn(self.now);
+        self.carry_out(core);
+    }
+
+    fn arrive(&mut self) -> bool {
+        let Some((to, client, arrival)) = self.travellers.pop_front() else { return false };
+        let conn = self.shards[to].handle_arrival(self.now, *arrival).expect("there is room");
+        self.clients[client].place = Some((to, conn));
+        self.sockets.insert((to, conn), client);
+        true
+    }
+
+    fn deliver(&mut self, (from, to): (usize, usize)) -> bool {
+        let Some(batch) = self.links.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
+        let from = CoreId::new(u16::try_from(from).expect("few"));
+        self.shards[to].handle_batch(self.now, from, batch);
+        true
+    }
+
+    fn carry_out(&mut self, core: usize) {
         let effects = std::mem::take(self.shards[core].effects());
         match effects.written {
-            Some(written) => self.disk.waiting.push((core, written.turn, effects.device_changes)),
+            Some(written) => self.disk.waiting.push_back(Handover {
+                core,
+                turn: written.turn,
+                changes: effects.device_changes,
+                registered: self.shelf.with(|_, changes| changes.len()),
+            }),
             None => assert!(effects.device_changes.is_empty(), "changes belong to a turn that is written"),
         }
         for shipped in effects.moved {
             let client = self.sockets.remove(&(core, shipped.conn)).expect("it had a socket");
             self.clients[client].place = None;
-            moved.push((shipped.to, client, shipped.arrival));
+            self.travellers.push_back((shipped.to.index(), client, shipped.arrival));
         }
         for conn in effects.dirty {
             let bytes = self.shards[core].take_out(conn, Vec::new());
@@ -440,7 +554,9 @@ impl House {
                 self.clients[client].close();
             }
         }
-        batches.extend(effects.batches.into_iter().map(|(to, batch)| (core, to, batch)));
+        for (to, batch) in effects.batches {
+            self.links.entry((core, to.index())).or_default().push_back(batch);
+        }
         self.replies.extend(effects.device_replies);
         self.news.extend(effects.news);
     }

@@ -9,5 +9,6 @@
 
 pub mod client;
 pub mod house;
+pub mod scene;
 pub mod script;
 pub mod world;

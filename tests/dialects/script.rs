@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use device::{CommandId, CommandKind, Ear, Rate, Sample, Value};
-use mqtt::{QoS, Version};
+use device::{CommandId, CommandKind, Rate, Sample, Value};
+use mqtt::QoS;
 
-use crate::world::World;
+use crate::scene::{Place, Scene};
 
 /// One row of a table of vectors.
 #[derive(Debug)]
@@ -37,9 +37,9 @@ pub fn rows(table: &str) -> Vec<Row> {
     table.lines().filter_map(cells).collect()
 }
 
-/// Plays a row; what is seen.
-pub fn play(version: Version, input: &str) -> String {
-    let mut stage = Stage { world: World::new(version), ears: BTreeMap::new(), asked: None };
+/// Plays a row in a scene where nothing has happened; what is seen.
+pub fn play(scene: impl Scene, input: &str) -> String {
+    let mut stage = Stage { world: scene, ears: BTreeMap::new(), asked: None };
     let (before, after) = input.split_once(" ;; ").unwrap_or(("", input));
     for step in before.split(" ; ").filter(|step| !step.trim().is_empty()) {
         stage.step(step);
@@ -52,13 +52,13 @@ pub fn play(version: Version, input: &str) -> String {
     if seen.is_empty() { "nothing".to_owned() } else { seen.join(", ") }
 }
 
-struct Stage {
-    world: World,
-    ears: BTreeMap<String, Ear>,
+struct Stage<S> {
+    world: S,
+    ears: BTreeMap<String, Place>,
     asked: Option<CommandId>,
 }
 
-impl Stage {
+impl<S: Scene> Stage<S> {
     fn step(&mut self, step: &str) -> Vec<String> {
         let (actor, rest) = split(step.trim());
         let mut told = Vec::new();
@@ -87,9 +87,7 @@ impl Stage {
             }
             "latest" => told.push(format!("{rest}: {}", self.world.latest(rest)).trim_end().to_owned()),
             "type" => {
-                let device = self.world.registry.device(self.world.id(rest)).expect("known");
-                let profile = self.world.registry.profile(device.profile).expect("known");
-                told.push(format!("{rest}: {}", profile.name));
+                told.push(format!("{rest}: {}", self.world.kind_of(rest)));
             }
             "caller" => {
                 let report = self.world.command(self.asked.expect("something was asked"));
@@ -109,7 +107,7 @@ impl Stage {
     fn limits(&mut self, rest: &str) {
         let (what, rate) = split(rest);
         let rate = Rate::read(rate).expect("a rate");
-        let offer = &mut self.world.offer;
+        let offer = self.world.offer();
         match what {
             "telemetry" => offer.own.telemetry_messages = rate,
             "values" => offer.own.telemetry_values = rate,
@@ -126,10 +124,11 @@ impl Stage {
             "writes" => {
                 let (key, value) = rest.split_once('=').expect("key=value");
                 let value = Value::Long(value.parse().expect("a number"));
-                let at_ms = self.world.now_ms;
-                self.world.write(device, &[Sample { key: key.into(), value, at_ms }]);
+                let at_ms = self.world.now_ms();
+                let key = key.to_owned().into();
+                self.world.write(device, vec![Sample { key, value, at_ms }]);
             }
-            "deletes" => self.world.delete(device, &[rest]),
+            "deletes" => self.world.delete(device, rest),
             "removes" => self.world.delete_device(device),
             "asks" => {
                 let (kind, rest) = split(rest);
@@ -140,7 +139,7 @@ impl Stage {
                     other => panic!("`{other}` is no kind of command"),
                 };
                 let params = if params.is_empty() { "null" } else { params };
-                self.asked = Some(self.world.order(device, kind, method, params, 5000));
+                self.asked = Some(self.world.order(device, kind, method, params));
             }
             other => panic!("the server does not know how to `{other}`"),
         }
@@ -165,7 +164,7 @@ impl Stage {
         }
     }
 
-    fn ear(&mut self, client: &str) -> Ear {
+    fn ear(&mut self, client: &str) -> Place {
         if let Some(ear) = self.ears.get(client) {
             return *ear;
         }

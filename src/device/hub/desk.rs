@@ -124,6 +124,13 @@ impl Hub {
         self.plan(device);
     }
 
+    /// Whether a connection is open for a device.
+    #[must_use]
+    pub fn is_open(&self, device: DeviceId, ear: Ear) -> bool {
+        let desk = self.devices.get(&device);
+        desk.is_some_and(|desk| desk.listeners.iter().any(|listener| listener.ear == ear))
+    }
+
     /// How a device is; nothing is known of one that never came.
     #[must_use]
     pub fn presence(&self, device: DeviceId) -> Presence {

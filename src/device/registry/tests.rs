@@ -6,7 +6,7 @@ use super::*;
 use crate::change::Change;
 use crate::credential::Credential;
 use crate::ids::{DeviceId, ProfileId, TenantId};
-use crate::profile::{Profile, ProvisionKey, Provisioning};
+use crate::profile::{Keeping, Profile, ProvisionKey, Provisioning};
 use crate::provision::{CredentialWanted, ProvisionReply, ProvisionRequest};
 use crate::record::{Device, Role, Tenant};
 
@@ -181,6 +181,22 @@ fn a_child_is_created_once_and_follows_the_gateway_that_spoke_last() {
     let plain = house.child(one, "B", None).unwrap();
     assert_eq!(house.registry.device(plain).unwrap().profile, PROFILE);
     assert_eq!(house.child(one, "", None), Err(Clash::NameEmpty));
+}
+
+#[test]
+fn the_profile_of_a_new_kind_of_child_keeps_what_the_default_one_does() {
+    let mut house = House::new();
+    let gateway = house.create("g", token("G")).unwrap();
+    let pattern = Profile {
+        is_default: true,
+        keeping: Keeping::Latest,
+        retention_ms: Some(5),
+        ..Profile::named(PROFILE, TENANT, "default")
+    };
+    house.registry.put_profile(pattern, &mut house.changes).unwrap();
+    house.child(gateway, "A", Some("thermo")).unwrap();
+    let made = house.registry.profile_named(TENANT, "thermo").unwrap();
+    assert_eq!((made.keeping, made.retention_ms, made.is_default), (Keeping::Latest, Some(5), false));
 }
 
 #[test]

@@ -155,6 +155,18 @@ impl Registry {
         Ok(())
     }
 
+    /// A profile that keeps as much, and as long, as the tenant's default one, and is otherwise nothing but a name.
+    #[must_use]
+    pub fn new_profile(&self, id: ProfileId, tenant: TenantId, name: &str) -> Profile {
+        let fresh = Profile::named(id, tenant, name);
+        match self.default_profile(tenant) {
+            None => fresh,
+            Some(pattern) => {
+                Profile { keeping: pattern.keeping, retention_ms: pattern.retention_ms, ..fresh }
+            }
+        }
+    }
+
     /// Creates a device.
     ///
     /// # Errors
@@ -268,7 +280,7 @@ impl Registry {
         // The device is checked before its profile is made, so that a refusal changes nothing.
         self.may_create(tenant, name)?;
         if let Some(id) = new_profile {
-            self.put_profile(Profile::named(id, tenant, kind), changes)?;
+            self.put_profile(self.new_profile(id, tenant, kind), changes)?;
         }
         let new = NewDevice { tenant, profile, customer, role: Role::Ordinary, name, credential: None };
         let id = self.create(new, now_ms, chance, changes)?;

@@ -125,6 +125,16 @@ impl Doorkeeper for Doors {
         self.desk.watch().leave(listener, from);
     }
 
+    fn note_refused(&self, _listener: ListenerId, from: IpAddr, now: WallMs) {
+        self.desk.figures().refused.up();
+        self.desk.watch().failed(from, now);
+    }
+
+    fn note_welcomed(&self, _listener: ListenerId, from: IpAddr) {
+        self.desk.figures().admitted.up();
+        self.desk.watch().succeeded(from);
+    }
+
     fn client_id(&self, knock: &Knock<'_>) -> Option<Box<str>> {
         self.desk.chain(knock.listener)?.client_id(knock.tls).map(Into::into)
     }

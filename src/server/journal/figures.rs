@@ -25,6 +25,8 @@ pub(crate) struct Board {
     written_bytes: AtomicU64,
     turns: AtomicU64,
     fetches: AtomicU64,
+    keeps: AtomicU64,
+    expired_points: AtomicU64,
     pending_bytes: AtomicU64,
     began_at: OnceLock<Instant>,
     /// When the flush that runs began, in nanoseconds since the first one, plus one; zero if none runs.
@@ -53,10 +55,14 @@ pub(crate) struct StoreFigures {
     pub(crate) writes: u64,
     /// Bytes of those.
     pub(crate) written_bytes: u64,
-    /// Turns of cores of which nothing is left to be written.
+    /// Turns of cores, and what was handed over beside them, of which nothing is left to be written.
     pub(crate) turns: u64,
     /// Times that queued messages were read back.
     pub(crate) fetches: u64,
+    /// Times that something was handed over outside of turns.
+    pub(crate) keeps: u64,
+    /// Points of history that were removed because they were too old.
+    pub(crate) expired_points: u64,
     /// Bytes accepted and not yet durable.
     pub(crate) pending_bytes: u64,
     /// How long the flush that runs now has run, in seconds; zero if none does.
@@ -73,6 +79,8 @@ pub(crate) struct Flush {
     pub(crate) took: Duration,
     pub(crate) writes: usize,
     pub(crate) bytes: usize,
+    /// Points of history among what was removed that were too old.
+    pub(crate) expired: usize,
 }
 
 impl Board {
@@ -85,6 +93,7 @@ impl Board {
         self.flush_ns_last.store(ns, Ordering::Relaxed);
         add(&self.writes, count(flush.writes));
         add(&self.written_bytes, count(flush.bytes));
+        add(&self.expired_points, count(flush.expired));
     }
 
     pub(crate) fn note_flush_began(&self, at: Instant) {
@@ -108,6 +117,10 @@ impl Board {
 
     pub(crate) fn note_turns(&self, turns: usize) {
         add(&self.turns, count(turns));
+    }
+
+    pub(crate) fn note_keep(&self) {
+        add(&self.keeps, 1);
     }
 
     pub(crate) fn note_fetch(&self) {
@@ -147,6 +160,8 @@ impl Board {
             written_bytes: read(&self.written_bytes),
             turns: read(&self.turns),
             fetches: read(&self.fetches),
+            keeps: read(&self.keeps),
+            expired_points: read(&self.expired_points),
             pending_bytes: read(&self.pending_bytes),
             flushing_s: self.flushing(Instant::now()).as_secs_f64(),
             is_full: self.full.load(Ordering::Relaxed),
@@ -179,12 +194,12 @@ mod tests {
     fn flush_times_are_cumulative_and_the_last_bucket_holds_all() {
         let board = Board::default();
         for us in [90, 100, 900, 7_000_000] {
-            board.note_flush(Flush { took: Duration::from_micros(us), writes: 2, bytes: 5 });
+            board.note_flush(Flush { took: Duration::from_micros(us), writes: 2, bytes: 5, expired: 1 });
         }
         let figures = board.figures();
         let counts: Vec<u64> = figures.flush_times.buckets.iter().map(|(_, count)| *count).collect();
         assert_eq!(counts, [2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4]);
-        assert_eq!((figures.writes, figures.written_bytes), (8, 20));
+        assert_eq!((figures.writes, figures.written_bytes, figures.expired_points), (8, 20, 4));
         assert!((figures.flush_times.sum_s - 7.001_09).abs() < 1e-9);
     }
 

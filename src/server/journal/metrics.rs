@@ -49,6 +49,8 @@ impl StoreFigures {
             ("writes", self.writes),
             ("written_bytes", self.written_bytes),
             ("fetches", self.fetches),
+            ("keeps", self.keeps),
+            ("expired_points", self.expired_points),
             ("times_full", self.times_full),
         ];
         for (name, value) in counters {
@@ -76,6 +78,8 @@ mod tests {
             written_bytes: 8,
             turns: 9,
             fetches: 10,
+            keeps: 12,
+            expired_points: 13,
             pending_bytes: 11,
             flushing_s: 0.0,
             is_full: false,

@@ -8,6 +8,7 @@
 //! - What one core handed over before another one could know of it is never committed later than what that one did.
 //! - After a failed sync nothing is told to anyone; all cores end.
 
+mod archive;
 mod bystanders;
 mod figures;
 mod metrics;

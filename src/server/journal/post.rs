@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use broker::{CoreId, Fetch, Fetched, StoreHealth, Written};
 use flume::{Receiver, Sender, WeakSender};
+use platform::Platform;
 
 use super::figures::Board;
 use crate::bell::Bell;
@@ -87,6 +88,7 @@ pub(crate) struct Mail {
 pub(crate) struct Office {
     errands: Receiver<Errand>,
     journal: StoreJournal,
+    platform: Option<Platform>,
     boxes: Arc<[Mailbox]>,
     bells: Arc<[Bell]>,
     stopper: Stopper,
@@ -113,7 +115,18 @@ pub(crate) fn open_office(
     };
     let ends = (0..bells.len()).map(|core| Some(end(core))).collect();
     let journal = StoreJournal { errands: sender.downgrade() };
-    (ends, Some(Office { errands, journal, boxes, bells: bells.clone(), stopper: stopper.clone(), board }))
+    (
+        ends,
+        Some(Office {
+            errands,
+            journal,
+            platform: None,
+            boxes,
+            bells: bells.clone(),
+            stopper: stopper.clone(),
+            board,
+        }),
+    )
 }
 
 impl Mailbox {
@@ -181,6 +194,17 @@ impl Office {
     /// The way here for whoever is no core.
     pub(crate) fn journal(&self) -> StoreJournal {
         self.journal.clone()
+    }
+
+    /// Devices are kept here, too: what is changed of their registry comes this way.
+    pub(crate) fn serve_platform(&mut self, platform: &Platform) {
+        platform.attach_journal(Box::new(self.journal()));
+        self.platform = Some(platform.clone());
+    }
+
+    /// Where devices are, if there are any.
+    pub(crate) fn platform(&self) -> Option<&Platform> {
+        self.platform.as_ref()
     }
 
     /// What is shown of the store.

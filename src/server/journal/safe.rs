@@ -19,6 +19,7 @@ use store::{Anchor, Fault, FaultKind, FjallEngine, Heads, Keeper, Progress};
 use thiserror::Error;
 use tracing::{info, warn};
 
+use super::archive::StoreArchive;
 use super::post::Office;
 use super::scribe::Scribe;
 use super::space::Space;
@@ -124,13 +125,15 @@ impl Safe {
         )?;
         if found.records > 0 {
             info!(
-                "recovered in {} ms: {} sessions, {} subscriptions, {} queued and {} sent messages, {} retained",
+                "recovered in {} ms: {} sessions, {} subscriptions, {} queued and {} sent messages, {} retained, \
+                 {} devices",
                 began_at.elapsed().as_millis(),
                 found.sessions,
                 found.subscriptions,
                 found.queued,
                 found.inflight,
-                found.retained
+                found.retained,
+                found.devices
             );
         }
         Ok(())
@@ -139,6 +142,10 @@ impl Safe {
     /// Starts the store thread, which serves the cores from now on.
     pub(crate) fn keep(self, office: Office) -> io::Result<Keeping> {
         let Self { keeper, space, interval, heads: _ } = self;
+        if let Some(platform) = office.platform() {
+            let archive = StoreArchive::new(keeper.engine().history(), office.journal());
+            platform.attach_archive(Box::new(archive));
+        }
         let keep = move || {
             let scribe = Scribe::new(keeper, office, space, interval);
             scribe

@@ -25,6 +25,7 @@ use super::bystanders::Bystanders;
 use super::figures::Flush;
 use super::post::{Errand, Office, Postman};
 use super::space::Space;
+use crate::clock::Clock;
 
 /// How often a disk without space is looked at.
 const RETRY_SPAN: Duration = Duration::from_millis(200);
@@ -37,6 +38,8 @@ const GATHER_MAX: Duration = Duration::from_micros(200);
 const GATHER_MIN: Duration = Duration::from_micros(50);
 /// A flush that takes longer is worth a line.
 const SLOW_SPAN: Duration = Duration::from_secs(1);
+/// How often points that are too old are looked for.
+const EXPIRY_SPAN: Duration = Duration::from_millis(250);
 /// Errands taken between two flushes.
 const ERRANDS_MAX: usize = 65_536;
 
@@ -53,6 +56,9 @@ pub(crate) struct Scribe<E> {
     flush_span: Duration,
     /// When each turn arrived that nothing was told of yet.
     arrivals: VecDeque<Instant>,
+    /// When points that are too old were last looked for.
+    expired_at: Option<Instant>,
+    clock: Clock,
     /// When the last attempt to flush found no space, if it did.
     stuck_at: Option<Instant>,
     is_full: bool,
@@ -88,6 +94,7 @@ impl<E: Engine> Scribe<E> {
         let arrivals = VecDeque::new();
         let (stuck_at, is_full, lies) = (None, false, is_mutant());
         let (flush_span, bystanders) = (Duration::ZERO, Bystanders::default());
+        let (expired_at, clock) = (None, Clock::start());
         Ok(Self {
             keeper,
             office,
@@ -97,6 +104,8 @@ impl<E: Engine> Scribe<E> {
             interval,
             flush_span,
             arrivals,
+            expired_at,
+            clock,
             stuck_at,
             is_full,
             lies,
@@ -119,6 +128,7 @@ impl<E: Engine> Scribe<E> {
                 return self.finish();
             }
             self.settle();
+            self.expire();
             if self.time_left() == Some(Duration::ZERO) {
                 // What is known now is told before the flush, which may take its time.
                 self.judge_space();
@@ -159,7 +169,11 @@ impl<E: Engine> Scribe<E> {
 
     /// How long to wait for an errand.
     fn patience(&self) -> Duration {
-        let longest = if self.is_full { RETRY_SPAN } else { IDLE_SPAN };
+        let longest = match (self.is_full, self.keeper.can_expire()) {
+            (true, _) => RETRY_SPAN,
+            (false, true) => EXPIRY_SPAN,
+            (false, false) => IDLE_SPAN,
+        };
         self.time_left().map_or(longest, |left| left.min(longest))
     }
 
@@ -178,6 +192,14 @@ impl<E: Engine> Scribe<E> {
 
     fn linger(&self) -> Duration {
         if self.keeper.is_urgent() { (self.flush_span / 2).min(LINGER_MAX) } else { self.interval }
+    }
+
+    /// Has points that are too old looked for, a few now and then.
+    fn expire(&mut self) {
+        if self.keeper.can_expire() && self.expired_at.is_none_or(|at| at.elapsed() >= EXPIRY_SPAN) {
+            self.expired_at = Some(Instant::now());
+            self.keeper.expire(i64::try_from(self.clock.wall().0).unwrap_or(i64::MAX));
+        }
     }
 
     /// Tells of the turns of which nothing is left to be written.
@@ -208,6 +230,7 @@ impl<E: Engine> Scribe<E> {
             }
             Errand::Keep { changes, kept } => {
                 self.arrivals.push_back(now);
+                self.office.board().note_keep();
                 self.keeper.keep(self.bystanders.enlist(kept), changes);
             }
             Errand::Fetch(core, fetch) => {
@@ -246,10 +269,10 @@ impl<E: Engine> Scribe<E> {
         let outcome = self.keeper.flush();
         let took = began_at.elapsed();
         board.note_flush_ended();
-        let Flushed { turns, ticket, writes, bytes } = outcome?;
+        let Flushed { turns, ticket, writes, bytes, expired } = outcome?;
         self.stuck_at = None;
         if writes > 0 {
-            board.note_flush(Flush { took, writes, bytes });
+            board.note_flush(Flush { took, writes, bytes, expired });
             self.flush_span = (self.flush_span * 7 + took) / 8;
         }
         self.tell(Settled { turns, ticket });

@@ -12,11 +12,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use broker::{Batch as Parcels, Change, CoreId, StoreHealth, Written};
+use device::{DeviceId, Keeping, Sample, Tenant, TenantId, Value};
 use flume::{Receiver, Sender};
+use platform::{Archive, Journal, Points};
 use shard::{Accepted, Arrival, Closing, ConnId, Effects};
 use stdx::{Instant, Span};
 use store::{Anchor, Batch, Engine, Fault, FaultKind, Heads, Keeper, MemoryEngine, Visit};
 
+use super::archive::StoreArchive;
+use super::post::StoreJournal;
 use super::scribe::Scribe;
 use super::space::Space;
 use crate::clock::Clock;
@@ -213,6 +217,10 @@ impl Engine for Disk {
         self.memory.lock().unwrap().scan(range, visit)
     }
 
+    fn scan_back(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+        self.memory.lock().unwrap().scan_back(range, visit)
+    }
+
     fn records_about(&self) -> u64 {
         self.memory.lock().unwrap().records_about()
     }
@@ -223,6 +231,7 @@ struct Bureau {
     address: SocketAddr,
     running: Option<Running>,
     store: Option<std::thread::JoinHandle<Result<(), Fault>>>,
+    journal: StoreJournal,
     memory: Arc<Mutex<MemoryEngine>>,
     is_full: Arc<AtomicBool>,
     /// Each sync that was begun.
@@ -251,6 +260,7 @@ impl Bureau {
         };
         let mut running = launch(plan, restore, |_core, _now| Clerk::default()).unwrap();
         let office = running.take_office().unwrap();
+        let journal = office.journal();
         let memory = Arc::new(Mutex::new(MemoryEngine::default()));
         let (is_full, (asked, was_asked), (outcomes, outcome)) =
             (Arc::new(AtomicBool::new(false)), flume::unbounded(), flume::unbounded());
@@ -267,6 +277,7 @@ impl Bureau {
             address: listening.address.tcp().unwrap(),
             running: Some(running),
             store: Some(store),
+            journal,
             memory,
             is_full,
             asked: was_asked,
@@ -290,7 +301,17 @@ impl Bureau {
         self.outcomes.as_ref().unwrap().send(outcome).unwrap();
     }
 
-    /// Ends everything; returns what the store says and which clients it knows.
+    /// Has a tenant kept; the receiver is told when he is.
+    fn keep(&self, name: &str) -> Receiver<()> {
+        let (sender, kept) = flume::bounded(1);
+        let mut id = [0; 16];
+        id[..name.len()].copy_from_slice(name.as_bytes());
+        let tenant = Tenant { id: TenantId::from_bytes(id), name: name.into(), devices_max: None };
+        self.journal.keep(vec![device::Change::Tenant(Box::new(tenant))], Some(sender));
+        kept
+    }
+
+    /// Ends everything; returns what the store says and which clients and tenants it knows.
     fn stop(mut self) -> (Result<(), Fault>, BTreeSet<String>) {
         self.outcomes = None;
         let running = self.running.take().unwrap();
@@ -299,10 +320,17 @@ impl Bureau {
         let outcome = self.store.take().unwrap().join().unwrap();
         let mut disk = std::mem::take(&mut *self.memory.lock().unwrap());
         disk.restart(0);
-        let mut known = BTreeSet::new();
+        let (mut known, mut tenants) = (BTreeSet::new(), BTreeSet::new());
         let mut keeper = Keeper::new(disk, Anchor { at: Instant::START, wall: stdx::WallMs(0) });
         let mut note = |change: Change| known.extend(change.client_id().map(str::to_owned));
-        keeper.recover(Heads::ALL, &mut note, &mut drop, &mut |_| {}).unwrap();
+        let mut note_tenant = |change: device::Change| match change {
+            device::Change::Tenant(tenant) => {
+                tenants.insert(String::from(tenant.name));
+            }
+            other => panic!("{other:?}"),
+        };
+        keeper.recover(Heads::ALL, &mut note, &mut note_tenant, &mut |_| {}).unwrap();
+        known.extend(tenants);
         (outcome, known)
     }
 }
@@ -503,4 +531,83 @@ fn a_past_that_cannot_be_read_starts_no_core() {
     let told = refused.err().map(|failure| failure.to_string());
     assert_eq!(told, Some(fault.to_string()));
     assert!(TcpStream::connect(listening.address.tcp().unwrap()).is_err());
+}
+
+#[test]
+fn what_was_changed_outside_of_turns_is_kept_after_the_sync_and_in_order_with_the_turns_of_cores() {
+    let bureau = Bureau::start(1);
+    let first = bureau.keep("first");
+    bureau.wait_sync();
+    // Handed over while the disk is busy: the core's turn and what comes behind it share the next flush.
+    let mut client = bureau.connect();
+    client.say("core");
+    client.say("WHO");
+    assert_eq!(client.line(), "");
+    let second = bureau.keep("second");
+    assert!(first.is_empty() && second.is_empty());
+    bureau.end_sync(Ok(()));
+    first.recv_timeout(Duration::from_secs(60)).unwrap();
+    bureau.wait_sync();
+    assert!(second.is_empty());
+    bureau.end_sync(Ok(()));
+    second.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(client.line(), "core");
+    assert!(bureau.asked.is_empty());
+    assert_eq!(bureau.stop(), (Ok(()), names(&["core", "first", "second"])));
+}
+
+#[test]
+fn whoever_waits_for_what_will_never_be_kept_hears_that() {
+    let bureau = Bureau::start(1);
+    let lost = bureau.keep("lost");
+    bureau.wait_sync();
+    let late = bureau.keep("late");
+    bureau.end_sync(Err(Fault::new(FaultKind::Sync, "the cable is out")));
+    let outcome = lost.recv_timeout(Duration::from_secs(60));
+    assert_eq!(outcome, Err(flume::RecvTimeoutError::Disconnected));
+    let journal = bureau.journal.clone();
+    let (outcome, known) = bureau.stop();
+    assert_eq!((outcome.unwrap_err().kind, known), (FaultKind::Sync, names(&[])));
+    assert!(late.is_disconnected());
+    let (sender, never) = flume::bounded(1);
+    journal.keep(Vec::new(), Some(sender));
+    assert!(never.is_disconnected());
+}
+
+#[test]
+fn on_a_full_disk_nobody_is_told_that_a_change_is_kept_until_there_is_space() {
+    let bureau = Bureau::start(1);
+    bureau.is_full.store(true, Ordering::SeqCst);
+    let mut client = bureau.connect();
+    client.say("WHO");
+    assert_eq!(client.line(), "");
+    let kept = bureau.keep("kept");
+    assert_eq!(client.line(), "Full");
+    assert!(kept.is_empty() && !kept.is_disconnected());
+    bureau.is_full.store(false, Ordering::SeqCst);
+    bureau.wait_sync();
+    bureau.end_sync(Ok(()));
+    kept.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(bureau.stop(), (Ok(()), names(&["kept"])));
+}
+
+#[test]
+fn a_question_sees_everything_that_was_handed_over_before_it() {
+    let bureau = Bureau::start(1);
+    let history = bureau.memory.lock().unwrap().history();
+    let archive = StoreArchive::new(history, bureau.journal.clone());
+    let device = DeviceId::from_bytes([7; 16]);
+    let sample = |at_ms| Sample { key: "t".into(), value: Value::Long(at_ms), at_ms };
+    let samples = (0..3).map(sample).collect();
+    bureau.journal.keep(vec![device::Change::Telemetry { device, samples, keeping: Keeping::History }], None);
+    (0..2).for_each(|_| bureau.end_sync(Ok(())));
+    let mut times = Vec::new();
+    let points = Points { device, key: "t", from_ms: 1, to_ms: 9, newest_first: true };
+    let mut visit = |at_ms, _: Value<'_>| {
+        times.push(at_ms);
+        std::ops::ControlFlow::Continue(())
+    };
+    archive.points(points, &mut visit).unwrap();
+    assert_eq!(times, [2, 1]);
+    assert_eq!(bureau.stop().0, Ok(()));
 }

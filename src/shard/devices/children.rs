@@ -9,7 +9,7 @@
 //! Source: section 8.3 of the device API's vectors.
 
 use device::{Clash, DeviceId, Ear, Keeping, Outcome, Uplink};
-use mqtt::ReasonCode;
+use mqtt::{QoS, ReasonCode};
 use stdx::Instant;
 
 use super::end::{Child, DeviceEnd};
@@ -47,11 +47,10 @@ impl Shard {
             },
         };
         if child.home == self.core {
-            let now_ms = self.wall_ms(now);
-            self.desk().hub.hear(child.id, ear, uplink, now_ms, out);
+            self.hear_at_home(now, child, ear, uplink, out);
         } else {
-            let letter = Letter::Hear { device: child.id, ear, uplink: uplink.into_owned() };
-            self.write_to(now, child.home, letter, is_awaited);
+            let letter = Letter::Hear { child, ear, uplink: uplink.into_owned() };
+            self.send_letter(child.home, letter, is_awaited);
         }
         Heard::Well
     }
@@ -80,13 +79,45 @@ impl Shard {
             self.exchange.counters_mut().children_refused += 1;
             code_of(clash)
         })?;
-        let child = Child { id, home: self.home_of(id) };
+        let child = Child { id, home: self.home_of(id), keeping };
         // A gateway that names itself speaks for itself already.
         if id != gateway {
             end.add_child(name, child);
-            self.tell_home(now, child, Letter::Open { device: id, ear: end.ear, keeping }, is_awaited, out);
+            self.tell_home(now, child, Letter::Open { child, ear: end.ear }, is_awaited, out);
         }
         Ok(child)
+    }
+
+    /// A gateway listens for a child at its home, where its own connection may be open, which ends then.
+    pub(crate) fn open_child(&mut self, now: Instant, child: Child, ear: Ear, out: &mut Outcome) {
+        let now_ms = self.wall_ms(now);
+        let hub = &mut self.desk().hub;
+        hub.open(child.id, ear, child.keeping, now_ms, out);
+        let listens = Uplink::Listens { attributes: true, commands: Some(QoS::AtLeastOnce) };
+        hub.hear(child.id, ear, listens, now_ms, out);
+    }
+
+    /// Hears what a gateway says at a child's home. If another connection has taken the child meanwhile, it is taken back,
+    /// for what was said is going to be acknowledged; unless the child was deleted.
+    pub(crate) fn hear_at_home(
+        &mut self,
+        now: Instant,
+        child: Child,
+        ear: Ear,
+        uplink: Uplink<'_>,
+        out: &mut Outcome,
+    ) {
+        if !self.desk().hub.is_open(child.id, ear) {
+            let mut is_known = false;
+            let registry = &self.desk().registry;
+            registry.read(&mut |registry| is_known = registry.device(child.id).is_some());
+            if !is_known {
+                return;
+            }
+            self.open_child(now, child, ear, out);
+        }
+        let now_ms = self.wall_ms(now);
+        self.desk().hub.hear(child.id, ear, uplink, now_ms, out);
     }
 
     fn find_child(
@@ -133,7 +164,7 @@ impl Shard {
             if child.home == self.core {
                 self.desk().hub.hear(child.id, ear, Uplink::Alive, now_ms, out);
             } else {
-                let letter = Letter::Hear { device: child.id, ear, uplink: Uplink::Alive };
+                let letter = Letter::Hear { child, ear, uplink: Uplink::Alive };
                 self.send_letter(child.home, letter, false);
             }
         }

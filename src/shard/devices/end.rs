@@ -71,6 +71,8 @@ pub(crate) struct Children {
 pub(crate) struct Child {
     pub id: DeviceId,
     pub home: CoreId,
+    /// What is kept of its telemetry.
+    pub keeping: Keeping,
 }
 
 impl DeviceEnd {
@@ -171,7 +173,11 @@ mod tests {
             leaves_at: None,
             is_gated: false,
         };
-        let child = |byte| Child { id: DeviceId::from_bytes([byte; 16]), home: CoreId::new(0) };
+        let child = |byte| Child {
+            id: DeviceId::from_bytes([byte; 16]),
+            home: CoreId::new(0),
+            keeping: Keeping::Latest,
+        };
         end.add_child("a", child(1));
         end.add_child("b", child(1));
         assert_eq!((end.child("a"), end.child("b"), end.children_len()), (None, Some(child(1)), 1));

@@ -8,7 +8,7 @@
 //! - What a letter makes its reader write belongs to what the writer asks about.
 
 use broker::{CoreId, Freight};
-use device::{Addressed, Change, DeviceId, Ear, Keeping, Outcome, Uplink};
+use device::{Addressed, Change, DeviceId, Ear, Outcome, Uplink};
 use mqtt::QoS;
 use stdx::Instant;
 
@@ -20,9 +20,9 @@ use crate::shard::Shard;
 #[derive(Debug)]
 pub(crate) enum Letter {
     /// A gateway's connection speaks and listens for a child.
-    Open { device: DeviceId, ear: Ear, keeping: Keeping },
+    Open { child: Child, ear: Ear },
     /// It says something about it.
-    Hear { device: DeviceId, ear: Ear, uplink: Uplink<'static> },
+    Hear { child: Child, ear: Ear, uplink: Uplink<'static> },
     /// It does so no longer.
     Close { device: DeviceId, ear: Ear },
     /// A command was written to the connection.
@@ -86,12 +86,8 @@ impl Shard {
         let now_ms = self.wall_ms(now);
         let hub = &mut self.desk().hub;
         match letter {
-            Letter::Open { device, ear, keeping } => {
-                hub.open(device, ear, keeping, now_ms, out);
-                let listens = Uplink::Listens { attributes: true, commands: Some(QoS::AtLeastOnce) };
-                hub.hear(device, ear, listens, now_ms, out);
-            }
-            Letter::Hear { device, ear, uplink } => hub.hear(device, ear, uplink, now_ms, out),
+            Letter::Open { child, ear } => self.open_child(now, child, ear, out),
+            Letter::Hear { child, ear, uplink } => self.hear_at_home(now, child, ear, uplink, out),
             Letter::Close { device, ear } => hub.close(device, ear, now_ms, out),
             Letter::Sent { device, number, qos } => hub.command_sent(device, number, qos, now_ms, out),
             Letter::Acknowledged { device, number } => hub.command_acknowledged(device, number, out),

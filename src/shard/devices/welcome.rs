@@ -83,6 +83,9 @@ impl Shard {
             self.desk().forget_ear(end.ear);
             return outcome;
         }
+        if device.is_some() {
+            self.note_welcomed(conn);
+        }
         // What the connection before it leaves is settled first: it may have had the same session.
         self.settle_ends(now);
         self.open_end(now, conn, end);
@@ -94,6 +97,12 @@ impl Shard {
         self.settings.offers.get(usize::from(listener.0)).cloned().unwrap_or_default()
     }
 
+    /// What it offers to those of them that are gateways.
+    fn gateway_offer(&self, listener: ListenerId) -> Arc<Offer> {
+        let own = self.settings.gateway_offers.get(usize::from(listener.0)).cloned();
+        own.unwrap_or_else(|| self.offer(listener))
+    }
+
     fn make_end(
         &mut self,
         conn: ConnId,
@@ -102,7 +111,7 @@ impl Shard {
         device: Option<DeviceId>,
     ) -> Option<Box<DeviceEnd>> {
         let dialect = *self.settings.dialects.get(usize::from(listener.0))?;
-        let offer = self.offer(listener);
+        let (offer, gateway_offer) = (self.offer(listener), self.gateway_offer(listener));
         let is_gated = self.settings.journal_is_on && self.durability_of(listener) == Durability::Fsync;
         let core = self.core;
         let desk = self.desk();
@@ -121,7 +130,7 @@ impl Shard {
                         device,
                         tenant,
                         profile,
-                        offer: &offer,
+                        offer: if device.is_gateway() { &gateway_offer } else { &offer },
                     });
                     own = Some(Own {
                         id,
@@ -166,6 +175,14 @@ impl Shard {
             let mut out = self.outcome();
             self.desk().hub.open(device, ear, keeping, now_ms, &mut out);
             self.settle(now, out, Cause::TakenOver);
+        }
+    }
+
+    fn note_welcomed(&mut self, conn: ConnId) {
+        if let (Some(doorkeeper), Some(connection)) =
+            (self.settings.doorkeeper.as_ref(), self.connections.get_mut(conn))
+        {
+            doorkeeper.note_welcomed(connection.listener, connection.peer.ip());
         }
     }
 

@@ -20,15 +20,17 @@ use std::thread;
 use std::time::Duration;
 
 use fjall::{
-    AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable,
+    AbstractTree, Database, Guard, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable,
 };
 
 use crate::desk::Desk;
+use crate::devices::{DEVICE_KINDS, is_device_key};
 use crate::engine::{Batch, Engine, Op, Visit};
 use crate::fault::{Fault, FaultKind, kind_of};
+use crate::history::{History, Order};
 use crate::record::{KINDS, range_of};
 
-use super::folder::{Folder, sync_folder, sync_folders};
+use super::folder::{FORMAT_OF_DEVICES, Folder, sync_folder, sync_folders};
 use super::journal::{self, Journals, SEAL_KEY, Seal, Torn};
 use super::mark::Mark;
 
@@ -59,6 +61,8 @@ pub struct FjallEngine {
     /// Since the last sync with plenty of space, the disk was so full that fjall's own work may have failed.
     was_short: bool,
     cut_bytes: u64,
+    /// Whether the directory says that it has records of devices.
+    knows_devices: bool,
     // Dropped last: the directory is ours until everything in it is closed.
     folder: Folder,
 }
@@ -111,12 +115,14 @@ impl FjallEngine {
         if !folder.is_made()? {
             make(&folder)?;
         }
+        let knows_devices = folder.format()? >= Some(FORMAT_OF_DEVICES);
         let mark = Mark::open(&folder.mark())?;
         let (open, seal, journals) = open_guarded(&folder, mark.synced())?;
         let shared =
             Shared { open: Arc::new(RwLock::new(Some(open))), wanted_back: Arc::new(AtomicBool::new(false)) };
         let (commit, cut_bytes) = (seal.commit, journals.torn.map_or(0, |torn| torn.len()));
-        let mut engine = Self { desk: None, shared, mark, commit, was_short: false, cut_bytes, folder };
+        let mut engine =
+            Self { desk: None, shared, mark, commit, was_short: false, cut_bytes, knows_devices, folder };
         // What recovery found may have been written and not synced: it counts from here on.
         engine.sync()?;
         engine.mark.persist()?;
@@ -156,6 +162,12 @@ impl FjallEngine {
     pub(crate) fn write_table(&self) {
         let open = self.shared.read().expect("the engine is open");
         open.records.rotate_memtable_and_wait().expect("a table can be written");
+    }
+
+    /// Reads history while the store goes on.
+    #[must_use]
+    pub fn history(&self) -> History {
+        History::on_disk(self.shared())
     }
 
     /// Reads beside the running store.
@@ -204,6 +216,16 @@ impl FjallEngine {
             Ok(()) => Fault { kind: FaultKind::Full, ..fault },
             Err(worse) => worse,
         }
+    }
+
+    fn visit(&self, entries: impl Iterator<Item = Guard>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+        for entry in entries {
+            let (key, value) = entry.into_inner().map_err(|error| self.fault(&error))?;
+            if visit(&key, &value)? == ControlFlow::Break(()) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn trouble(&self, error: &fjall::Error) -> Trouble {
@@ -274,6 +296,11 @@ impl Engine for FjallEngine {
             return Ok(());
         }
         self.look_for_room(batch)?;
+        // Before the first of them is there: an earlier version would not know what to do with it.
+        if !self.knows_devices && batch.iter().any(|op| is_device_key(op.key())) {
+            self.folder.raise_format(FORMAT_OF_DEVICES)?;
+            self.knows_devices = true;
+        }
         let written = self.wait_for_tables().and_then(|()| self.try_commit(batch));
         written.map_err(|trouble| self.after(trouble))
     }
@@ -292,17 +319,19 @@ impl Engine for FjallEngine {
     }
 
     fn scan(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
-        let open = self.shared.read()?;
         if range.start >= range.end {
             return Ok(());
         }
-        for entry in open.records.range::<&[u8], _>(range) {
-            let (key, value) = entry.into_inner().map_err(|error| self.fault(&error))?;
-            if visit(&key, &value)? == ControlFlow::Break(()) {
-                break;
-            }
+        let open = self.shared.read()?;
+        self.visit(open.records.range::<&[u8], _>(range), visit)
+    }
+
+    fn scan_back(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+        if range.start >= range.end {
+            return Ok(());
         }
-        Ok(())
+        let open = self.shared.read()?;
+        self.visit(open.records.range::<&[u8], _>(range).rev(), visit)
     }
 
     fn records_about(&self) -> u64 {
@@ -331,19 +360,57 @@ impl Shared {
         self.wanted_back.load(Ordering::Relaxed)
     }
 
-    /// Visits all records as they are at one moment between two commits, sessions first, while the store goes on.
+    /// The value of a key.
+    pub fn read_one(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        let value = self.read()?.records.get(key).map_err(|error| fault_of(Path::new(RECORDS), &error))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    /// Visits keys of a range as they are at one moment between two commits.
+    ///
+    /// # Errors
+    /// `Io` if the store closes meanwhile; else as [`Engine::scan`].
+    pub fn scan_beside(&self, range: Range<&[u8]>, order: Order, visit: &mut Visit<'_>) -> Result<(), Fault> {
+        if range.start >= range.end {
+            return Ok(());
+        }
+        let open = self.read()?;
+        let mut entries = open.records.range::<&[u8], _>(range);
+        loop {
+            let entry = match order {
+                Order::OldestFirst => entries.next(),
+                Order::NewestFirst => entries.next_back(),
+            };
+            let Some(entry) = entry else { return Ok(()) };
+            self.stay_or_leave()?;
+            let (key, value) = entry.into_inner().map_err(|error| fault_of(Path::new(RECORDS), &error))?;
+            if visit(&key, &value)? == ControlFlow::Break(()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A fault if whoever reads must stop.
+    fn stay_or_leave(&self) -> Result<(), Fault> {
+        if self.is_wanted_back() {
+            Err(Fault::new(FaultKind::Io, "the store is being closed"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Visits all records as they are at one moment between two commits, whoever owns before what is owned, while the store
+    /// goes on.
     ///
     /// # Errors
     /// `Io` if the store closes meanwhile; else as [`Engine::scan`].
     pub fn scan_snapshot(&self, visit: &mut Visit<'_>) -> Result<(), Fault> {
         let open = self.read()?;
         let snapshot = open.database.snapshot();
-        for kind in KINDS {
+        for kind in DEVICE_KINDS.into_iter().chain(KINDS) {
             let range = range_of(kind);
             for entry in snapshot.range(&open.records, range) {
-                if self.is_wanted_back() {
-                    return Err(Fault::new(FaultKind::Io, "the store is being closed"));
-                }
+                self.stay_or_leave()?;
                 let (key, value) =
                     entry.into_inner().map_err(|error| fault_of(Path::new(RECORDS), &error))?;
                 if visit(&key, &value)? == ControlFlow::Break(()) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock        locked by the process that uses the directory
-//! format      "ringmq store 1"
+//! format      "ringmq store 1", or 2 as soon as there are devices
 //! synced      the mark: the last commit that was synced
 //! reserve     space that the server gives up when the disk is full
 //! engine/     the engine's journals and tables
@@ -26,8 +26,13 @@ use crate::fault::{Fault, FaultKind};
 
 use super::mark::Mark;
 
-/// The version of the directory that this program writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest version of the directory that this program writes and reads; it reads all before it, too.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The version of a directory without devices: versions of this program that know none can go on with it.
+const FORMAT_OF_SESSIONS: u32 = 1;
+/// The version of a directory that has, or once had, a record of devices.
+pub(super) const FORMAT_OF_DEVICES: u32 = 2;
 
 const FORMAT_WORDS: &str = "ringmq store ";
 
@@ -79,19 +84,24 @@ impl Folder {
 
     /// Whether a store was made here; a version that this program does not know is a fault.
     pub fn is_made(&self) -> Result<bool, Fault> {
+        Ok(self.format()?.is_some())
+    }
+
+    /// The version of the store that was made here, if one was.
+    pub fn format(&self) -> Result<Option<u32>, Fault> {
         let path = self.path.join("format");
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return self.is_fresh().map(|()| false);
+                return self.is_fresh().map(|()| None);
             }
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 return Err(Fault::damage(&path, "it does not say which version wrote the directory"));
             }
             Err(error) => return Err(Fault::io(&path, &error)),
         };
-        match text.trim_end().strip_prefix(FORMAT_WORDS).and_then(|version| version.parse::<u32>().ok()) {
-            Some(FORMAT_VERSION) => Ok(true),
+        match version_in(&text) {
+            Some(version @ FORMAT_OF_SESSIONS..=FORMAT_VERSION) => Ok(Some(version)),
             Some(version) if version > FORMAT_VERSION => {
                 let what = format!("format {version}; this program knows format {FORMAT_VERSION} and older");
                 Err(Fault::new(FaultKind::Newer, what).in_file(&self.path))
@@ -111,14 +121,20 @@ impl Folder {
     /// Says that the store is made. Everything else must be durable.
     pub fn finish(&self) -> Result<(), Fault> {
         Mark::create(&self.mark())?;
-        let path = self.path.join("format");
-        let written = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path);
+        self.raise_format(FORMAT_OF_SESSIONS)
+    }
+
+    /// Says which version the directory has from now on.
+    pub fn raise_format(&self, version: u32) -> Result<(), Fault> {
+        let (path, aside) = (self.path.join("format"), self.path.join("format.new"));
+        let written = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&aside);
         written
             .and_then(|mut file| {
-                writeln!(file, "{FORMAT_WORDS}{FORMAT_VERSION}")?;
+                writeln!(file, "{FORMAT_WORDS}{version}")?;
                 file.sync_all()
             })
-            .map_err(|error| Fault::io(&path, &error))?;
+            .map_err(|error| Fault::io(&aside, &error))?;
+        fs::rename(&aside, &path).map_err(|error| Fault::io(&path, &error))?;
         sync_folder(&self.path)
     }
 
@@ -177,6 +193,15 @@ pub fn make_folder(path: &Path) -> std::io::Result<()> {
     missing.into_iter().try_for_each(|folder| File::open(parent(folder))?.sync_all())
 }
 
+/// The version of the store in a directory, if it says one.
+pub(crate) fn format_of(dir: &Path) -> Option<u32> {
+    version_in(&fs::read_to_string(dir.join("format")).ok()?)
+}
+
+fn version_in(text: &str) -> Option<u32> {
+    text.trim_end().strip_prefix(FORMAT_WORDS)?.parse().ok()
+}
+
 /// The directory in which a path stands.
 fn parent(path: &Path) -> &Path {
     match path.parent() {
@@ -225,10 +250,13 @@ mod tests {
         assert!(!folder.is_made().unwrap());
         folder.finish().unwrap();
         assert!(folder.is_made().unwrap());
-        fs::write(home.path().join("format"), "ringmq store 2\n").unwrap();
+        assert_eq!(folder.format().unwrap(), Some(1));
+        folder.raise_format(2).unwrap();
+        assert_eq!(folder.format().unwrap(), Some(2));
+        fs::write(home.path().join("format"), "ringmq store 3\n").unwrap();
         let fault = folder.is_made().unwrap_err();
         assert_eq!(fault.kind, FaultKind::Newer);
-        assert!(fault.to_string().contains("format 2"), "{fault}");
+        assert!(fault.to_string().contains("format 3"), "{fault}");
         for text in ["", "ringmq store", "ringmq store x", "something else 1"] {
             fs::write(home.path().join("format"), text).unwrap();
             assert_eq!(folder.is_made().unwrap_err().kind, FaultKind::Damaged, "{text:?}");

@@ -14,7 +14,7 @@ mod quarantine;
 
 pub use engine::FjallEngine;
 pub(crate) use engine::{Shared, disk_bytes};
-pub(crate) use folder::sync_folder;
 pub use folder::{FORMAT_VERSION, make_folder};
+pub(crate) use folder::{format_of, sync_folder};
 pub(crate) use inspect::{Findings, inspect};
 pub use quarantine::quarantine;

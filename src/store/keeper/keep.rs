@@ -21,12 +21,18 @@ use crate::engine::{Batch, Engine};
 use crate::fault::Fault;
 use crate::record::{BELONGINGS, Key, Record, SessionRecord, range_of_session};
 
+#[cfg(test)]
+use super::devices::Pace;
+use super::devices::Shelf;
 use super::handovers::{Giver, Settled};
 use super::pending::{Before, Pending, is_without_body};
 use super::retained::{RecentWrites, Verdict};
 
 /// Records of ended sessions that are removed along with one flush.
 const PURGE_MAX: usize = 2_000;
+
+/// The memory of a batch of more bytes is not used again.
+const BATCH_KEPT_BYTES: usize = 16_777_216;
 
 /// Turns changes into records on an engine, and back.
 pub struct Keeper<E> {
@@ -35,6 +41,8 @@ pub struct Keeper<E> {
     pub(super) sessions: HashMap<Arc<str>, u64, RandomState>,
     pub(super) next_number: u64,
     pub(super) pending: Pending,
+    /// What is known of devices.
+    pub(super) shelf: Shelf,
     pub(super) recent: RecentWrites,
     /// Ended sessions whose records are still there.
     pub(super) ended: VecDeque<u64>,
@@ -56,6 +64,8 @@ pub struct Flushed {
     pub writes: usize,
     /// Bytes of their keys and values.
     pub bytes: usize,
+    /// Points of history among those removed that had grown too old.
+    pub expired: usize,
 }
 
 impl<E: Engine> Keeper<E> {
@@ -68,6 +78,7 @@ impl<E: Engine> Keeper<E> {
             sessions: HashMap::default(),
             next_number: 1,
             pending: Pending::default(),
+            shelf: Shelf::default(),
             recent: RecentWrites::default(),
             ended: VecDeque::new(),
             purge_from: Vec::new(),
@@ -86,6 +97,12 @@ impl<E: Engine> Keeper<E> {
     #[cfg(test)]
     pub(crate) fn engine_mut(&mut self) -> &mut E {
         &mut self.engine
+    }
+
+    /// Deletions take many flushes from now on, however little they delete.
+    #[cfg(test)]
+    pub(crate) fn clear_slowly(&mut self) {
+        self.shelf.pace = Pace { at_once_max: 1, sweep_max: 3 };
     }
 
     /// Gives the engine back; what was not flushed is lost.
@@ -112,7 +129,22 @@ impl<E: Engine> Keeper<E> {
     }
 
     fn accept_devices(&mut self, changes: Vec<device::Change>) {
-        drop(changes);
+        for change in changes {
+            let accepted = self.shelf.accept(&self.engine, &mut self.pending.handovers, change);
+            self.note_refusal(accepted);
+        }
+    }
+
+    /// Points that are older than their profile allows are looked for, some with each flush until the slice is through.
+    /// `now_ms` is the time of the wall in Unix milliseconds. To be called now and then; does nothing where all is kept.
+    pub fn expire(&mut self, now_ms: i64) {
+        self.shelf.begin_expiry(now_ms);
+    }
+
+    /// Whether [`Keeper::expire`] has anything to look for.
+    #[must_use]
+    pub fn can_expire(&self) -> bool {
+        self.shelf.can_expire()
     }
 
     fn note_refusal(&mut self, accepted: Result<(), Fault>) {
@@ -143,13 +175,16 @@ impl<E: Engine> Keeper<E> {
     /// Bytes accepted and not yet durable, roughly: messages at what they cost in memory.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
-        self.pending.bytes()
+        self.pending.bytes() + self.shelf.bytes()
     }
 
     /// Whether a flush would have nothing to do.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.pending.handovers.is_empty() && self.ended.is_empty()
+        self.pending.is_empty()
+            && self.pending.handovers.is_empty()
+            && self.ended.is_empty()
+            && self.shelf.is_idle()
     }
 
     /// Makes everything accepted durable.
@@ -163,7 +198,9 @@ impl<E: Engine> Keeper<E> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         self.pending.encode(self.anchor, &mut batch);
+        self.shelf.encode(&mut batch);
         let (purged, purge_from) = self.purge(&mut batch)?;
+        let swept = self.shelf.sweep(&self.engine, &mut batch)?;
         self.pending.note_tried();
         if !batch.is_empty() {
             self.engine.commit(&batch)?;
@@ -172,8 +209,10 @@ impl<E: Engine> Keeper<E> {
         let Settled { turns, ticket } = self.pending.clear();
         self.ended.drain(..purged);
         self.purge_from = purge_from;
-        let flushed = Flushed { turns, ticket, writes: batch.len(), bytes: batch.bytes() };
-        self.batch = batch;
+        let expired = self.shelf.clear(swept);
+        let flushed = Flushed { turns, ticket, writes: batch.len(), bytes: batch.bytes(), expired };
+        // One upload of firmware shall not be paid for for ever.
+        self.batch = if batch.bytes() > BATCH_KEPT_BYTES { Batch::default() } else { batch };
         Ok(flushed)
     }
 

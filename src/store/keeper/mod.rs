@@ -6,6 +6,7 @@
 //! Invariants:
 //! - A commit holds everything accepted before it, of all cores, and nothing in part.
 
+mod devices;
 mod fetch;
 mod handovers;
 mod keep;

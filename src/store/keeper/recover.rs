@@ -65,12 +65,16 @@ pub struct Recovered {
     pub spilled: u64,
     /// Retained messages.
     pub retained: u64,
+    /// Devices.
+    pub devices: u64,
+    /// Attributes, latest values, commands, claims and presences of devices.
+    pub facts: u64,
     /// All records that were read.
     pub records: u64,
 }
 
 /// Where a recovery stands.
-struct Recovery<'a> {
+pub(super) struct Recovery<'a> {
     clients: HashMap<u64, Arc<str>>,
     /// Queued messages that are inflight, by session.
     sent: HashMap<u64, HashSet<u64>>,
@@ -78,14 +82,15 @@ struct Recovery<'a> {
     ended: BTreeSet<u64>,
     number_max: u64,
     counter_max: u64,
-    found: Recovered,
+    pub(super) found: Recovered,
     about: u64,
     visit: &'a mut dyn FnMut(Change),
     progress: &'a mut dyn FnMut(Progress),
 }
 
 impl<E: Engine> Keeper<E> {
-    /// Reads all records and calls `visit` with changes that bring back what they say. To be called once, first of all.
+    /// Reads all records but those of history, and calls `visit` and `visit_devices` with changes that bring back what they
+    /// say: of devices first the registry, then the rest, then sessions. To be called once, first of all.
     ///
     /// # Errors
     /// `Damaged` or `Io`.
@@ -93,7 +98,7 @@ impl<E: Engine> Keeper<E> {
         &mut self,
         heads: Heads,
         visit: &mut dyn FnMut(Change),
-        _visit_devices: &mut dyn FnMut(device::Change),
+        visit_devices: &mut dyn FnMut(device::Change),
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Recovered, Fault> {
         let mut recovery = Recovery {
@@ -107,6 +112,7 @@ impl<E: Engine> Keeper<E> {
             visit,
             progress,
         };
+        self.recover_devices(&mut recovery, visit_devices)?;
         self.recover_plain(b'h', &mut recovery)?;
         self.recover_plain(b's', &mut recovery)?;
         self.recover_plain(b'u', &mut recovery)?;
@@ -225,7 +231,7 @@ impl Recovery<'_> {
         (self.visit)(change);
     }
 
-    fn count(&mut self) {
+    pub(super) fn count(&mut self) {
         self.found.records += 1;
         if self.found.records.is_multiple_of(REPORT_RECORDS) {
             (self.progress)(Progress { done: self.found.records, about: self.about.max(self.found.records) });
@@ -358,6 +364,6 @@ impl Queue {
 }
 
 /// The fault with the key at which it was found.
-fn named(key: &[u8], fault: Fault) -> Fault {
+pub(super) fn named(key: &[u8], fault: Fault) -> Fault {
     Fault { what: format!("{} (record {})", fault.what, key.escape_ascii()), ..fault }
 }

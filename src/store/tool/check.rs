@@ -12,10 +12,12 @@ use std::path::Path;
 use stdx::{Instant, WallMs};
 
 use crate::anchor::Anchor;
+use crate::devices::is_device_key;
 use crate::fault::{Fault, FaultKind};
 use crate::fjall::{Findings, inspect};
 use crate::record::{Record, judge, number_of, seq_of};
 
+use super::devices::DeviceCheck;
 use super::source::Source;
 use super::task::{FAILED, PROBLEM, ProgressLine, Style, say, tell};
 
@@ -29,6 +31,7 @@ struct Check {
     sent: HashMap<u64, HashSet<u64>>,
     /// Records of sessions that have ended and wait to be removed.
     left_over: u64,
+    devices: DeviceCheck,
     records: u64,
     problems: Vec<String>,
     problem_count: u64,
@@ -88,6 +91,12 @@ impl Check {
 
     fn record(&mut self, key: &[u8], value: &[u8]) {
         self.records += 1;
+        if is_device_key(key) {
+            let looked = self.devices.record(key, value);
+            return looked.unwrap_or_else(|garbled| {
+                self.problem(format!("record {}: {}", key.escape_ascii(), garbled.0));
+            });
+        }
         let anchor = Anchor { at: Instant::START, wall: WallMs(0) };
         let record = match judge(key, value, anchor) {
             Ok(record) => record,
@@ -114,6 +123,7 @@ impl Check {
     }
 
     fn finish(&mut self) {
+        self.devices.finish().into_iter().for_each(|problem| self.problem(problem));
         let missing: usize = self.sent.values().map(HashSet::len).sum();
         if missing > 0 {
             self.problem(format!("{missing} messages in flight are missing"));
@@ -137,7 +147,7 @@ fn show(
             "problem_count": check.problem_count,
             "problems": check.problems,
             "records": check.records,
-            "left_over": check.left_over,
+            "left_over": check.left_over + check.devices.left_over,
             "commit_synced": findings.map(|findings| findings.synced),
             "torn_bytes": findings.map(|findings| findings.torn_bytes),
         });
@@ -161,6 +171,15 @@ fn show(
         say(
             out,
             &format!("{} records of ended sessions wait to be removed; this is no problem", check.left_over),
+        )?;
+    }
+    if check.devices.left_over > 0 {
+        say(
+            out,
+            &format!(
+                "{} records of deleted devices wait to be removed; this is no problem",
+                check.devices.left_over
+            ),
         )?;
     }
     let verdict = if check.problem_count == 0 { "everything is well" } else { "not everything is well" };

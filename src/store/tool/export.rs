@@ -3,7 +3,8 @@
 //! Why lines: a store may have millions of records, and a line is a whole value for every tool.
 //!
 //! Invariants:
-//! - A session's line comes before those of what belongs to it.
+//! - A line of a session or device comes before those of what belongs to it.
+//! - No line has a secret: of credentials only the kind is told.
 //! - Times are milliseconds since the Unix epoch; a payload that is no text is written in hexadecimal digits.
 
 use std::collections::HashMap;
@@ -16,9 +17,11 @@ use serde_json::{Map, Value, json};
 use stdx::{Instant, WallMs};
 
 use crate::anchor::Anchor;
+use crate::devices::is_device_key;
 use crate::fault::{Fault, FaultKind};
 use crate::record::{Record, judge, number_of, packet_id_of, seq_of};
 
+use super::devices::{self, Present};
 use super::source::Source;
 use super::task::{ExportKind, ProgressLine};
 
@@ -36,8 +39,19 @@ pub(super) fn run(
     let mut out = BufWriter::new(out);
     let mut progress = ProgressLine::new("exported", report);
     let unwritten = |error: std::io::Error| Fault::new(FaultKind::Io, format!("writing the result: {error}"));
+    let mut present = Present::default();
+    let mut wanted = |kind: ExportKind, line: &Value| {
+        if kinds.is_empty() || kinds.contains(&kind) {
+            writeln!(out, "{line}").map_err(unwritten)?;
+        }
+        Ok(())
+    };
     source.read(&mut |key, value| {
         progress.step();
+        if is_device_key(key) {
+            let Some((kind, line)) = devices::line(&mut present, key, value)? else { return Ok(()) };
+            return wanted(kind, &line);
+        }
         let record = judge(key, value, ANCHOR)?;
         let number = number_of(key);
         if let (Some(number), Record::Session(session)) = (number, &record) {
@@ -51,10 +65,7 @@ pub(super) fn run(
         let Some((kind, line)) = line(key, client_id.map_or("", |client_id| client_id), record)? else {
             return Ok(());
         };
-        if kinds.is_empty() || kinds.contains(&kind) {
-            writeln!(out, "{line}").map_err(unwritten)?;
-        }
-        Ok(())
+        wanted(kind, &line)
     })?;
     out.flush().map_err(unwritten)
 }

@@ -11,6 +11,7 @@
 //! - Nothing but `restore` writes into a store's directory.
 
 mod check;
+mod devices;
 mod export;
 mod source;
 mod stats;

@@ -3,7 +3,7 @@
 //! Why counted and not estimated: the engine's estimates count what was removed, too.
 //!
 //! Invariants:
-//! - Records of ended sessions are counted apart.
+//! - Records of ended sessions and deleted devices are counted apart.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -12,10 +12,12 @@ use std::path::Path;
 use stdx::{Instant, WallMs};
 
 use crate::anchor::Anchor;
+use crate::devices::is_device_key;
 use crate::fault::Fault;
-use crate::fjall::{FORMAT_VERSION, disk_bytes};
+use crate::fjall::{FORMAT_VERSION, disk_bytes, format_of};
 use crate::record::{Record, judge, number_of};
 
+use super::devices::DeviceStats;
 use super::source::Source;
 use super::task::{ProgressLine, Style, say};
 
@@ -42,26 +44,34 @@ pub(super) fn run(
 ) -> Result<(), Fault> {
     let source = Source::open(dir)?;
     let name = source.name();
-    let mut stats = Stats::default();
+    let (mut stats, mut devices) = (Stats::default(), DeviceStats::default());
     let mut progress = ProgressLine::new("counted", report);
     let anchor = Anchor { at: Instant::START, wall: WallMs(0) };
     source.read(&mut |key, value| {
         progress.step();
+        if is_device_key(key) {
+            devices.record(key, value)?;
+            return Ok(());
+        }
         let number = number_of(key);
         stats.record(number, judge(key, value, anchor)?, value.len() as u64);
         Ok(())
     })?;
-    let rows = stats.rows(disk_bytes(dir));
+    let left_over = stats.left_over + devices.left_over;
+    let totals =
+        [("left_over", "records to be removed", left_over), ("disk_bytes", "bytes on disk", disk_bytes(dir))];
+    let rows: Vec<_> = stats.rows().into_iter().chain(devices.rows()).chain(totals).collect();
+    let format = format_of(dir).unwrap_or(FORMAT_VERSION);
     match style {
         Style::Json => {
             let mut json = serde_json::Map::new();
             json.insert("source".into(), name.into());
-            json.insert("format".into(), FORMAT_VERSION.into());
+            json.insert("format".into(), format.into());
             json.extend(rows.iter().map(|(name, _, count)| ((*name).to_owned(), (*count).into())));
             say(out, &serde_json::Value::Object(json).to_string())
         }
         Style::Text => {
-            say(out, &format!("{} ({name}, format {FORMAT_VERSION})", dir.display()))?;
+            say(out, &format!("{} ({name}, format {format})", dir.display()))?;
             rows.iter().try_for_each(|(_, label, count)| say(out, &format!("{label:<34}{count:>16}")))
         }
     }
@@ -96,7 +106,7 @@ impl Stats {
         }
     }
 
-    fn rows(&self, disk_bytes: u64) -> [(&'static str, &'static str, u64); 13] {
+    fn rows(&self) -> [(&'static str, &'static str, u64); 12] {
         let queues = self.sessions.values().filter(|messages| **messages > 0).count() as u64;
         let longest = self.sessions.values().copied().max().unwrap_or(0);
         [
@@ -112,7 +122,6 @@ impl Stats {
             ("received", "QoS 2 messages not released", self.received),
             ("retained", "retained messages", self.retained),
             ("retained_bytes", "  bytes", self.retained_bytes),
-            ("disk_bytes", "bytes on disk", disk_bytes),
         ]
     }
 }

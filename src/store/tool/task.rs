@@ -51,16 +51,52 @@ pub enum ExportKind {
     Received,
     /// Retained messages.
     Retained,
+    /// Tenants.
+    Tenant,
+    /// Customers of tenants.
+    Customer,
+    /// Those who may log in, without their passwords.
+    User,
+    /// Device profiles, without the secrets of provisioning.
+    Profile,
+    /// Packages, without their bytes.
+    Package,
+    /// Devices, without what they are recognized by.
+    Device,
+    /// Attributes.
+    Attribute,
+    /// Latest values of telemetry.
+    Latest,
+    /// Persistent commands.
+    Command,
+    /// Claims, without their secrets.
+    Claim,
+    /// How devices are.
+    Presence,
+    /// Points of history.
+    Point,
 }
 
 impl ExportKind {
     /// All kinds, as they are written.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 17] = [
         ("session", Self::Session),
         ("subscription", Self::Subscription),
         ("message", Self::Message),
         ("received", Self::Received),
         ("retained", Self::Retained),
+        ("tenant", Self::Tenant),
+        ("customer", Self::Customer),
+        ("user", Self::User),
+        ("profile", Self::Profile),
+        ("package", Self::Package),
+        ("device", Self::Device),
+        ("attribute", Self::Attribute),
+        ("latest", Self::Latest),
+        ("command", Self::Command),
+        ("claim", Self::Claim),
+        ("presence", Self::Presence),
+        ("point", Self::Point),
     ];
 }
 
@@ -109,7 +145,7 @@ fn back_up(
     let source = Source::open(dir)?;
     let records = write_whole(to, |file| {
         let failed = |error: std::io::Error| Fault::io(to, &error);
-        let mut copy = BackupWriter::begin(file).map_err(failed)?;
+        let mut copy = BackupWriter::begin(file);
         let mut progress = ProgressLine::new("copied", report);
         let records = source.read(&mut |key, value| {
             progress.step();

@@ -196,3 +196,124 @@ fn a_check_of_a_damaged_store_tells_what_and_ends_with_one() {
     assert_eq!(fs::read(&journal).unwrap(), bytes, "a check changes nothing");
     assert_eq!(ask(&Task::Stats, home.path()).0, 4);
 }
+
+/// A device with an attribute, a value with its history, a command, a claim; a user and a package with bytes.
+fn equipped(dir: &Path) -> Keeper<FjallEngine> {
+    use device::{
+        Algorithm, Authority, Claim, Command, CommandId, CommandKind, Content, Credential, Device, DeviceId,
+        Keeping, Order, Package, PackageId, PackageKind, ProfileId, Role, Sample, Scope, TenantId, User,
+        UserId, Value,
+    };
+    let mut keeper = Keeper::new(FjallEngine::open(dir).unwrap(), ANCHOR);
+    keeper.recover(Heads::ALL, &mut drop, &mut drop, &mut |_| {}).unwrap();
+    let (tenant, profile, id) =
+        (TenantId::from_bytes([1; 16]), ProfileId::from_bytes([2; 16]), DeviceId::from_bytes([3; 16]));
+    let content = Content::upload(b"firmware"[..].into(), Algorithm::Md5, None).unwrap();
+    let order = Order {
+        id: CommandId::from_bytes([4; 16]),
+        method: "reboot".into(),
+        params: "{}".into(),
+        kind: CommandKind::OneWay,
+        is_persistent: true,
+        expires_ms: 99,
+        retries: None,
+        additional: None,
+    };
+    let sample = Sample { key: "t".into(), value: Value::Json("[1,2]".into()), at_ms: 7 };
+    let changes = vec![
+        device::Change::User(Box::new(User {
+            id: UserId::from_bytes([5; 16]),
+            tenant: Some(tenant),
+            customer: None,
+            authority: Authority::TenantAdmin,
+            created_ms: 1,
+            name: "ann@example.org".into(),
+            password_hash: "secret hash".into(),
+        })),
+        device::Change::Package(std::sync::Arc::new(Package {
+            id: PackageId::from_bytes([6; 16]),
+            tenant,
+            profile,
+            kind: PackageKind::Firmware,
+            title: "app".into(),
+            version: "1".into(),
+            tag: None,
+            content,
+        })),
+        device::Change::Device(Box::new(Device {
+            id,
+            tenant,
+            profile,
+            customer: None,
+            role: Role::Gateway,
+            created_ms: 1,
+            name: "pump".into(),
+            credential: Credential::Token("secret token".into()),
+            rare: None,
+        })),
+        device::Change::Attribute {
+            device: id,
+            scope: Scope::Shared,
+            key: "k".into(),
+            value: Some(Value::Double(0.5)),
+            at_ms: 8,
+        },
+        device::Change::Telemetry { device: id, samples: vec![sample], keeping: Keeping::History },
+        device::Change::Command { device: id, command: Box::new(Command::new(order, 0, 5)) },
+        device::Change::Claim {
+            device: id,
+            claim: Some(Claim { secret: "secret claim".into(), expires_ms: 9 }),
+        },
+    ];
+    keeper.keep(1, changes);
+    keeper.flush().unwrap();
+    keeper
+}
+
+fn assert_devices(at: &Path, source: &str) {
+    let checked = json(&Task::Check, at);
+    let expected = (&true.into(), &source.into(), &10.into());
+    assert_eq!((&checked["ok"], &checked["source"], &checked["records"]), expected);
+    let stats = json(&Task::Stats, at);
+    let counted =
+        ["users", "packages", "package_bytes", "devices", "attributes", "latest", "commands", "points"];
+    assert_eq!(counted.map(|name| stats[name].as_u64().unwrap()), [1, 1, 8, 1, 1, 1, 1, 1]);
+    let (_, text, _) = ask(&Task::Export { kinds: Vec::new() }, at);
+    assert!(!text.contains("secret"), "{text}");
+    let all = lines(&[], at);
+    let kinds: Vec<&str> = all.iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    let expected = ["user", "package", "device", "attribute", "latest", "command", "claim", "point"];
+    assert_eq!(kinds, expected);
+    let point = &lines(&[ExportKind::Point], at)[0];
+    assert_eq!((&point["value"], &point["at_ms"]), (&serde_json::json!([1, 2]), &7.into()));
+    let device = &lines(&[ExportKind::Device], at)[0];
+    assert_eq!((&device["name"], &device["credential"]), (&"pump".into(), &"token".into()));
+}
+
+#[test]
+fn the_tools_know_devices_wherever_they_are_and_keep_their_secrets() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, copy) = (home.path().join("data"), home.path().join("copy"));
+    let running = equipped(&dir);
+    assert_devices(&dir, "running broker");
+    assert_eq!(json(&Task::Backup { to: copy.clone() }, &dir)["records"], 10);
+    drop(running);
+    assert_devices(&dir, "directory");
+    assert_devices(&copy, "backup");
+    assert!(
+        fs::read(&copy).unwrap().starts_with(b"ringmq backup 2\n"),
+        "a version without devices refuses it"
+    );
+    let restored = home.path().join("restored");
+    json(&Task::Restore { from: copy }, &restored);
+    assert_devices(&restored, "directory");
+    assert_eq!(fs::read_to_string(restored.join("format")).unwrap(), "ringmq store 2\n");
+    let mut changes = Vec::new();
+    let mut keeper = Keeper::new(FjallEngine::open(&restored).unwrap(), ANCHOR);
+    keeper.recover(Heads::ALL, &mut drop, &mut |change| changes.push(change), &mut |_| {}).unwrap();
+    let token = changes.iter().find_map(|change| match change {
+        device::Change::Device(device) => Some(device.credential.id()),
+        _something_else => None,
+    });
+    assert_eq!(token.as_deref(), Some("secret token"));
+}

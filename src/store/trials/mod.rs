@@ -6,6 +6,8 @@
 //! - A failing seed names itself.
 
 mod crashes;
+mod devices;
+mod fleet;
 mod harm;
 mod history;
 mod model;

@@ -83,6 +83,10 @@ impl Engine for Mutant {
         self.engine.scan(range, visit)
     }
 
+    fn scan_back(&self, range: Range<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+        self.engine.scan_back(range, visit)
+    }
+
     fn records_about(&self) -> u64 {
         self.engine.records_about()
     }

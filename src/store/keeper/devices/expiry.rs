@@ -1,0 +1,164 @@
+//! Points that are older than their profile allows vanish by and by.
+//!
+//! Why a round over all devices and no index by age: points come a million times more often than anybody asks how old they
+//! are, and must not cost a second record. A round looks at a few devices at a time, in the order of their ids.
+//!
+//! Invariants:
+//! - One slice looks at a bounded number of devices and series, and removes a bounded number of points.
+//! - Devices whose profile keeps everything cost a glance at their record.
+
+use std::ops::ControlFlow;
+
+use device::DeviceId;
+
+use crate::devices::{Series, device_of, kind, profile_of_device, range_of_device};
+use crate::engine::{Batch, Engine};
+use crate::fault::Fault;
+use crate::record::range_of;
+
+use super::shelf::Shelf;
+
+/// Records of devices glanced at in one slice.
+const GLANCES_MAX: usize = 4_096;
+/// Series looked into in one slice.
+const LOOKS_MAX: usize = 256;
+
+/// Where the round is.
+#[derive(Debug, Default)]
+pub(super) struct Expiry {
+    /// The time for which a slice is due, in Unix milliseconds.
+    due_ms: Option<i64>,
+    /// The key of the device that is next; empty at the beginning of a round.
+    next: Vec<u8>,
+    /// Where to go on in its points, if a slice ended within them.
+    within: Vec<u8>,
+}
+
+/// How far a slice came.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    next: Vec<u8>,
+    within: Vec<u8>,
+    expired: usize,
+    /// It ended because it may not remove more at once.
+    has_more: bool,
+}
+
+/// What a slice may still do.
+struct Budget {
+    looks: usize,
+    removals: usize,
+}
+
+impl Expiry {
+    pub fn is_due(&self) -> bool {
+        self.due_ms.is_some()
+    }
+
+    /// Takes over what a slice has done; returns how many points were too old.
+    pub fn note(&mut self, progress: Progress) -> usize {
+        self.next = progress.next;
+        self.within = progress.within;
+        if !progress.has_more {
+            self.due_ms = None;
+        }
+        progress.expired
+    }
+}
+
+impl Shelf {
+    /// A slice is due, if anything can be too old at all.
+    pub fn begin_expiry(&mut self, now_ms: i64) {
+        if !self.retention.is_empty() {
+            self.expiry.due_ms = Some(now_ms);
+        }
+    }
+
+    /// Whether anything can be too old at all.
+    pub fn can_expire(&self) -> bool {
+        !self.retention.is_empty()
+    }
+
+    pub(super) fn expire<E: Engine>(&self, engine: &E, batch: &mut Batch) -> Result<Progress, Fault> {
+        let Some(now_ms) = self.expiry.due_ms else { return Ok(Progress::default()) };
+        let (devices, next) = self.glance(engine)?;
+        let mut budget = Budget { looks: LOOKS_MAX, removals: self.pace.sweep_max };
+        for (key, device, retention_ms) in devices {
+            let before_ms = now_ms.saturating_sub(i64::try_from(retention_ms).unwrap_or(i64::MAX));
+            let points = range_of_device(kind::POINT, device);
+            let is_resumed = key == self.expiry.next && points.contains(&self.expiry.within);
+            let start = if is_resumed { self.expiry.within.clone() } else { points.start };
+            if let Some(within) =
+                self.expire_device(engine, start, &points.end, before_ms, &mut budget, batch)?
+            {
+                let has_more = budget.removals == 0;
+                return Ok(Progress {
+                    next: key,
+                    within,
+                    expired: self.pace.sweep_max - budget.removals,
+                    has_more,
+                });
+            }
+        }
+        let expired = self.pace.sweep_max - budget.removals;
+        Ok(Progress { next, within: Vec::new(), expired, has_more: false })
+    }
+
+    /// The devices that are next and have points that can be too old, and the key behind them.
+    fn glance<E: Engine>(&self, engine: &E) -> Result<(Vec<(Vec<u8>, DeviceId, u64)>, Vec<u8>), Fault> {
+        let (mut devices, mut glances, mut next) = (Vec::new(), 0, Vec::new());
+        let range = range_of(kind::DEVICE);
+        let start = range.start.max(self.expiry.next.clone());
+        engine.scan(&start..&range.end, &mut |key, value| {
+            if glances == GLANCES_MAX || devices.len() == LOOKS_MAX {
+                next = key.to_vec();
+                return Ok(ControlFlow::Break(()));
+            }
+            glances += 1;
+            if let (Some(device), Some(retention_ms)) =
+                (device_of(key), self.retention.get(&profile_of_device(value)?))
+            {
+                devices.push((key.to_vec(), device, *retention_ms));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok((devices, next))
+    }
+
+    /// Removes points of one device; returns where it had to stop.
+    fn expire_device<E: Engine>(
+        &self,
+        engine: &E,
+        mut start: Vec<u8>,
+        end: &[u8],
+        before_ms: i64,
+        budget: &mut Budget,
+        batch: &mut Batch,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        loop {
+            if budget.looks == 0 || budget.removals == 0 {
+                return Ok(Some(start));
+            }
+            let Some(first) = first_key(engine, &start, end)? else { return Ok(None) };
+            budget.looks -= 1;
+            let (series, _time) = Series::split(&first)?;
+            let too_old = series.range((i64::MIN, before_ms));
+            let last = self.remove_some(engine, first..too_old.end, &mut budget.removals, batch)?;
+            if budget.removals == 0
+                && let Some(last) = last
+            {
+                return Ok(Some(last));
+            }
+            start = series.end();
+        }
+    }
+}
+
+fn first_key<E: Engine>(engine: &E, start: &[u8], end: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    let mut first = None;
+    engine.scan(start..end, &mut |key, _value| {
+        first = Some(key.to_vec());
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(first)
+}
