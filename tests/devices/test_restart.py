@@ -87,8 +87,7 @@ def test_a_command_that_is_kept_is_delivered_after_a_restart(house, state):
     if state == "queued":
         rpc_id = device.persistent("m", {"a": 1})
     else:
-        thing = house.connect(device)
-        thing._manual_ack = state == "sent"
+        thing = house.connect(device, manual_ack=state == "sent")
         thing.subscribe(f"{COMMAND}/+", 1)
         rpc_id = device.persistent("m", {"a": 1})
         thing.take_command()
