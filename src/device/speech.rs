@@ -21,6 +21,14 @@ use crate::value::Sample;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ear(pub u64);
 
+impl Ear {
+    /// Whether it belongs to no core but to somebody outside: the highest sixteen bits say so.
+    #[must_use]
+    pub const fn is_outside(self) -> bool {
+        self.0 >> 48 == 0xFFFF
+    }
+}
+
 /// What a dialect wants back with an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cookie(pub u64);

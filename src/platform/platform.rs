@@ -167,7 +167,7 @@ impl Platform {
     /// Whether an ear belongs to somebody who listens here, and to no core.
     #[must_use]
     pub const fn is_outside(ear: Ear) -> bool {
-        ear.0 >> 48 == 0xFFFF
+        ear.is_outside()
     }
 
     /// Who waits for news, and what was dropped.

@@ -182,6 +182,7 @@ const ROOMS: &[Room] = &[
             "hyper-util",
             "jsonwebtoken",
             "prost",
+            "rustix",
             "serde",
             "serde_json",
             "thiserror",

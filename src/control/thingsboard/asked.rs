@@ -20,7 +20,7 @@ use super::refusal::Refusal;
 const SMALL_BYTES_MAX: u64 = 65_536;
 
 /// Parameters behind the question mark.
-pub(super) struct Asked(Vec<(String, String)>);
+pub(super) struct Asked(pub(super) Vec<(String, String)>);
 
 /// A body.
 pub(super) struct Payload {

@@ -22,7 +22,7 @@ use super::refusal::Refusal;
 use super::tokens::{Claims, Use};
 
 /// Who asks.
-pub(super) struct Caller {
+pub(crate) struct Caller {
     pub user: User,
     pub claims: Claims,
 }

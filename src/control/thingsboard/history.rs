@@ -288,3 +288,12 @@ pub(super) fn newest_before(
     })?;
     Ok(newest)
 }
+
+/// For tests: what a query is answered from an archive.
+#[cfg(test)]
+pub(super) fn aggregated(archive: &dyn Archive, device: DeviceId, query: &str) -> String {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let asked = Asked(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+    let times = (asked.number("startTs").unwrap().unwrap(), asked.number("endTs").unwrap().unwrap());
+    Query::read(&asked, times, Spelling::Typed).unwrap().answer(device, archive).unwrap().unwrap()
+}

@@ -35,6 +35,8 @@ mod seat;
 mod settings;
 mod shape;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod users;
 

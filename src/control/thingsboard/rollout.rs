@@ -28,7 +28,7 @@ const KINDS: [PackageKind; 2] = [PackageKind::Firmware, PackageKind::Software];
 
 /// The packages of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Assigned([Option<PackageId>; 2]);
+pub(crate) struct Assigned([Option<PackageId>; 2]);
 
 /// Rollouts that wait, and how far they came.
 #[derive(Default)]

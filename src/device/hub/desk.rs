@@ -4,7 +4,7 @@
 //! commands wait. A device of which nothing is known has no entry.
 //!
 //! Invariants:
-//! - A device has at most `sessions_max` ears; one more replaces the oldest.
+//! - A device has at most `sessions_max` ears of cores; one more replaces the oldest.
 //! - For every device with a deadline there is one entry in `due`, not later than the deadline.
 
 use std::collections::BTreeSet;
@@ -102,8 +102,11 @@ impl Hub {
             out.turns.push((device, turn));
         }
         desk.listeners.push(Listener { ear, keeping, hears_attributes: false, hears_commands: None });
-        while desk.listeners.len() > sessions_max {
-            let oldest = desk.listeners.remove(0);
+        // Whoever listens outside takes nobody's place: requests come and go beside the device's own connection.
+        let is_inside = |listener: &Listener| !listener.ear.is_outside();
+        while desk.listeners.iter().filter(|listener| is_inside(listener)).count() > sessions_max {
+            let index = desk.listeners.iter().position(is_inside).expect("counted in the line above");
+            let oldest = desk.listeners.remove(index);
             desk.forget(oldest.ear, device, out);
             desk.presence.disconnect(now_ms);
             out.evicted.push((oldest.ear, device));

@@ -204,6 +204,16 @@ fn after_a_restart_persistent_commands_attributes_and_claims_are_there() {
 }
 
 #[test]
+fn whoever_listens_outside_takes_nobodys_place() {
+    let mut story = Story::new();
+    let outside = Ear(0xFFFF << 48 | 7);
+    story.hub.open(DEVICE, outside, Keeping::History, 1, &mut story.out);
+    assert_eq!(story.take().evicted, []);
+    story.hub.open(DEVICE, TWO, Keeping::History, 2, &mut story.out);
+    assert_eq!(story.take().evicted, [(ONE, DEVICE)], "another connection does");
+}
+
+#[test]
 fn a_second_connection_evicts_the_first() {
     let mut story = Story::new();
     story.hub.open(DEVICE, TWO, Keeping::History, 1, &mut story.out);

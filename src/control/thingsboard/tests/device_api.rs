@@ -1,0 +1,298 @@
+//! Devices that speak HTTP: what they say, ask and wait for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::world::{OK, START_MS, Who, World, story};
+
+#[test]
+fn a_device_says_and_asks_with_its_token_alone() {
+    story(|world| async move {
+        let id = world.device("A").await;
+        world
+            .expect(
+                Who::Nobody,
+                "POST /api/v1/A/telemetry",
+                json!([{"ts": 17, "values": {"t": "0042"}}]),
+                OK,
+                json!(""),
+            )
+            .await;
+        world.expect(Who::Nobody, "POST /api/v1/A/attributes", json!({"serial": "x"}), OK, json!("")).await;
+        let path = format!("/api/plugins/telemetry/DEVICE/{id}");
+        let latest = format!("GET {path}/values/timeseries?keys=t");
+        world.expect(Who::Admin, &latest, Value::Null, OK, json!({"t": [{"ts": 17, "value": "42"}]})).await;
+        let write = format!("POST {path}/SHARED_SCOPE");
+        world.expect(Who::Admin, &write, json!({"interval": 60}), OK, json!("")).await;
+        let rows = [
+            ("", json!({"client": {"serial": "x"}, "shared": {"interval": 60}})),
+            ("?clientKeys=serial,none", json!({"client": {"serial": "x"}})),
+            ("?sharedKeys=interval", json!({"shared": {"interval": 60}})),
+        ];
+        for (query, expected) in rows {
+            let told = world.ask(Who::Nobody, &format!("GET /api/v1/A/attributes{query}"), Value::Null).await;
+            assert_eq!((told.status, told.json()), (OK, expected), "{query}");
+        }
+        world
+            .expect(
+                Who::Admin,
+                &format!("GET /api/device/info/{id}"),
+                Value::Null,
+                OK,
+                json!({"active": true}),
+            )
+            .await;
+        let connected = format!("GET {path}/values/attributes/SERVER_SCOPE?keys=connected");
+        world.expect(Who::Admin, &connected, Value::Null, OK, json!([{"value": false}])).await;
+    });
+}
+
+#[test]
+fn strangers_and_broken_bodies_have_their_statuses() {
+    story(|world| async move {
+        world.device("A").await;
+        let broken = |call: &'static str, body: &'static [u8]| {
+            world.send(Who::Nobody, call, "application/json", body.to_vec())
+        };
+        assert_eq!(broken("POST /api/v1/B/telemetry", b"{}").await.status, 401);
+        assert_eq!(broken("POST /api/v1/A/telemetry", b"{").await.status, 500);
+        assert_eq!(broken("POST /api/v1/A/attributes", b"[]").await.status, 500);
+        assert_eq!(broken("POST /api/v1/A/rpc/x", b"{}").await.status, 400);
+        assert_eq!(
+            broken("POST /api/v1/A/rpc", b"{\"method\":\"m\"}").await.status,
+            400,
+            "params are needed"
+        );
+        let large =
+            world.send(Who::Nobody, "POST /api/v1/A/rpc/1", "application/json", vec![b'1'; 65_537]).await;
+        assert_eq!(large.status, 413);
+        world
+            .expect(Who::Nobody, "GET /api/v1/A/firmware?title=a&version=1", Value::Null, 404, json!(""))
+            .await;
+    });
+}
+
+#[test]
+fn a_poll_hears_of_attributes_and_ends_at_its_time() {
+    story(|world| async move {
+        let id = world.device("A").await;
+        let poll = |query: &'static str| {
+            let (world, call) = (Arc::clone(&world), format!("GET /api/v1/A/attributes/updates{query}"));
+            tokio::spawn(async move { world.ask(Who::Nobody, &call, Value::Null).await })
+        };
+        for (query, lasts_s) in [("?timeout=20000", 20), ("", 60), ("?timeout=9999999", 300)] {
+            let begin = tokio::time::Instant::now();
+            assert_eq!(poll(query).await.unwrap().status, 408);
+            assert_eq!(begin.elapsed().as_secs(), lasts_s, "{query}");
+        }
+        let scope = format!("/api/plugins/telemetry/{id}/SHARED_SCOPE");
+        for (call, body, expected) in [
+            (format!("POST {scope}"), json!({"k": 5}), json!({"k": 5})),
+            (format!("DELETE {scope}?keys=k"), Value::Null, json!({"deleted": ["k"]})),
+        ] {
+            let polling = poll("");
+            // The poll waits once its first step is done.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            world.expect(Who::Admin, &call, body, OK, json!("")).await;
+            assert_eq!(polling.await.unwrap().json(), expected);
+        }
+        let polling = poll("");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        world.expect(Who::Admin, &format!("DELETE /api/device/{id}"), Value::Null, OK, json!("")).await;
+        let told = polling.await.unwrap();
+        assert_eq!((told.status, told.bytes.as_slice()), (403, &b"Device was deleted!"[..]));
+    });
+}
+
+#[test]
+fn a_poll_gets_commands_one_by_one_and_answers_them() {
+    story(|world| async move {
+        let id = world.device("A").await;
+        let asking: Vec<_> = ["one", "two"]
+            .into_iter()
+            .map(|method| {
+                let (world, call) = (Arc::clone(&world), format!("POST /api/rpc/twoway/{id}"));
+                tokio::spawn(async move {
+                    world.ask(Who::Admin, &call, json!({"method": method, "params": 1})).await
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        for (number, method) in [(0, "one"), (1, "two")] {
+            let poll = world.ask(Who::Nobody, "GET /api/v1/A/rpc?timeout=1000", Value::Null).await;
+            assert_eq!(poll.json(), json!({"id": number, "method": method, "params": 1}));
+            let call = format!("POST /api/v1/A/rpc/{number}");
+            world.expect(Who::Nobody, &call, json!({"done": number}), OK, json!("")).await;
+        }
+        for (number, asking) in asking.into_iter().enumerate() {
+            assert_eq!(asking.await.unwrap().json(), json!({"done": number}));
+        }
+        assert_eq!(world.ask(Who::Nobody, "GET /api/v1/A/rpc?timeout=1000", Value::Null).await.status, 408);
+    });
+}
+
+#[test]
+fn calls_are_answered_here_or_by_whoever_was_named() {
+    story(|world| async move {
+        world.device("A").await;
+        let call = |method: &str| json!({"method": method, "params": {}});
+        world
+            .expect(Who::Nobody, "POST /api/v1/A/rpc", call("getCurrentTime"), OK, json!({"time": START_MS}))
+            .await;
+        world
+            .expect(
+                Who::Nobody,
+                "POST /api/v1/A/rpc",
+                call("getSessionLimits"),
+                OK,
+                json!({"maxPayloadSize": 65_536}),
+            )
+            .await;
+        world
+            .expect(
+                Who::Nobody,
+                "POST /api/v1/A/rpc",
+                call("reboot"),
+                OK,
+                json!({"error": "unknown method: reboot"}),
+            )
+            .await;
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let echo = |body: String| async move {
+            let called: Value = serde_json::from_str(&body).unwrap();
+            match called["method"].as_str() {
+                Some("echo") => Ok(called.to_string()),
+                Some("broken") => Ok("no JSON".to_owned()),
+                _other => Err(axum::http::StatusCode::NOT_FOUND),
+            }
+        };
+        let service = axum::Router::new().fallback(axum::routing::post(echo));
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        let world = World::new(Some(address));
+        let id = world.device("A").await;
+        let echo = json!({"method": "echo", "params": {"a": [1]}});
+        let expected = json!({"device": id, "deviceName": "A", "deviceType": "default", "method": "echo", "params": {"a": [1]}});
+        world.expect(Who::Nobody, "POST /api/v1/A/rpc", echo, OK, expected.clone()).await;
+        for (method, error) in [("reboot", "unknown method: reboot"), ("broken", "no answer")] {
+            let body = json!({"method": method, "params": null});
+            let body = if method == "broken" { json!({"method": method, "params": 1}) } else { body };
+            let told = world.ask(Who::Nobody, "POST /api/v1/A/rpc", body).await;
+            if method == "broken" {
+                assert_eq!(told.json(), json!({"error": error}));
+            } else {
+                assert_eq!(told.status, 400, "params are needed");
+            }
+        }
+
+        world.api.start();
+        let listening = world.api.platform().listen();
+        let (device, ear, cookie) = (super::world::device_id(&id), listening.ear(), device::Cookie(7));
+        let call = |method: &str| device::News::Called { device, ear, cookie, method: method.into(), params: "{\"a\":[1]}".into() };
+        for (method, expected) in [("echo", Ok(expected)), ("reboot", Err("unknown method: reboot"))] {
+            assert!(world.api.platform().tell(call(method)));
+            let heard = listening.downlinks().recv_async().await.unwrap();
+            let device::Downlink::CallAnswered { cookie: back, answer } = heard else { panic!("{heard:?}") };
+            assert_eq!(back, cookie);
+            match (answer, expected) {
+                (Ok(json), Ok(expected)) => assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), expected),
+                (Err(why), Err(expected)) => assert_eq!(&*why, expected),
+                (answer, expected) => panic!("{answer:?} is not {expected:?}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn an_address_that_hangs_is_a_timeout() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let world = World::new(Some(format!("http://{}", listener.local_addr().unwrap())));
+        world.device("A").await;
+        let body = json!({"method": "slow", "params": {}});
+        world.expect(Who::Nobody, "POST /api/v1/A/rpc", body, 408, json!({"error": "timeout"})).await;
+    });
+}
+
+#[test]
+fn provisioning_gives_credentials_and_refuses_what_it_must() {
+    story(|world| async move {
+        let profile = json!({
+            "name": "p", "provisionType": "ALLOW_CREATE_NEW_DEVICES", "provisionDeviceKey": "k1",
+            "profileData": {"provisionConfiguration": {"type": "ALLOW_CREATE_NEW_DEVICES", "provisionDeviceSecret": "s1"}},
+        });
+        world.expect(Who::Admin, "POST /api/deviceProfile", profile, OK, json!({})).await;
+        let request = |name: &str, secret: &str| json!({"deviceName": name, "provisionDeviceKey": "k1", "provisionDeviceSecret": secret, "token": name});
+        let call = "POST /api/v1/provision";
+        let granted =
+            json!({"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsValue": "th"});
+        world.expect(Who::Nobody, call, request("th", "s1"), OK, granted).await;
+        world
+            .expect(Who::Nobody, call, request("th", "s1"), OK, json!({"status": "FAILURE", "errorMsg": "*"}))
+            .await;
+        world
+            .expect(
+                Who::Nobody,
+                call,
+                request("x", "s2"),
+                OK,
+                json!({"status": "NOT_FOUND", "errorMsg": "*"}),
+            )
+            .await;
+        assert_eq!(world.ask(Who::Nobody, call, json!({"deviceName": "y"})).await.status, 500);
+        let made = world.ask(Who::Admin, "GET /api/tenant/device?deviceName=th", Value::Null).await.json();
+        let id = super::world::id_of(&made);
+        let call = format!(
+            "GET /api/plugins/telemetry/DEVICE/{id}/values/attributes/SERVER_SCOPE?keys=provisionState"
+        );
+        world.expect(Who::Admin, &call, Value::Null, OK, json!([{"value": "provisioned"}])).await;
+        world.expect(Who::Nobody, "POST /api/v1/th/telemetry", json!({"t": 1}), OK, json!("")).await;
+    });
+}
+
+#[test]
+fn firmware_comes_whole_or_in_parts_to_whom_it_was_assigned() {
+    story(|world| async move {
+        world.device("A").await;
+        let ((), _kept) = world.api.platform().change(|registry, changes| {
+            let device = registry.device_showing(device::Probe::of("A")).unwrap().clone();
+            let content =
+                device::Content::upload(Arc::from(&b"0123456789"[..]), device::Algorithm::Md5, None).unwrap();
+            let package = device::Package {
+                id: device::PackageId::from_bytes([5; 16]),
+                tenant: device.tenant,
+                profile: device.profile,
+                kind: device::PackageKind::Firmware,
+                title: "app".into(),
+                version: "1".into(),
+                tag: None,
+                content,
+            };
+            let mut device = device;
+            device.rare_mut().firmware = Some(package.id);
+            registry.put_package(Arc::new(package), changes);
+            registry.replace(device, changes).unwrap();
+        });
+        let rows: [(&str, u16, &[u8]); 6] = [
+            ("title=app&version=1", 200, b"0123456789"),
+            ("title=app&version=1&size=4&chunk=0", 200, b"0123"),
+            ("title=app&version=1&size=4&chunk=2", 200, b"89"),
+            ("title=app&version=1&size=4&chunk=3", 200, b""),
+            ("title=app&version=2", 400, b""),
+            ("title=other&version=1", 400, b""),
+        ];
+        for (query, status, bytes) in rows {
+            let told = world.ask(Who::Nobody, &format!("GET /api/v1/A/firmware?{query}"), Value::Null).await;
+            assert_eq!((told.status, told.bytes.as_slice()), (status, bytes), "{query}");
+        }
+        let told = world.ask(Who::Nobody, "GET /api/v1/A/software?title=app&version=1", Value::Null).await;
+        assert_eq!(told.status, 404);
+    });
+}

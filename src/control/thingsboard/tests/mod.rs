@@ -1,0 +1,12 @@
+//! The API as its clients see it: requests in, statuses and JSON out.
+
+mod commands;
+mod device_api;
+mod devices;
+mod documents;
+mod login;
+mod packages;
+mod people;
+mod points;
+mod tenants;
+mod world;
