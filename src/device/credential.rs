@@ -143,8 +143,13 @@ impl Credential {
         if text.is_empty() {
             return Err(NoCredential::Empty);
         }
-        let digest = sha3(&text);
-        Ok(Self::Certificate(Box::new(CertificateCredential { text: text.into(), digest })))
+        Ok(Self::bare_certificate(&text))
+    }
+
+    /// A certificate that was written down: what [`CertificateCredential::text`] gives, as it is.
+    #[must_use]
+    pub fn bare_certificate(text: &str) -> Self {
+        Self::Certificate(Box::new(CertificateCredential { text: text.into(), digest: sha3(text) }))
     }
 
     /// What it is found by.

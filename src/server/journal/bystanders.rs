@@ -72,7 +72,7 @@ mod tests {
         });
         for _ in 0..10 * LOOK_LEN {
             bystanders.enlist(Some(flume::bounded(1).0));
-            assert!(bystanders.waiting.len() <= 2 * LOOK_LEN + 1);
+            assert!(bystanders.waiting.len() <= 2 * (LOOK_LEN + 1));
         }
         bystanders.tell(u64::MAX);
         assert!(patient.iter().all(|(_, kept)| kept.try_recv().is_ok()));

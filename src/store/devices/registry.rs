@@ -250,7 +250,8 @@ fn decode_credential(input: &mut Input<'_>) -> Result<Credential, Garbled> {
     let credential = match input.u8()? {
         0 => return Ok(Credential::Token(text_of(input)?)),
         1 => Credential::basic(input.text()?, input.text()?, input.text()?),
-        2 => Credential::certificate(input.text()?),
+        // Not read again as if it came from outside: what is left without its frame may look like a frame.
+        2 => return Ok(Credential::bare_certificate(input.text()?)),
         _unknown => return Err(Garbled("a credential of no known kind")),
     };
     credential.map_err(|_| Garbled("a credential is none"))

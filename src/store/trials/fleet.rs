@@ -312,7 +312,7 @@ impl Yard {
         let credential = match self.below(3) {
             0 => Credential::Token("token".into()),
             1 => Credential::basic("", "user", ["", "secret"][usize::from(self.coin())]).unwrap(),
-            _certificate => Credential::certificate("aGVsbG8=").unwrap(),
+            _certificate => Credential::certificate("-----BEGIN CERT\nIFICATE-----").unwrap(),
         };
         let rare = Rare {
             label: self.coin().then(|| "label".into()),
