@@ -44,6 +44,13 @@ pub(super) struct Progress {
     has_more: bool,
 }
 
+/// A device whose points can be too old.
+struct Candidate {
+    key: Vec<u8>,
+    device: DeviceId,
+    retention_ms: u64,
+}
+
 /// What a slice may still do.
 struct Budget {
     looks: usize,
@@ -83,7 +90,7 @@ impl Shelf {
         let Some(now_ms) = self.expiry.due_ms else { return Ok(Progress::default()) };
         let (devices, next) = self.glance(engine)?;
         let mut budget = Budget { looks: LOOKS_MAX, removals: self.pace.sweep_max };
-        for (key, device, retention_ms) in devices {
+        for Candidate { key, device, retention_ms } in devices {
             let before_ms = now_ms.saturating_sub(i64::try_from(retention_ms).unwrap_or(i64::MAX));
             let points = range_of_device(kind::POINT, device);
             let is_resumed = key == self.expiry.next && points.contains(&self.expiry.within);
@@ -105,7 +112,7 @@ impl Shelf {
     }
 
     /// The devices that are next and have points that can be too old, and the key behind them.
-    fn glance<E: Engine>(&self, engine: &E) -> Result<(Vec<(Vec<u8>, DeviceId, u64)>, Vec<u8>), Fault> {
+    fn glance<E: Engine>(&self, engine: &E) -> Result<(Vec<Candidate>, Vec<u8>), Fault> {
         let (mut devices, mut glances, mut next) = (Vec::new(), 0, Vec::new());
         let range = range_of(kind::DEVICE);
         let start = range.start.max(self.expiry.next.clone());
@@ -118,7 +125,7 @@ impl Shelf {
             if let (Some(device), Some(retention_ms)) =
                 (device_of(key), self.retention.get(&profile_of_device(value)?))
             {
-                devices.push((key.to_vec(), device, *retention_ms));
+                devices.push(Candidate { key: key.to_vec(), device, retention_ms: *retention_ms });
             }
             Ok(ControlFlow::Continue(()))
         })?;
