@@ -13,7 +13,9 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use mqtt::{PacketId, Publish, QoS, ReasonCode, Subscribe, Unsubscribe, Violation, encode, topic};
+use mqtt::{
+    AckKind, PacketId, Publish, QoS, ReasonCode, Subscribe, Unsubscribe, Version, Violation, encode, topic,
+};
 use stdx::{Instant, Span};
 
 use crate::change::StoreHealth;
@@ -90,6 +92,18 @@ impl Exchange {
     /// Answers a PUBLISH that was taken in, as soon as what was noted since is kept. At QoS 0 nothing is sent.
     pub fn answer(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode) {
         self.acknowledge(key, publish, reason);
+    }
+
+    /// As [`Exchange::answer`] with a failure, which a client of 5.0 is told in words as well.
+    pub fn answer_because(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode, why: &str) {
+        let is_v5 = self.version_of(key) == Some(Version::V5);
+        let (true, Some(id)) = (is_v5 && reason.is_failure(), publish.packet_id) else {
+            return self.answer(key, publish, reason);
+        };
+        let kind = if publish.qos == QoS::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
+        let packet_bytes_max = self.link(key).map_or(u32::MAX, |link| link.packet_bytes_max);
+        self.mark_since(key, self.journal.begun);
+        self.reply(key, |out, _| encode::ack_because(out, kind, id, reason, why, packet_bytes_max));
     }
 
     /// Judges a SUBSCRIBE that somebody else interprets.

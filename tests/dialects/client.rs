@@ -21,6 +21,8 @@ pub struct Client {
     seen: Vec<String>,
     /// Packet ids of the messages that it was sent and that want an acknowledgement.
     pub owed: Vec<u16>,
+    /// What it was told in words about messages that were not taken.
+    pub reasons: Vec<String>,
 }
 
 impl Client {
@@ -36,6 +38,7 @@ impl Client {
             received: Vec::new(),
             seen: Vec::new(),
             owed: Vec::new(),
+            reasons: Vec::new(),
         }
     }
 
@@ -45,6 +48,9 @@ impl Client {
         while let Some((first, body, rest)) = packet(&self.received) {
             let (line, owed) = line(self.version, first, body);
             self.seen.push(line);
+            if matches!(first >> 4, 4 | 5) && body.len() > 4 {
+                self.reasons.push(String::from_utf8(body[7..].to_vec()).expect("a string of MQTT"));
+            }
             self.owed.extend(owed);
             self.received = rest.to_vec();
         }
@@ -197,6 +203,12 @@ pub fn unsubscribe(version: Version, id: u16, filter: &str) -> Vec<u8> {
 #[must_use]
 pub fn puback(id: u16) -> Vec<u8> {
     framed(0x40, &id.to_be_bytes())
+}
+
+/// PUBREL.
+#[must_use]
+pub fn pubrel(id: u16) -> Vec<u8> {
+    framed(0x62, &id.to_be_bytes())
 }
 
 /// DISCONNECT, as a client that is done.

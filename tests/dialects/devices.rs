@@ -347,6 +347,86 @@ fn a_device_hears_nothing_of_what_others_publish() {
 }
 
 #[test]
+fn a_device_of_5_0_is_told_in_words_why_a_message_was_not_taken() {
+    let mut house = House::new(1);
+    let device = house.device("T");
+    house.publish(device, TELEMETRY, QoS::AtLeastOnce, b"nonsense{");
+    let words = house.clients[device].reasons.join(" ");
+    assert_eq!(house.seen(device), ["PUBACK 0x99"]);
+    assert!(words.len() > 10 && words.len() <= 256, "{words:?}");
+    house.publish(device, "foo", QoS::ExactlyOnce, b"x");
+    assert_eq!(
+        (house.seen(device), house.clients[device].reasons.len()),
+        (vec!["PUBREC 0x90".to_owned()], 2)
+    );
+    // A client that does not want words: Request Problem Information is 0.
+    let mut connect = client::connect(Version::V5, "", Some("T"), None, None);
+    connect.splice(12..13, [2, 0x17, 0]);
+    connect[1] += 2;
+    let device = house.connect(0, 0, Version::V5, &connect);
+    house.publish(device, TELEMETRY, QoS::AtLeastOnce, b"nonsense{");
+    assert_eq!(house.seen(device), ["CONNACK 0x00", "PUBACK 0x99"]);
+    assert!(house.clients[device].reasons.is_empty());
+}
+
+#[test]
+fn two_connections_that_fight_for_a_device_are_slowed() {
+    let limits = broker::Limits { takeovers_per_minute_max: 1, ..broker::Limits::default() };
+    for (version, refusal) in [(Version::V311, "CONNACK 3"), (Version::V5, "CONNACK 0x9F")] {
+        let mut house = House::with(2, Settings { limits: limits.clone(), ..Settings::default() });
+        let connect = client::connect(version, "", Some("T"), None, None);
+        let [first, second, third] = [0; 3].map(|core| house.connect(core, 0, version, &connect));
+        assert_eq!(house.seen(first).last().map(String::as_str), Some("close"));
+        assert!(house.seen(second)[0].ends_with('0'));
+        assert_eq!(house.seen(third), [refusal, "close"]);
+    }
+}
+
+#[test]
+fn the_children_of_a_gateway_that_is_gone_are_gone() {
+    let mut house = House::new(2);
+    let gateway = house.device("TG");
+    for name in ["A", "B", "C", "E"] {
+        let payload = format!("{{\"device\":\"{name}\"}}");
+        house.publish(gateway, "v1/gateway/connect", QoS::AtMostOnce, payload.as_bytes());
+    }
+    house.cut(gateway);
+    for name in ["A", "B", "C", "E", "G"] {
+        let HubReply::Presence(presence) = house.ask(house.id(name), HubCall::Presence) else {
+            panic!("presence")
+        };
+        assert_eq!((presence.connections, presence.connected_ms > 0), (0, true), "{name}");
+    }
+}
+
+#[test]
+fn a_topic_alias_stands_for_the_topic_that_it_was_given() {
+    let mut house = House::new(1);
+    let device = house.device("T");
+    // PUBLISH with topic and alias 3, then with the alias alone.
+    let topic = TELEMETRY.as_bytes();
+    let len = u8::try_from(topic.len()).unwrap();
+    let first = [&[0x30, len + 2 + 4 + 7, 0, len], topic, &[3, 0x23, 0, 3], b"{\"t\":1}"].concat();
+    house.send(device, &first);
+    house.send(device, &[&[0x30, 2 + 4 + 7, 0, 0, 3, 0x23, 0, 3], &b"{\"t\":2}"[..]].concat());
+    assert_eq!(latest(&mut house, "D"), "t=2");
+    house.send(device, &[&[0x30, 2 + 4 + 7, 0, 0, 3, 0x23, 0, 4], &b"{\"t\":3}"[..]].concat());
+    assert_eq!(house.seen(device), ["DISCONNECT 0x82", "close"], "alias 4 was never given");
+}
+
+#[test]
+fn a_full_disk_refuses_what_devices_say() {
+    let mut house = House::with(1, durable());
+    let device = house.device("T");
+    house.fill_disk();
+    house.publish(device, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":1}");
+    assert_eq!(
+        (house.seen(device), latest(&mut house, "D")),
+        (vec!["PUBACK 0x97".to_owned()], String::new())
+    );
+}
+
+#[test]
 fn a_will_is_said_by_its_device_when_the_connection_breaks_and_not_when_it_leaves() {
     for says_goodbye in [false, true] {
         let mut house = House::new(2);

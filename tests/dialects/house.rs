@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use broker::{Batch, CoreId};
+use broker::{Batch, CoreId, StoreHealth};
 use device::Dialect;
 use device::{
     Change, Credential, DeviceId, HubCall, HubReply, NewDevice, News, Profile, Registry, Role,
-    SharedRegistry, Tenant,
+    SharedRegistry, Tenant, TenantId,
 };
 use dialect::ThingsBoard;
 use mqtt::{QoS, Version};
@@ -145,32 +145,29 @@ impl House {
             profile.terms = ThingsBoard.read_settings(&profile.settings).expect("the settings are valid");
             registry.put_profile(profile, changes).expect("the profile is free");
         });
-        let mut house = Self::around(cores, settings, shelf);
+        let mut house = Self::around(cores, settings, shelf, Instant::START);
         house.create("D", "T", Role::Ordinary);
         house.create("G", "TG", Role::Gateway);
         house
     }
 
-    fn around(cores: u16, settings: Settings, shelf: Arc<Shelf>) -> Self {
+    fn around(cores: u16, settings: Settings, shelf: Arc<Shelf>, now: Instant) -> Self {
         let registry: Arc<dyn SharedRegistry> = shelf.clone();
         let dialects: Vec<&'static dyn Dialect> = match settings.dialects.is_empty() {
             true => vec![&ThingsBoard],
             false => settings.dialects.clone(),
         };
-        let settings = Arc::new(Settings {
-            dialects,
-            registry: Some(registry),
-            sys_interval_s: 0,
-            ..settings
-        });
-        let now = Instant::START;
+        let settings =
+            Arc::new(Settings { dialects, registry: Some(registry), sys_interval_s: 0, ..settings });
+        let born_ms = BEGAN_MS.unsigned_abs() + now.since(Instant::START).ms();
         let shard = |core| {
             let setup = Setup {
                 core: CoreId::new(core),
                 cores,
-                seed: u64::from(core) + 1,
+                // Another one in each life, or the names of new devices would come again.
+                seed: u64::from(core) + 1 + (now.ns() << 8),
                 settings: Arc::clone(&settings),
-                wall: WallMs(BEGAN_MS.unsigned_abs()),
+                wall: WallMs(born_ms),
             };
             Shard::new(setup, now)
         };
@@ -202,7 +199,7 @@ impl House {
             *changes = kept;
         });
         let settings = Settings::clone(&self.settings);
-        let mut house = Self::around(cores, settings, shelf);
+        let mut house = Self::around(cores, settings, shelf, self.now + Span::from_ms(1));
         for shard in &mut house.shards {
             shard.restore_devices(&self.disk.synced);
             shard.finish_restore(house.now);
@@ -235,6 +232,13 @@ impl House {
         true
     }
 
+    /// There is no space on disk from now on.
+    pub fn fill_disk(&mut self) {
+        for shard in &mut self.shards {
+            shard.handle_store_health(self.now, StoreHealth::Full);
+        }
+    }
+
     /// From now on the disk loses one change of devices, after so many others.
     pub fn lose_one_change(&mut self, after: usize) {
         self.disk.loses_after = Some(after);
@@ -248,18 +252,17 @@ impl House {
 
     /// Creates a device.
     pub fn create(&mut self, name: &str, token: &str, role: Role) -> DeviceId {
+        self.create_in(TENANT, name, token, role)
+    }
+
+    /// Creates a device of a tenant, which has a profile already.
+    pub fn create_in(&mut self, tenant: TenantId, name: &str, token: &str, role: Role) -> DeviceId {
         let credential = Credential::token(token).expect("a token");
         let now_ms = self.now_ms();
         self.shelf.with(|registry, changes| {
-            let mut prng = Prng::new(stdx::stable_hash(name.as_bytes()));
-            let new = NewDevice {
-                tenant: TENANT,
-                profile: None,
-                customer: None,
-                role,
-                name,
-                credential: Some(credential),
-            };
+            let mut prng = Prng::new(stdx::stable_hash(token.as_bytes()));
+            let new =
+                NewDevice { tenant, profile: None, customer: None, role, name, credential: Some(credential) };
             let created = registry.create(new, now_ms, &mut || prng.next_u64(), changes);
             created.expect("the name is free")
         })
@@ -488,7 +491,9 @@ impl House {
             }
             _client_bytes => {
                 let client = below(prng, self.clients.len());
-                let Some((core, conn)) = self.clients.get(client).and_then(|client| client.place) else { return };
+                let Some((core, conn)) = self.clients.get(client).and_then(|client| client.place) else {
+                    return;
+                };
                 let unread = &mut self.clients[client].unread;
                 let count = below(prng, unread.len() + 1);
                 let bytes: Vec<u8> = unread.drain(..count).collect();

@@ -9,6 +9,7 @@
 //! - Nothing here is part of the broker, and the oracle shares no code with it.
 
 mod client;
+mod devices;
 mod dice;
 mod disk;
 mod message;
@@ -24,6 +25,7 @@ mod trace;
 mod wire;
 mod world;
 
+pub use devices::{Ending, Trick, run_devices};
 pub use dice::Dice;
 pub use mutant::{Lie, Mutant};
 pub use oracle::{Rule, Violation};

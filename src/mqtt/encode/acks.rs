@@ -1,14 +1,17 @@
 //! Encoding the answers: PUBACK and its kin, SUBACK, UNSUBACK, PINGRESP.
 //!
-//! Why no reason strings here: an acknowledgement per message is no place for prose; the code says it, the log says
-//! the rest. So nothing needs trimming either. Source: [MQTT-3.4.2-2] and its kin.
+//! Why hardly any reason strings: an acknowledgement per message is no place for prose; the code says it, the log says the
+//! rest. Only a client whose messages are interpreted is told why one was not taken. Source: [MQTT-3.4.2-2] and its kin.
 //!
 //! Invariants:
-//! - An acknowledgement takes at most five bytes, as many as the smallest 5.0 CONNACK: who took that one takes these.
+//! - An acknowledgement without words takes at most five bytes, as many as the smallest 5.0 CONNACK: who took that one takes
+//!   these.
+//! - A reason string is dropped rather than the packet.
 //!
 //! Source: MQTT 5.0 sections 3.4 to 3.7, 3.9, 3.11 and 3.13.
 
-use super::fields::{put_varint, varint_len};
+use super::fields::{cut, fits, put_field_property, put_varint, varint_len};
+use crate::properties::Property;
 use crate::{PacketId, ReasonCode, Version};
 
 /// The four acknowledgements that share one form.
@@ -45,6 +48,31 @@ pub fn ack(out: &mut Vec<u8>, version: Version, kind: AckKind, id: PacketId, rea
     } else {
         out.extend_from_slice(&[kind.first(), 3, high, low, reason.byte()]);
     }
+}
+
+/// Appends an acknowledgement of 5.0 that says why in words, or without them if it would be larger than the receiver takes.
+/// Only for a client that wants to be told. Source: [MQTT-3.1.2-29], [MQTT-3.4.2-2].
+pub fn ack_because(
+    out: &mut Vec<u8>,
+    kind: AckKind,
+    id: PacketId,
+    reason: ReasonCode,
+    why: &str,
+    packet_bytes_max: u32,
+) {
+    let text = cut(why);
+    let properties = 3 + text.len();
+    let remaining = 3 + varint_len(properties) + properties;
+    // No string of MQTT has a zero in it. Source: [MQTT-1.5.4-2].
+    if text.contains('\0') || !fits(1 + varint_len(remaining) + remaining, packet_bytes_max) {
+        return ack(out, Version::V5, kind, id, reason);
+    }
+    out.push(kind.first());
+    put_varint(out, remaining);
+    out.extend_from_slice(&id.get().to_be_bytes());
+    out.push(reason.byte());
+    put_varint(out, properties);
+    put_field_property(out, Property::ReasonString, text.as_bytes());
 }
 
 /// Appends a SUBACK with one code per topic request, in their order. Source: [MQTT-3.8.4-6], [MQTT-3.9.3-1].

@@ -14,7 +14,7 @@ mod farewell;
 mod fields;
 mod publish;
 
-pub use acks::{AckKind, ack, pingresp, suback, suback_len, unsuback, unsuback_len};
+pub use acks::{AckKind, ack, ack_because, pingresp, suback, suback_len, unsuback, unsuback_len};
 pub use connack::connack;
 pub use farewell::{auth, disconnect};
 pub use fields::Fit;

@@ -28,6 +28,8 @@ pub(crate) struct DeviceEnd {
     pub leaves_at: Option<Instant>,
     /// Whether acknowledgements wait for the store.
     pub is_gated: bool,
+    /// Whether it wants to be told why in words.
+    pub wants_reasons: bool,
 }
 
 /// Whose connection it is.
@@ -172,6 +174,7 @@ mod tests {
             commands: Vec::new(),
             leaves_at: None,
             is_gated: false,
+            wants_reasons: false,
         };
         let child = |byte| Child {
             id: DeviceId::from_bytes([byte; 16]),

@@ -20,6 +20,9 @@ use crate::effects::ConnId;
 use crate::packets::Reader;
 use crate::shard::Shard;
 
+/// The most bytes of a reason string: it may quote what was sent.
+const REASON_BYTES_MAX: usize = 256;
+
 /// One packet of a device.
 #[derive(Clone, Copy)]
 struct Turnstile {
@@ -128,8 +131,13 @@ impl Shard {
             }
         }
         self.keep(&mut out.changes);
-        if let Some(code) = answer.acknowledge {
-            self.exchange.answer(key, publish, code);
+        match (answer.acknowledge, answer.why.as_deref().filter(|_| end.wants_reasons)) {
+            (Some(code), Some(why)) => {
+                let why = &why[..why.floor_char_boundary(REASON_BYTES_MAX)];
+                self.exchange.answer_because(key, publish, code, why);
+            }
+            (Some(code), None) => self.exchange.answer(key, publish, code),
+            (None, _) => {}
         }
         let own = end.own_id();
         self.return_end(conn, end);

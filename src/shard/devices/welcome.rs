@@ -152,6 +152,7 @@ impl Shard {
             commands: Vec::new(),
             leaves_at: None,
             is_gated,
+            wants_reasons: connect.properties.request_problem_information != Some(false),
         }))
     }
 
