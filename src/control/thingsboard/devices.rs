@@ -103,14 +103,12 @@ async fn several(State(api): State<Api>, caller: Caller, asked: Asked) -> Answer
 
 async fn kinds(State(api): State<Api>, caller: Caller) -> Answer {
     let tenant = caller.tenant()?;
-    let kinds: Vec<Value> = api.read(|registry| {
-        let profiles = registry.profiles().filter(|profile| profile.tenant == tenant);
-        let kind = |profile: &Profile| {
-            json!({"tenantId": tenant_entity(Some(tenant)), "entityType": "DEVICE", "type": profile.name})
-        };
-        profiles.map(kind).collect()
-    });
-    json_answer(Value::Array(kinds))
+    let theirs = |profile: &&Profile| profile.tenant == tenant;
+    let mut names: Vec<_> =
+        api.read(|registry| registry.profiles().filter(theirs).map(|profile| profile.name.clone()).collect());
+    names.sort_unstable();
+    let kind = |name: &Box<str>| json!({"tenantId": tenant_entity(Some(tenant)), "entityType": "DEVICE", "type": name});
+    json_answer(names.iter().map(kind).collect())
 }
 
 async fn remove(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Answer {

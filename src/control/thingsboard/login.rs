@@ -11,7 +11,7 @@
 use std::sync::OnceLock;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use device::{Change, User, UserId, random_word};
 use serde_json::json;
 
@@ -115,7 +115,7 @@ pub(super) async fn activation_link(
         return Err(Refusal::bad("User is already activated!"));
     }
     let token = api.tokens().make(&user, Use::Activate, "activation", api.now_ms())?;
-    Err(Refusal::plain(StatusCode::OK, format!("/api/noauth/activate?activateToken={token}")))
+    Ok(format!("/api/noauth/activate?activateToken={token}").into_response())
 }
 
 /// Gives a user a password, if the one they have is still `known`.

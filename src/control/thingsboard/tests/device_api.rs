@@ -94,12 +94,12 @@ fn a_poll_hears_of_attributes_and_ends_at_its_time() {
         ] {
             let polling = poll("");
             // The poll waits once its first step is done.
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::advance(Duration::from_millis(1)).await;
             world.expect(Who::Admin, &call, body, OK, json!("")).await;
             assert_eq!(polling.await.unwrap().json(), expected);
         }
         let polling = poll("");
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::advance(Duration::from_millis(1)).await;
         world.expect(Who::Admin, &format!("DELETE /api/device/{id}"), Value::Null, OK, json!("")).await;
         let told = polling.await.unwrap();
         assert_eq!((told.status, told.bytes.as_slice()), (403, &b"Device was deleted!"[..]));
@@ -119,7 +119,7 @@ fn a_poll_gets_commands_one_by_one_and_answers_them() {
                 })
             })
             .collect();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::advance(Duration::from_millis(1)).await;
         for (number, method) in [(0, "one"), (1, "two")] {
             let poll = world.ask(Who::Nobody, "GET /api/v1/A/rpc?timeout=1000", Value::Null).await;
             assert_eq!(poll.json(), json!({"id": number, "method": method, "params": 1}));

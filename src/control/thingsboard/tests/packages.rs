@@ -44,30 +44,17 @@ fn an_upload_is_checked_told_and_downloaded() {
             (OK, &json!("2639f4cb"), &json!(9))
         );
         assert_eq!(upload(&world, &id, "", b"other").await.status, 400, "what was uploaded never changes");
-        let file = world.ask(Who::Admin, &format!("GET /api/otaPackage/{id}/download"), Value::Null).await;
-        assert_eq!(
-            (file.bytes.as_slice(), file.headers["x-filename"].to_str()),
-            (&b"123456789"[..], Ok("app_1.1"))
-        );
-        world
-            .expect(
-                Who::Admin,
-                &format!("GET /api/otaPackage/info/{id}"),
-                Value::Null,
-                OK,
-                json!({"hasData": true}),
-            )
-            .await;
-        world
-            .expect(
-                Who::Admin,
-                "GET /api/otaPackages?pageSize=9&page=0",
-                Value::Null,
-                OK,
-                json!({"totalElements": 1}),
-            )
-            .await;
-        let again = json!({"title": "app", "version": "1.1", "type": "FIRMWARE", "deviceProfileId": {"id": profile(&world).await}});
+        let call = format!("GET /api/otaPackage/{id}/download");
+        let file = world.ask(Who::Admin, &call, Value::Null).await;
+        assert_eq!(file.bytes.as_slice(), b"123456789");
+        assert_eq!(file.headers["x-filename"], "app_1.1");
+        let info = format!("GET /api/otaPackage/info/{id}");
+        world.expect(Who::Admin, &info, Value::Null, OK, json!({"hasData": true})).await;
+        let all = "GET /api/otaPackages?pageSize=9&page=0";
+        world.expect(Who::Admin, all, Value::Null, OK, json!({"totalElements": 1})).await;
+        let again = json!({
+            "title": "app", "version": "1.1", "type": "FIRMWARE", "deviceProfileId": {"id": profile(&world).await},
+        });
         world.expect(Who::Admin, "POST /api/otaPackage", again, 400, json!({"errorCode": 31})).await;
     });
 }
