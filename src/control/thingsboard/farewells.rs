@@ -31,7 +31,8 @@ impl Api {
     }
 
     async fn tell_gateway(&self, child: &Device, method: &str, params: Value) {
-        let gateway = child.gateway().filter(|gateway| self.read(|registry| registry.device(*gateway).is_some()));
+        let gateway =
+            child.gateway().filter(|gateway| self.read(|registry| registry.device(*gateway).is_some()));
         let Some(gateway) = gateway else { return };
         let order = Order {
             id: CommandId::random(&mut chance),
