@@ -17,6 +17,8 @@ from broker import Process, free_address
 
 TIMEOUT_S = 10
 HTTP_S = 30
+# The first start hashes a password and writes a reserve to the disk.
+START_S = 60
 NUMBERS = itertools.count(1)
 CUSTOMER_NOBODY = "13814000-1dd2-11b2-8080-808080808080"
 
@@ -96,9 +98,10 @@ class Plant:
         return f"http://{self.http}"
 
     def start(self):
-        self.process = Process("serve", "-c", self.configuration)
+        # A process of these tests keeps its data elsewhere unless told.
+        self.process = Process("serve", "-c", self.configuration, env={"RINGMQ_STORE_DIR": str(self.data)})
         try:
-            self.process.wait_line(lambda line: str(self.devices) in line and "ready" in line)
+            self.process.wait_line(lambda line: str(self.devices) in line and "ready" in line, START_S)
         except BaseException:
             self.process.kill()
             raise

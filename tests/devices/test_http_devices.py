@@ -25,9 +25,9 @@ def test_telemetry_in_all_its_forms(me, device):
 
 def test_attributes_are_kept_and_asked_for(me, device):
     device.set(k=1, m=2)
-    assert me.post("/attributes", {"fw": "1", "n": 7}) is None
-    assert me.get("/attributes") == {"client": {"fw": "1", "n": 7}, "shared": {"k": 1, "m": 2}}
-    assert me.get("/attributes?clientKeys=fw&sharedKeys=m") == {"client": {"fw": "1"}, "shared": {"m": 2}}
+    assert me.post("/attributes", {"fw": "v1", "n": 7}) is None
+    assert me.get("/attributes") == {"client": {"fw": "v1", "n": 7}, "shared": {"k": 1, "m": 2}}
+    assert me.get("/attributes?clientKeys=fw&sharedKeys=m") == {"client": {"fw": "v1"}, "shared": {"m": 2}}
     assert me.get("/attributes?sharedKeys=none") == {}
 
 

@@ -311,7 +311,7 @@ def test_calls_of_a_device_are_answered_at_once(things, device, version):
     thing.say(f"{COMMAND}/1", {"method": "getSessionLimits", "params": {}})
     limits = thing.hear(f"{REPLY}/1")
     assert (limits["maxPayloadSize"], set(limits["rateLimits"])) == (
-        65_536, {"messages", "telemetryMessages", "telemetryDataPoints"},
+        1_048_576, {"messages", "telemetryMessages", "telemetryDataPoints"},
     )
     thing.say("v2/r/req/2", {"method": "getCurrentTime"})
     assert thing.hear("v2/r/res/2")["time"] > T0

@@ -20,8 +20,9 @@ NUMBERS = itertools.count(1)
 class Thing(Client):
     """A connection of a device; `connack` is the answer to its CONNECT."""
 
-    def __init__(self, address, version, user, client_id=None, password=None, **options):
-        super().__init__(address, f"thing-{next(NUMBERS)}" if client_id is None else client_id, version)
+    def __init__(self, address, version, user, client_id=None, password=None, manual_ack=False, **options):
+        name = f"thing-{next(NUMBERS)}" if client_id is None else client_id
+        super().__init__(address, name, version, manual_ack)
         self.connack = self.connect(user=user, password=password, **options)
 
     def say(self, topic, value, qos=1):

@@ -12,6 +12,9 @@ use super::asked::Object;
 use super::refusal::Refusal;
 use super::shape::{customer_entity, entity, entity_or_null, tenant_entity};
 
+/// Members of `additionalInfo` that a device has in other places.
+const KEPT_APART: [&str; 3] = ["gateway", "overwriteActivityTime", "lastConnectedGateway"];
+
 /// What a device is wished to be.
 pub(super) struct Wish {
     pub name: String,
@@ -40,7 +43,7 @@ impl Wish {
             (true, false) => Role::Gateway,
             (false, _) => Role::Ordinary,
         };
-        additional.0.retain(|name, _| name != "gateway" && name != "overwriteActivityTime");
+        additional.0.retain(|name, _| !KEPT_APART.contains(&name.as_str()));
         let is_plain = additional.0.iter().all(|(name, value)| name == "description" && value == "");
         let customer = body.id("customerId", CustomerId::parse)?;
         Ok(Self {
@@ -114,6 +117,9 @@ fn additional(device: &Device) -> Value {
     members.insert("gateway".to_owned(), json!(device.role != Role::Ordinary));
     let overwrites = device.role == Role::GatewayForActivity;
     members.insert("overwriteActivityTime".to_owned(), json!(overwrites));
+    if let Some(gateway) = device.gateway() {
+        members.insert("lastConnectedGateway".to_owned(), json!(gateway.to_string()));
+    }
     members.entry("description").or_insert_with(|| json!(""));
     Value::Object(members)
 }

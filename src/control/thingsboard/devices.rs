@@ -112,9 +112,10 @@ async fn kinds(State(api): State<Api>, caller: Caller) -> Answer {
 }
 
 async fn remove(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Answer {
-    let device = api.device_in(caller.admin()?, &id)?.id;
-    api.change_or_clash("", |registry, changes| registry.delete(device, changes)).await?;
-    api.ask(device, HubCall::Forget).await?;
+    let gone = api.device_in(caller.admin()?, &id)?;
+    api.change_or_clash("", |registry, changes| registry.delete(gone.id, changes)).await?;
+    api.ask(gone.id, HubCall::Forget).await?;
+    api.tell_deleted(&gone).await;
     empty_answer()
 }
 
@@ -153,6 +154,9 @@ async fn put(
                 api.ask(id, HubCall::Evict).await?;
             }
             api.tell_assigned(id, altered.had, altered.has).await?;
+            if altered.device.name != altered.old_name {
+                api.tell_renamed(&altered.device, &altered.old_name).await;
+            }
             Ok(altered.device)
         }
     }
@@ -193,6 +197,7 @@ fn create(
 /// What came of changing a device.
 struct Altered {
     device: Device,
+    old_name: Box<str>,
     /// Whether its connections end.
     must_leave: bool,
     had: Assigned,
@@ -225,7 +230,7 @@ fn alter(
         || device.role != known.role
         || device.name != known.name
         || device.credential != known.credential;
-    Ok(Altered { must_leave, had, has: assigned(registry, id), device })
+    Ok(Altered { must_leave, had, has: assigned(registry, id), old_name: known.name, device })
 }
 
 /// What can be wrong with a wish, but for its profile.

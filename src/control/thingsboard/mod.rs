@@ -16,6 +16,7 @@ mod device_pages;
 mod device_shape;
 mod devices;
 mod document;
+mod farewells;
 mod history;
 mod house;
 mod limits;

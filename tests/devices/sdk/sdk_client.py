@@ -41,10 +41,18 @@ class Connected:
         address = plant.secure if tls else plant.devices
         self.sdk = self.kind(address.host, address.port, username=user, password=password, **options)
         self.welcomed = Inbox()
+        # A callback that is given to `connect` may be too late: the SDK keeps it after it has begun to read.
+        on_connect = self.sdk._client.on_connect
+
+        def note(client, userdata, flags, reason, properties, *rest):
+            self.welcomed(reason.value)
+            on_connect(client, userdata, flags, reason, properties, *rest)
+
+        self.sdk._client.on_connect = note
         if prepare:
             prepare(self.sdk)
-        self.sdk.connect(self.welcomed, **({"tls": True, **tls} if tls else {}))
-        self.reason = self.welcomed.take("CONNACK")[3].value
+        self.sdk.connect(**({"tls": True, **tls} if tls else {}))
+        (self.reason,) = self.welcomed.take("CONNACK")
         if self.reason == 0:
             until(lambda: self.sdk.rate_limits_received, "answer to getSessionLimits")
 

@@ -35,23 +35,23 @@ def test_telemetry_at_qos_0_arrives(connect, device):
 
 def test_client_attributes_are_what_the_device_has_sent(connect, device):
     client = connect(device.token)
-    client.send_attributes({"fw": "1.2", "cfg": {"a": 1}, "n": 7, "on": False})
+    client.send_attributes({"fw": "v1.2", "cfg": {"a": 1}, "n": 7, "on": False})
     until(lambda: len(device.attributes("CLIENT_SCOPE")) == 4, "four attributes")
-    assert device.attributes("CLIENT_SCOPE") == {"fw": "1.2", "cfg": {"a": 1}, "n": 7, "on": False}
+    assert device.attributes("CLIENT_SCOPE") == {"fw": "v1.2", "cfg": {"a": 1}, "n": 7, "on": False}
 
 
 def test_attributes_can_be_requested_by_scope_and_by_key(connect, device):
     device.set(interval=30, mode="eco")
     client = connect(device.token)
-    client.send_attributes({"fw": "1.2", "n": 7})
+    client.send_attributes({"fw": "v1.2", "n": 7})
     until(lambda: len(device.attributes("CLIENT_SCOPE")) == 2, "attributes")
     answers = Inbox()
     client.request_attributes(["fw", "unknown"], ["interval"], answers)
-    assert answers.take() == ({"client": {"fw": "1.2"}, "shared": {"interval": 30}}, None)
+    assert answers.take() == ({"client": {"fw": "v1.2"}, "shared": {"interval": 30}}, None)
     client.request_attributes(shared_keys=["mode"], callback=answers)
     assert answers.take() == ({"shared": {"mode": "eco"}}, None)
     client.request_attributes(callback=answers)
-    expected = {"client": {"fw": "1.2", "n": 7}, "shared": {"interval": 30, "mode": "eco"}}
+    expected = {"client": {"fw": "v1.2", "n": 7}, "shared": {"interval": 30, "mode": "eco"}}
     assert answers.take() == (expected, None)
 
 
@@ -117,7 +117,7 @@ def test_the_session_limits_are_told_to_who_asks(connect, device):
     answers = Inbox()
     client.send_rpc_call("getSessionLimits", {}, answers)
     limits = answers.take()[1]
-    assert limits["maxPayloadSize"] == 65_536 and limits["maxInflightMessages"] >= 1
+    assert limits["maxPayloadSize"] == 1_048_576 and limits["maxInflightMessages"] >= 1
     assert set(limits["rateLimits"]) == {"messages", "telemetryMessages", "telemetryDataPoints"}
 
 

@@ -46,14 +46,14 @@ def test_a_gateway_has_telemetry_of_its_own(connect, gateway):
 def test_attributes_of_children_are_kept_and_answered(connect, gateway, api, name):
     client = connect(gateway.token, gateway=True)
     client.gw_connect_device(name)
-    client.gw_send_attributes(name, {"fw": "1.0", "n": 2})
+    client.gw_send_attributes(name, {"fw": "v1", "n": 2})
     child = child_of(api, name)
-    until(lambda: child.attributes("CLIENT_SCOPE") == {"fw": "1.0", "n": 2}, "attributes")
+    until(lambda: child.attributes("CLIENT_SCOPE") == {"fw": "v1", "n": 2}, "attributes")
     child.set(interval=60, mode="eco")
     answers = Inbox()
     client.gw_request_client_attributes(name, ["fw", "n"], answers)
     answer = answers.take()[0]
-    assert (answer["device"], answer["values"]) == (name, {"fw": "1.0", "n": 2})
+    assert (answer["device"], answer["values"]) == (name, {"fw": "v1", "n": 2})
     client.gw_request_shared_attributes(name, ["interval"], answers)
     answer = answers.take()[0]
     assert (answer["device"], answer["value"]) == (name, 60)

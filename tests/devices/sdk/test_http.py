@@ -14,15 +14,15 @@ def client(plant, device):
 
 def test_telemetry_and_attributes_over_http_are_kept(client, device):
     client.send_telemetry({"t": 21.5}, queued=False)
-    client.send_attributes({"fw": "1.0"})
+    client.send_attributes({"fw": "v1"})
     assert device.latest("t")["t"] == 21.5
-    assert device.attributes("CLIENT_SCOPE") == {"fw": "1.0"}
+    assert device.attributes("CLIENT_SCOPE") == {"fw": "v1"}
 
 
 def test_attributes_can_be_asked_for_over_http(client, device):
     device.set(interval=5)
-    client.send_attributes({"fw": "1.0"})
-    assert client.request_attributes(["fw"], ["interval"]) == {"client": {"fw": "1.0"}, "shared": {"interval": 5}}
+    client.send_attributes({"fw": "v1"})
+    assert client.request_attributes(["fw"], ["interval"]) == {"client": {"fw": "v1"}, "shared": {"interval": 5}}
 
 
 def test_a_call_over_http_is_answered(client):
