@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# User instructions per delivered message on the warm path of the pure rooms, by valgrind's callgrind.
+# User instructions per delivered message on the warm path of the pure rooms, by valgrind's callgrind; for telemetry, per
+# message of a device from its payload to the hub's changes.
 # Usage: perf/instructions.sh [--check] [LOAD ...]
 # With --check, fails if a load takes 3 % more than perf/instructions.txt says.
 set -euo pipefail
@@ -21,7 +22,8 @@ count() { # LOAD ROUNDS -> "messages instructions"
     rm -f "$log"
 }
 if (($# == 0)); then
-    set -- pairs-qos0 crossing-qos0 pairs-qos1 fan-out-100 pairs-ruled fan-out-ruled
+    set -- pairs-qos0 crossing-qos0 pairs-qos1 fan-out-100 pairs-ruled fan-out-ruled \
+        telemetry-forward telemetry-latest telemetry-history
 fi
 failed=0
 for name in "$@"; do

@@ -43,32 +43,10 @@ const TIMED: &[u8] =
 const LENIENT: &[u8] = b"{t:NaN,'u':01;v=>\"\\u00e9\", /* w */ w:TRUE}";
 
 pub(crate) fn of_devices() -> Named {
-    let mut all = own_topics();
-    all.extend(gateways());
-    all.extend(registrars());
-    all
+    [values(), requests(), formats(), gateways(), registrars()].concat()
 }
 
-fn own_topics() -> Named {
-    let told: Vec<(u8, &str, &[u8])> = (0..9_usize)
-        .map(|kind| {
-            (
-                TELL,
-                "x",
-                [
-                    &b"\x00k"[..],
-                    b"\x01k",
-                    b"\x02k",
-                    b"\x03k",
-                    b"\x04k",
-                    b"\x05k",
-                    b"\x06k",
-                    b"\x07k",
-                    b"\x08k",
-                ][kind],
-            )
-        })
-        .collect();
+fn values() -> Named {
     vec![
         (
             "telemetry",
@@ -107,6 +85,11 @@ fn own_topics() -> Named {
                 ],
             ),
         ),
+    ]
+}
+
+fn requests() -> Named {
+    vec![
         (
             "commands",
             talk(
@@ -147,6 +130,30 @@ fn own_topics() -> Named {
                 ],
             ),
         ),
+    ]
+}
+
+fn formats() -> Named {
+    let told: Vec<(u8, &str, &[u8])> = (0..9_usize)
+        .map(|kind| {
+            (
+                TELL,
+                "x",
+                [
+                    &b"\x00k"[..],
+                    b"\x01k",
+                    b"\x02k",
+                    b"\x03k",
+                    b"\x04k",
+                    b"\x05k",
+                    b"\x06k",
+                    b"\x07k",
+                    b"\x08k",
+                ][kind],
+            )
+        })
+        .collect();
+    vec![
         (
             "schemas",
             talk(

@@ -114,7 +114,7 @@ mod tests {
     };
     use mqtt::{QoS, Version};
 
-    use super::super::session::trial::{PROTO, gateway};
+    use super::super::session::trial::{PROTO, gateway, publish};
     use super::*;
 
     fn command(params: &str) -> Downlink {
@@ -148,6 +148,23 @@ mod tests {
         let mut plain = gateway(Version::V5, "");
         plain.subscribe("v2/r/req/p/+", QoS::AtMostOnce, &mut Speech::default()).unwrap();
         assert!(tell(&mut plain, &command("5")).is_err(), "no schema, no words");
+    }
+
+    #[test]
+    fn an_answer_is_spelled_as_its_question_or_if_a_profile_says_so_as_the_last_one() {
+        for (settings, topic) in [
+            ("", "v2/a/res/1"),
+            ("{\"quirks\":{\"lastRequestDecides\":true}}", "v1/devices/me/attributes/response/1"),
+        ] {
+            let mut session = gateway(Version::V5, settings);
+            let (_, speech) = publish(&mut session, "v2/a/req/1", b"{}");
+            let device::Uplink::AttributesWanted { cookie, .. } = speech.remarks[0].uplink else {
+                panic!("asked")
+            };
+            publish(&mut session, "v1/devices/me/attributes/request/2", b"{}");
+            let answer = Downlink::Attributes { cookie, keys: 0, client: None, shared: None };
+            assert_eq!(tell(&mut session, &answer).unwrap()[0].topic, topic);
+        }
     }
 
     #[test]

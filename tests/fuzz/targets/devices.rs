@@ -19,7 +19,7 @@ use device::{
     ProvisionReply, Role, Said, Sample, Scope, Speech, Subject, Tenant, TenantId, Value,
 };
 use dialect::ThingsBoard;
-use mqtt::topic::check_name;
+use mqtt::topic::{check_filter, check_name};
 use mqtt::{QoS, ReasonCode, Version};
 
 /// Every topic that means something, and some that nearly do.
@@ -85,6 +85,7 @@ const DEVICE: DeviceId = DeviceId::from_bytes([3; 16]);
 const CHILD: DeviceId = DeviceId::from_bytes([4; 16]);
 const EAR: Ear = Ear(7);
 const FACTS_MAX: usize = 8;
+const LEVELS_MAX: usize = 64;
 
 /// One connection and the hub behind it.
 struct Talk {
@@ -171,6 +172,10 @@ impl Talk {
     }
 
     fn publish(&mut self, topic: &str, qos: QoS, payload: &[u8]) {
+        // A broker lets no other name through, nor another filter below.
+        if check_name(topic.as_bytes(), LEVELS_MAX).is_err() {
+            return;
+        }
         let said = Said { topic, payload, qos, now_ms: self.now_ms };
         let mut speech = Speech::default();
         let answer = self.interpreter.publish(&said, &mut speech);
@@ -201,6 +206,9 @@ impl Talk {
     }
 
     fn subscribe(&mut self, filter: &str, payload: &[u8]) {
+        if check_filter(filter, LEVELS_MAX).is_err() {
+            return;
+        }
         let mut speech = Speech::default();
         let qos = if payload.is_empty() { QoS::AtMostOnce } else { QoS::ExactlyOnce };
         if let Ok(granted) = self.interpreter.subscribe(filter, qos, &mut speech) {
