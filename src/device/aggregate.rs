@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn sums_do_not_wrap_and_intervals_are_limited() {
         let points = [(0, Value::Long(i64::MAX)), (1, Value::Long(i64::MAX))];
-        assert_eq!(aggregated(Aggregation::Sum, (0, 2), 2, &points), ["1=1.8446744073709552e19"]);
+        assert_eq!(aggregated(Aggregation::Sum, (0, 2), 2, &points), ["1=1.8446744073709552e+19"]);
         let new = |times, interval_ms| Aggregator::new(Aggregation::Sum, times, interval_ms).err();
         assert_eq!(new((0, 700), 1), None);
         assert_eq!(new((0, 701), 1), Some(TooManyIntervals(701)));
