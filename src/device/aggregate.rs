@@ -192,7 +192,7 @@ impl Tally {
         long: fn((i64, i64)) -> i64,
         double: fn((f64, f64)) -> f64,
         flag: fn((bool, bool)) -> bool,
-        text: fn((Box<str>, Box<str>)) -> Box<str>,
+        text: PickText,
     ) -> Option<Value<'static>> {
         match (self.long_range, self.double_range) {
             (Some(range), None) => return Some(Value::Long(long(range))),
@@ -207,6 +207,9 @@ impl Tally {
         flags.or_else(|| self.text_range.map(|range| Value::Text(text(range).into_string().into())))
     }
 }
+
+/// Which of two texts.
+type PickText = fn((Box<str>, Box<str>)) -> Box<str>;
 
 /// The nearest double.
 #[allow(clippy::cast_precision_loss, reason = "a mean of whole numbers is a double")]

@@ -107,8 +107,9 @@ async fn kinds(State(api): State<Api>, caller: Caller) -> Answer {
     let mut names: Vec<_> =
         api.read(|registry| registry.profiles().filter(theirs).map(|profile| profile.name.clone()).collect());
     names.sort_unstable();
-    let kind = |name: &Box<str>| json!({"tenantId": tenant_entity(Some(tenant)), "entityType": "DEVICE", "type": name});
-    json_answer(names.iter().map(kind).collect())
+    let kind =
+        |name: &str| json!({"tenantId": tenant_entity(Some(tenant)), "entityType": "DEVICE", "type": name});
+    json_answer(names.iter().map(|name| kind(name)).collect())
 }
 
 async fn remove(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Answer {
