@@ -150,7 +150,7 @@ pub fn serve(
     let platform = Platform::new(read_settings(dialects));
     let watching = Arc::new(Watching::new(Arc::clone(&guard), clock));
     let doors = Doors::open(config, cpus.len(), clock, watching, &platform)?;
-    let settings = settings(config, room, dialects, version, &doors)?;
+    let settings = settings(config, (room, cpus.len()), dialects, version, &doors)?;
     let settings = Settings { wardrobes: doorway.wardrobes(), ..settings };
     let settings = Arc::new(Settings { registry: registry(config, &platform), ..settings });
     let mut bound = bind_all(config, cpus.len())?;
@@ -211,6 +211,7 @@ fn offers(config: &Config, own: Rates) -> Vec<Arc<Offer>> {
         inflight_max: receive_maximum,
         own,
         children: config.devices.gateway_rates(),
+        tenant: config.devices.tenant_rates(),
         has_responder: config.control.rpc_webhook.is_some(),
         ..Offer::default()
     });
@@ -272,7 +273,7 @@ fn bind_all(config: &Config, cores: usize) -> Result<Vec<Listening>, ListenError
 
 fn settings(
     config: &Config,
-    room: Room,
+    (room, cores): (Room, usize),
     dialects: &[&'static dyn Dialect],
     version: &str,
     doors: &Doors,
@@ -294,7 +295,7 @@ fn settings(
         journal_is_on: config.stores(),
         offers: offers(config, config.devices.device_rates()),
         gateway_offers: offers(config, config.devices.gateway_device_rates()),
-        hub: config.devices.hub_terms(),
+        hub: config.devices.hub_terms(cores),
         gateway_children_max: stdx::widen(config.devices.gateway_children_max),
         chance: Some(founding::draw),
         ..Settings::default()

@@ -5,7 +5,7 @@
 //! Invariants:
 //! - Field names are the keys of the file.
 
-use device::{CommandTerms, HubTerms, Keeping, Rate, Rates};
+use device::{CommandTerms, HubTerms, Keeping, Rate, Rates, Submit};
 
 /// How devices are treated.
 #[derive(Clone, Debug)]
@@ -30,6 +30,14 @@ pub struct Devices {
     pub command_retries_max: u32,
     /// Commands that may wait for one device.
     pub commands_waiting_max: u32,
+    /// When the next of several commands is sent.
+    pub command_submit: Submit,
+    /// How long the next one waits for an answer to the one before it.
+    pub command_answer_ms: u32,
+    /// Keys that are known of one device.
+    pub facts_per_device_max: u32,
+    /// Devices of which the broker knows something, on all cores.
+    pub known_devices_max: u32,
     /// What a device may say that is no telemetry.
     pub device_messages: Rate,
     /// Messages with telemetry or attributes.
@@ -48,6 +56,12 @@ pub struct Devices {
     pub gateway_device_telemetry_messages: Rate,
     /// Values in them.
     pub gateway_device_telemetry_values: Rate,
+    /// What all devices of a tenant may say together, by the same three.
+    pub tenant_messages: Rate,
+    /// Their messages with telemetry or attributes.
+    pub tenant_telemetry_messages: Rate,
+    /// Values in them.
+    pub tenant_telemetry_values: Rate,
 }
 
 impl Default for Devices {
@@ -63,6 +77,10 @@ impl Default for Devices {
             command_ack_ms: 10_000,
             command_retries_max: 5,
             commands_waiting_max: 1000,
+            command_submit: Submit::Burst,
+            command_answer_ms: 30_000,
+            facts_per_device_max: 4096,
+            known_devices_max: 4_000_000,
             device_messages: Rate::default(),
             device_telemetry_messages: Rate::default(),
             device_telemetry_values: Rate::default(),
@@ -72,23 +90,29 @@ impl Default for Devices {
             gateway_device_messages: Rate::default(),
             gateway_device_telemetry_messages: Rate::default(),
             gateway_device_telemetry_values: Rate::default(),
+            tenant_messages: Rate::default(),
+            tenant_telemetry_messages: Rate::default(),
+            tenant_telemetry_values: Rate::default(),
         }
     }
 }
 
 impl Devices {
-    /// How hubs treat devices.
-    pub(crate) fn hub_terms(&self) -> HubTerms {
+    /// How each hub of so many cores treats devices.
+    pub(crate) fn hub_terms(&self, cores: usize) -> HubTerms {
         HubTerms {
             commands: CommandTerms {
                 ack_ms: self.command_ack_ms.into(),
                 retries_max: self.command_retries_max,
                 waiting_max: stdx::widen(self.commands_waiting_max),
+                submit: self.command_submit,
+                answer_ms: self.command_answer_ms.into(),
                 ..CommandTerms::default()
             },
             silence_ms: i64::from(self.silence_s) * 1000,
             sessions_max: stdx::widen(self.sessions_per_device_max),
-            ..HubTerms::default()
+            facts_per_device_max: stdx::widen(self.facts_per_device_max),
+            devices_max: stdx::widen(self.known_devices_max).div_ceil(cores.max(1)),
         }
     }
 
@@ -116,6 +140,15 @@ impl Devices {
             messages: self.gateway_device_messages.clone(),
             telemetry_messages: self.gateway_device_telemetry_messages.clone(),
             telemetry_values: self.gateway_device_telemetry_values.clone(),
+        }
+    }
+
+    /// Limits of what all devices of a tenant say together.
+    pub(crate) fn tenant_rates(&self) -> Rates {
+        Rates {
+            messages: self.tenant_messages.clone(),
+            telemetry_messages: self.tenant_telemetry_messages.clone(),
+            telemetry_values: self.tenant_telemetry_values.clone(),
         }
     }
 

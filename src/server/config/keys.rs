@@ -167,6 +167,15 @@ keys! {
         command_retries_max,
         /// Commands that may wait for one device; one more is refused.
         commands_waiting_max: 1..=1_000_000,
+        /// When the next of several commands for a device is sent: "burst", at once; "sequential-ack", when the one before it
+        /// is acknowledged; "sequential-answer", when it is answered, if it is to be.
+        command_submit,
+        /// With "sequential-answer": milliseconds after which it is sent without that answer.
+        command_answer_ms: 100..=3_600_000,
+        /// Keys of attributes and of telemetry that are known of one device, together; what it says of more is refused.
+        facts_per_device_max: 1..=1_000_000,
+        /// Devices of which something is known, an equal share on each core; the connection of one more is refused.
+        known_devices_max: 1..=100_000_000,
         /// How often a device may say something that is no telemetry, such as "100:1,2000:60": at most 100 times in 1 s and
         /// 2000 times in 60 s. "" is no limit; likewise for the keys below.
         device_messages,
@@ -186,6 +195,12 @@ keys! {
         gateway_device_telemetry_messages,
         /// Values in them.
         gateway_device_telemetry_values,
+        /// What all devices of a tenant say together, and is no telemetry. Each core spends its part of this.
+        tenant_messages,
+        /// Their messages with telemetry or attributes.
+        tenant_telemetry_messages,
+        /// Values in them.
+        tenant_telemetry_values,
     }
     control {
         /// Address and port for health, readiness, metrics and the API of devices over HTTP, such as "127.0.0.1:9883". All

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use access::CertificateName;
-use device::{Keeping, Rate};
+use device::{Keeping, Rate, Submit};
 use shard::Durability;
 use stdx::Rates;
 use toml::de::DeValue;
@@ -351,6 +351,9 @@ words! {
     AuthenticatorKind {
         "password-file" = AuthenticatorKind::PasswordFile, "certificate" = AuthenticatorKind::Certificate,
         "jwt" = AuthenticatorKind::Jwt, "http" = AuthenticatorKind::Http, "registry" = AuthenticatorKind::Registry,
+    }
+    Submit {
+        "burst" = Submit::Burst, "sequential-ack" = Submit::AfterAck, "sequential-answer" = Submit::AfterAnswer,
     }
     Keeping { "history" = Keeping::History, "latest" = Keeping::Latest, "forward" = Keeping::Forward }
     CertificateName {

@@ -372,23 +372,33 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
     let text = "[devices]\ntenant = \"acme\"\ntelemetry = \"forward\"\nsilence_s = 60\ncommand_ack_ms = 500\n\
                 command_retries_max = 1\ncommands_waiting_max = 2\nsessions_per_device_max = 3\ngateway_children_max = 9\n\
                 device_messages = \"100:1,2000:60\"\ngateway_telemetry_values = \"5:1\"\n\
-                gateway_device_telemetry_messages = \"6:1\"\n[control]\nlisten = \"127.0.0.1:0\"\n\
+                gateway_device_telemetry_messages = \"6:1\"\ntenant_messages = \"7:1\"\n\
+                tenant_telemetry_messages = \"8:1\"\ntenant_telemetry_values = \"9:1\"\n\
+                command_submit = \"sequential-answer\"\ncommand_answer_ms = 700\nfacts_per_device_max = 8\n\
+                known_devices_max = 9\n[control]\nlisten = \"127.0.0.1:0\"\n\
                 rpc_webhook = \"http://127.0.0.1:1/rpc\"\ntoken_lifetime_s = 60\n";
     let (config, told) = read(text);
     assert_eq!(told, [""; 0]);
-    let (devices, terms) = (&config.devices, config.devices.hub_terms());
+    let (devices, terms) = (&config.devices, config.devices.hub_terms(4));
     assert_eq!((devices.tenant.as_str(), devices.telemetry), ("acme", device::Keeping::Forward));
     assert_eq!((terms.silence_ms, terms.sessions_max, devices.gateway_children_max), (60_000, 3, 9));
     let commands = device::CommandTerms {
         ack_ms: 500,
         retries_max: 1,
         waiting_max: 2,
+        submit: device::Submit::AfterAnswer,
+        answer_ms: 700,
         ..device::CommandTerms::default()
     };
     assert_eq!(terms.commands, commands);
     assert_eq!(devices.device_rates().messages.text(), "100:1,2000:60");
     assert_eq!(devices.gateway_rates().telemetry_values.text(), "5:1");
     assert_eq!(devices.gateway_device_rates().telemetry_messages.text(), "6:1");
+    let tenant = devices.tenant_rates();
+    let texts =
+        [&tenant.messages, &tenant.telemetry_messages, &tenant.telemetry_values].map(device::Rate::text);
+    assert_eq!(texts, ["7:1", "8:1", "9:1"]);
+    assert_eq!((terms.facts_per_device_max, terms.devices_max), (8, 3), "a core has its share of devices");
     assert_eq!(config.control.token_lifetime_s, 60);
     let rows = [
         (
@@ -398,6 +408,11 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
         (
             "[devices]\ntelemetry = \"all\"",
             "x.toml:2:13: `telemetry` wants one of \"history\" \"latest\" \"forward\", not `all`",
+        ),
+        (
+            "[devices]\ncommand_submit = \"sequential\"",
+            "x.toml:2:18: `command_submit` wants one of \"burst\" \"sequential-ack\" \"sequential-answer\", not `sequential`; \
+             did you mean `sequential-ack`?",
         ),
         ("[devices]\ntenant = \" \"", "configuration: devices.tenant must not be empty"),
         ("[control]\nadmin = \"\"", "configuration: control.admin must not be empty"),
