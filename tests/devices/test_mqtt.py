@@ -310,9 +310,10 @@ def test_calls_of_a_device_are_answered_at_once(things, device, version):
     thing = things(device.token, version)
     thing.say(f"{COMMAND}/1", {"method": "getSessionLimits", "params": {}})
     limits = thing.hear(f"{REPLY}/1")
-    assert (limits["maxPayloadSize"], set(limits["rateLimits"])) == (
-        1_048_576, {"messages", "telemetryMessages", "telemetryDataPoints"},
-    )
+    assert limits == {
+        "maxPayloadSize": 65_536, "maxInflightMessages": 100,
+        "rateLimits": {"messages": None, "telemetryMessages": None, "telemetryDataPoints": None},
+    }
     thing.say("v2/r/req/2", {"method": "getCurrentTime"})
     assert thing.hear("v2/r/res/2")["time"] > T0
     thing.say(f"{COMMAND}/3", {"method": "x"})

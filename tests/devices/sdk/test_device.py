@@ -117,7 +117,7 @@ def test_the_session_limits_are_told_to_who_asks(connect, device):
     answers = Inbox()
     client.send_rpc_call("getSessionLimits", {}, answers)
     limits = answers.take()[1]
-    assert limits["maxPayloadSize"] == 1_048_576 and limits["maxInflightMessages"] >= 1
+    assert limits["maxPayloadSize"] == 65_536 and limits["maxInflightMessages"] == 100
     assert set(limits["rateLimits"]) == {"messages", "telemetryMessages", "telemetryDataPoints"}
 
 
