@@ -78,9 +78,11 @@ pub(crate) fn found_administrators(
         (&control.admin, Authority::SystemAdmin, None),
         (&control.tenant_admin, Authority::TenantAdmin, Some(tenant)),
     ];
+    // Hashing is slow on purpose, and whoever waits for the broker waits for it: once is enough for one password.
+    let hash = access::hash(founded.password.as_bytes(), random_bytes()?);
     let mut records = Vec::new();
     for (name, authority, tenant) in users {
-        records.push(user(name, authority, tenant, &founded.password, now)?);
+        records.push(user(name, authority, tenant, &hash, now)?);
     }
     let ((), kept) = platform.change(|registry, changes| {
         for record in records {
@@ -94,7 +96,7 @@ fn user(
     name: &str,
     authority: Authority,
     tenant: Option<TenantId>,
-    password: &str,
+    hash: &str,
     now: WallMs,
 ) -> Result<User, Fault> {
     Ok(User {
@@ -104,7 +106,7 @@ fn user(
         authority,
         created_ms: i64::try_from(now.0).unwrap_or(i64::MAX),
         name: name.to_lowercase().into(),
-        password_hash: access::hash(password.as_bytes(), random_bytes()?).into(),
+        password_hash: hash.into(),
     })
 }
 
