@@ -198,6 +198,7 @@ impl<M: Mind> Driver<M> {
     fn take_in(&mut self, now: Instant) -> Found {
         let mut told = self.heed_stop(now);
         told |= self.tell_ended(now);
+        told |= self.answer_refused_calls(now);
         told |= self.read_held(now);
         told |= self.read_mail(now);
         told |= self.read_answers(now);
@@ -293,6 +294,16 @@ impl<M: Mind> Driver<M> {
         true
     }
 
+    /// Answers devices whose calls nobody took in the turn before this one.
+    fn answer_refused_calls(&mut self, now: Instant) -> bool {
+        let any = self.callers.has_refused();
+        for (device, answer) in self.callers.take_refused() {
+            let number = self.callers.add_nobody();
+            self.mind.handle_device_call(now, number, device, answer);
+        }
+        any
+    }
+
     /// Tells the mind what was found out about clients that wait.
     fn read_answers(&mut self, now: Instant) -> bool {
         let Some(door) = self.door.as_mut().filter(|door| door.has_mail()) else { return false };
@@ -322,10 +333,11 @@ impl<M: Mind> Driver<M> {
 
     /// Whether the next turn has work that needs no event to start it.
     fn has_leftovers(&self) -> bool {
-        match self.desk.held.is_empty() {
+        let held = match self.desk.held.is_empty() {
             true => !self.desk.ended.is_empty(),
             false => !self.mind.is_congested(),
-        }
+        };
+        held || self.callers.has_refused()
     }
 
     fn note_drained(&mut self, waiting: bool) {

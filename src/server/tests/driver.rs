@@ -164,6 +164,16 @@ fn a_sleeping_core_is_woken_by_a_timer_by_bytes_and_by_its_neighbour() {
 }
 
 #[test]
+fn a_device_whose_call_nobody_takes_is_answered_at_once_by_a_core_that_sleeps_otherwise() {
+    let host = Host::start(1, Depth::default());
+    let mut client = host.connect_to(0);
+    for _ in 0..20 {
+        client.say("CALL home\n");
+        assert_eq!(client.line(), "too many calls wait");
+    }
+}
+
+#[test]
 fn a_peer_that_resets_the_connection_leaves_the_core_unharmed() {
     let host = Host::start(1, Depth::default());
     for _ in 0..100 {

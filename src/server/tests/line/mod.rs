@@ -2,7 +2,8 @@
 //!
 //! The first line of a connection names its home: `HOME 1`. There, every line is echoed, except:
 //! `BYE text` ends the connection with `text` as its last line; `FLOOD n` sends n bytes of a pattern; `JAM n` makes the
-//! core congested while the next n - 1 connections are refused, until one is accepted; `NAP` answers `WOKE` when a timer of 1 ms has fired.
+//! core congested while the next n - 1 connections are refused, until one is accepted; `NAP` answers `WOKE` when a timer of 1 ms has fired;
+//! `CALL` calls somebody outside, and what comes back is the answer.
 //!
 //! Invariants:
 //! - What the driver promises the mind is asserted here: no bytes while congested, no event for a dead connection.
@@ -10,6 +11,7 @@
 pub mod host;
 
 use broker::{Batch, CoreId};
+use device::{Cookie, DeviceId, Ear, HubCall, News};
 use server::Mind;
 use shard::{Accepted, Arrival, Closing, ConnId, Effects, ListenerId, Moved};
 use stdx::{Instant, Span};
@@ -143,6 +145,13 @@ impl Line {
             }
             "JAM" => self.jam = rest.parse().unwrap(),
             "NAP" => self.naps.push((now + Span::from_ms(1), conn)),
+            "CALL" => self.effects.news.push(News::Called {
+                device: DeviceId::from_bytes([1; 16]),
+                ear: Ear(conn.index.into()),
+                cookie: Cookie(conn.generation.into()),
+                method: rest.into(),
+                params: "{}".into(),
+            }),
             "CORE" => {
                 let answer = format!("CORE {}\n", self.core.get());
                 self.write(conn, answer.as_bytes());
@@ -234,6 +243,13 @@ impl Mind for Line {
         for conn in due {
             self.write(conn, b"WOKE\n");
         }
+    }
+
+    fn handle_device_call(&mut self, _now: Instant, _call_id: u64, _device: DeviceId, call: HubCall) {
+        let HubCall::AnswerCall { ear, cookie, answer } = call else { unreachable!("nobody asks for more") };
+        let (index, generation) = (u32::try_from(ear.0).unwrap(), u32::try_from(cookie.0).unwrap());
+        let text = format!("{}\n", answer.unwrap_err());
+        self.write(ConnId { index, generation }, text.as_bytes());
     }
 
     fn handle_call(&mut self, call: shard::Call) -> shard::Reply {
