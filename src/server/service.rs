@@ -213,7 +213,6 @@ fn offers(config: &Config, own: Rates) -> Vec<Arc<Offer>> {
         children: config.devices.gateway_rates(),
         tenant: config.devices.tenant_rates(),
         has_responder: config.control.rpc_webhook.is_some(),
-        ..Offer::default()
     });
     config.listener.iter().map(|_| Arc::clone(&offer)).collect()
 }
