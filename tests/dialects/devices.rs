@@ -572,6 +572,23 @@ fn telemetry_of_one_turn_is_one_change_and_every_message_waits_for_it() {
 }
 
 #[test]
+fn what_another_connection_has_begun_to_gather_is_waited_for_too() {
+    let terms = device::HubTerms { sessions_max: 2, ..device::HubTerms::default() };
+    let mut house = House::with(1, Settings { hub: terms, ..durable() });
+    let (one, other) = (house.device("T"), house.device("T"));
+    house.slow_down_disk();
+    for id in [one, other] {
+        let publish = client::publish(Version::V5, 1, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":1}");
+        house.clients[id].unread.extend_from_slice(&publish);
+    }
+    house.run();
+    assert_eq!((house.seen(one), house.seen(other)), (vec![], vec![]), "nothing is on disk");
+    house.sync();
+    assert_eq!((house.seen(one).len(), house.seen(other).len()), (1, 1));
+    assert_eq!(said(house.synced(), "t").0, 1, "both are in one change");
+}
+
+#[test]
 fn a_device_with_as_many_keys_as_it_may_have_is_told_so_and_known_keys_are_taken() {
     let terms = device::HubTerms { facts_per_device_max: 2, ..device::HubTerms::default() };
     let mut house = House::with(1, Settings { hub: terms, ..Settings::default() });
