@@ -80,6 +80,10 @@ counters! {
     commands_unspeakable: Counter,
     /// Children that gateways were not allowed to speak for.
     children_refused: Counter,
+    /// Values of devices that were not taken, because their keys are too many.
+    facts_refused: Counter,
+    /// Connections and writes of devices that were not taken, because too many devices are known.
+    devices_refused: Counter,
     /// Requests for credentials that were granted.
     provisionings_granted: Counter,
     /// Requests for credentials that were not.

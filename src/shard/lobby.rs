@@ -170,7 +170,8 @@ impl Shard {
                 let mut rest = std::mem::take(&mut connection.inlet).into_kept();
                 rest.drain(..connect_len);
                 self.effects.adopted.push(conn);
-                if !rest.is_empty() {
+                // It may have been ended again already.
+                if !rest.is_empty() && self.exchange.is_on(key, link_of(conn)) {
                     self.home_bytes(now, conn, key, version, &rest);
                 }
             }

@@ -92,7 +92,7 @@ impl Shard {
             devices: settings
                 .registry
                 .as_ref()
-                .map(|registry| Box::new(Desk::new(Arc::clone(registry), settings.hub, now))),
+                .map(|registry| Box::new(Desk::new(Arc::clone(registry), settings.hub, setup.cores, now))),
             is_metered_by_offers: settings
                 .offers
                 .iter()
@@ -193,6 +193,7 @@ impl Shard {
         self.shake_hands(now);
         self.exchange.work(now);
         self.settle_ends(now);
+        self.hand_over_changes();
         let (effects, exchange) = (&mut self.effects, &mut self.exchange);
         exchange.take_notices(&mut effects.notices);
         effects.written = exchange.end_turn(&mut effects.batches);

@@ -539,3 +539,100 @@ fn a_client_without_a_name_is_told_one_that_a_packet_can_carry() {
     house.cut(device);
     assert_eq!(house.shards()[0].counters().sessions, 0, "its session has ended with it");
 }
+
+/// All values of a key in changes that say telemetry, and how many changes those are.
+fn said(changes: &[device::Change], key: &str) -> (usize, Vec<String>) {
+    let mut values = Vec::new();
+    let mut count = 0;
+    for change in changes {
+        if let device::Change::Telemetry { samples, .. } = change {
+            count += 1;
+            let of_key = samples.iter().filter(|sample| sample.key == key);
+            values.extend(of_key.map(|sample| sample.value.to_json().to_string()));
+        }
+    }
+    (count, values)
+}
+
+#[test]
+fn telemetry_of_one_turn_is_one_change_and_every_message_waits_for_it() {
+    let mut house = House::with(1, durable());
+    let device = house.device("T");
+    house.slow_down_disk();
+    let publish = |id, payload: &[u8]| client::publish(Version::V5, id, TELEMETRY, QoS::AtLeastOnce, payload);
+    let all = [publish(1, b"{\"t\":1}"), publish(2, b"{\"t\":2}"), publish(3, b"{\"t\":3}")].concat();
+    house.send(device, &all);
+    assert!(house.seen(device).is_empty(), "nothing is on disk");
+    house.sync();
+    assert_eq!(house.seen(device), ["PUBACK 0x00", "PUBACK 0x00", "PUBACK 0x00"]);
+    let (changes, mut values) = said(house.synced(), "t");
+    assert_eq!((changes, values.pop().as_deref()), (1, Some("3")));
+    let mut house = house.restart(1);
+    assert_eq!(latest(&mut house, "D"), "t=3");
+}
+
+#[test]
+fn what_another_connection_has_begun_to_gather_is_waited_for_too() {
+    let terms = device::HubTerms { sessions_max: 2, ..device::HubTerms::default() };
+    let mut house = House::with(1, Settings { hub: terms, ..durable() });
+    let (one, other) = (house.device("T"), house.device("T"));
+    house.slow_down_disk();
+    for id in [one, other] {
+        let publish = client::publish(Version::V5, 1, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":1}");
+        house.clients[id].unread.extend_from_slice(&publish);
+    }
+    house.run();
+    assert_eq!((house.seen(one), house.seen(other)), (vec![], vec![]), "nothing is on disk");
+    house.sync();
+    assert_eq!((house.seen(one).len(), house.seen(other).len()), (1, 1));
+    assert_eq!(said(house.synced(), "t").0, 1, "both are in one change");
+}
+
+#[test]
+fn a_device_with_as_many_keys_as_it_may_have_is_told_so_and_known_keys_are_taken() {
+    let terms = device::HubTerms { facts_per_device_max: 2, ..device::HubTerms::default() };
+    let mut house = House::with(1, Settings { hub: terms, ..Settings::default() });
+    let device = house.device("T");
+    let payload = b"{\"a\":1,\"b\":2}";
+    house.publish(device, TELEMETRY, QoS::AtLeastOnce, payload);
+    house.publish(device, TELEMETRY, QoS::AtLeastOnce, b"{\"a\":3,\"c\":4}");
+    house.publish(device, TELEMETRY, QoS::ExactlyOnce, b"{\"d\":4}");
+    house.publish(device, TELEMETRY, QoS::AtLeastOnce, b"{\"b\":5}");
+    assert_eq!(house.seen(device), ["PUBACK 0x00", "PUBACK 0x97", "PUBREC 0x97", "PUBACK 0x00"]);
+    assert_eq!(house.clients[device].reasons[0], "the device has as many keys as it may");
+    assert_eq!(latest(&mut house, "D"), "a=3 b=5");
+    assert_eq!(house.shards()[0].counters().facts_refused, 2);
+}
+
+#[test]
+fn a_device_above_the_number_of_known_ones_is_let_in_nowhere() {
+    let terms = device::HubTerms { devices_max: 1, ..device::HubTerms::default() };
+    let mut house = House::with(1, Settings { hub: terms, ..Settings::default() });
+    house.create("E", "TE", Role::Ordinary);
+    let first = house.device("T");
+    let second = house.connect(0, 0, Version::V5, &client::connect(Version::V5, "", Some("TE"), None, None));
+    assert_eq!(house.seen(second), ["CONNACK 0x00", "DISCONNECT 0x97", "close"]);
+    assert_eq!(house.shards()[0].counters().devices_refused, 1);
+    house.publish(first, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":1}");
+    assert_eq!(house.seen(first), ["PUBACK 0x00"], "the one that is known goes on");
+}
+
+#[test]
+fn devices_of_a_tenant_share_what_it_may_say() {
+    let mut offer = device::Offer::default();
+    offer.tenant.telemetry_messages = device::Rate::read("2:1").unwrap();
+    let settings = Settings { offers: vec![offer.into()], ..Settings::default() };
+    let mut house = House::with(1, settings);
+    house.create("E", "TE", Role::Ordinary);
+    let connect = |token| client::connect(Version::V311, "", Some(token), None, None);
+    let one = house.connect(0, 0, Version::V311, &connect("T"));
+    let other = house.connect(0, 0, Version::V311, &connect("TE"));
+    let publish = |id| client::publish(Version::V311, id, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":1}");
+    house.send(one, &publish(1));
+    house.send(other, &publish(1));
+    house.send(other, &publish(2));
+    assert_eq!(house.seen(one), ["CONNACK 0", "PUBACK"]);
+    assert_eq!(house.seen(other), ["CONNACK 0", "PUBACK"], "the third message of the tenant waits");
+    house.wait(Span::from_ms(1_100));
+    assert_eq!(house.seen(other), ["PUBACK"]);
+}

@@ -14,7 +14,7 @@ use stdx::Instant;
 
 use super::end::{Child, DeviceEnd};
 use super::letters::Letter;
-use super::remarks::Heard;
+use super::remarks::{Heard, values_kept};
 use crate::shard::Shard;
 
 /// How often all children of a gateway are said to be alive, in milliseconds.
@@ -117,7 +117,9 @@ impl Shard {
             self.open_child(now, child, ear, out);
         }
         let now_ms = self.wall_ms(now);
-        self.desk().hub.hear(child.id, ear, uplink, now_ms, out);
+        let desk = self.desk();
+        desk.told += values_kept(&uplink, child.keeping);
+        desk.hub.hear(child.id, ear, uplink, now_ms, out);
     }
 
     fn find_child(

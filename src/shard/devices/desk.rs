@@ -4,13 +4,16 @@
 //!
 //! Invariants:
 //! - An ear that this core gave out finds its connection as long as that lives; numbers are never used again.
-//! - What a hub leaves behind is noted in the turn in which it happened.
+//! - What a hub leaves behind is noted in the turn in which it happened, before anything is answered to it, and handed over
+//!   at its end: until then the hub gathers telemetry in it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::CoreId;
-use device::{Change, DeviceId, Ear, Hub, HubReply, HubTerms, Outcome, SharedRegistry};
+use device::{
+    Change, DeviceId, Ear, Hub, HubReply, HubTerms, Outcome, SharedRegistry, Speech, TenantAllowances,
+};
 use stdx::{Instant, Prng, Wheel};
 
 use crate::devices::DeviceEnd;
@@ -38,8 +41,16 @@ pub(crate) struct Desk {
     /// Of connections that have ended.
     pub parted: Vec<DeviceEnd>,
     pub replies: Vec<PendingReply>,
-    /// Lent out to whoever asks the hub something.
-    pub spare: Outcome,
+    /// Lent out to whoever asks the hub something. Between two of them it holds this turn's changes and nothing else.
+    pub turn: Outcome,
+    /// How many of the changes are noted.
+    noted: usize,
+    /// Values of telemetry that the hub was told and that are not noted: it may have gathered them in changes that are.
+    pub told: usize,
+    /// Lent out to interpreters, for its room.
+    pub speech: Speech<'static>,
+    /// Of tenants that may not say what they like.
+    pub allowances: TenantAllowances,
 }
 
 /// A reply that may leave when its turn is safe.
@@ -58,7 +69,7 @@ pub(crate) enum Place {
 }
 
 impl Desk {
-    pub fn new(registry: Arc<dyn SharedRegistry>, terms: HubTerms, now: Instant) -> Self {
+    pub fn new(registry: Arc<dyn SharedRegistry>, terms: HubTerms, cores: u16, now: Instant) -> Self {
         Self {
             registry,
             hub: Hub::new(terms),
@@ -67,7 +78,11 @@ impl Desk {
             stays: Wheel::new(now),
             parted: Vec::new(),
             replies: Vec::new(),
-            spare: Outcome::default(),
+            turn: Outcome::default(),
+            noted: 0,
+            told: 0,
+            speech: Speech::default(),
+            allowances: TenantAllowances::new(cores),
         }
     }
 
@@ -118,20 +133,51 @@ impl Shard {
         CoreId::home_of(device.bytes(), self.cores)
     }
 
-    /// An empty outcome; [`Shard::settle`] takes it back.
+    /// The outcome of this turn, with nothing in it but changes; [`Shard::give_back`] or [`Shard::settle`] takes it back.
+    /// Whoever asks while it is lent out gets an empty one.
     pub(crate) fn outcome(&mut self) -> Outcome {
-        std::mem::take(&mut self.desk().spare)
+        std::mem::take(&mut self.desk().turn)
     }
 
-    /// Notes changes as part of this turn.
-    pub(crate) fn keep(&mut self, changes: &mut Vec<Change>) {
-        if !self.settings.journal_is_on {
+    /// Takes back an outcome of which all but the changes was done. What somebody else has left meanwhile comes behind it:
+    /// that is about commands and connections, never telemetry or its deletion, so no place for gathering is mistaken.
+    pub(crate) fn give_back(&mut self, mut out: Outcome) {
+        self.note_kept(&mut out.changes);
+        let desk = self.desk();
+        let between = std::mem::replace(&mut desk.turn, out);
+        desk.noted += between.changes.len();
+        desk.turn.changes.extend(between.changes);
+    }
+
+    /// Notes changes as part of this turn, as far as they are not: what is answered from here on rests on them.
+    pub(crate) fn note_kept(&mut self, changes: &mut Vec<Change>) {
+        let journal_is_on = self.settings.journal_is_on;
+        let desk = self.desk();
+        let told = std::mem::take(&mut desk.told);
+        if !journal_is_on {
             return changes.clear();
         }
-        if !changes.is_empty() {
-            self.exchange.note_beside(changes.len(), changes.iter().map(cost_bytes).sum());
-            self.effects.device_changes.append(changes);
+        let noted = desk.noted.min(changes.len());
+        desk.noted = changes.len();
+        let grown = &changes[noted..];
+        // Nothing new, but there is something in which it may have been gathered: then it waits for that.
+        let pieces = grown.len().max(usize::from(told > 0 && !changes.is_empty()));
+        if pieces > 0 {
+            let cost = grown.iter().map(cost_bytes).sum::<usize>().max(told * SAMPLE_BYTES);
+            self.exchange.note_beside(pieces, cost);
         }
+    }
+
+    /// Hands over what this turn has changed. Called at its end.
+    pub(crate) fn hand_over_changes(&mut self) {
+        let Some(desk) = self.devices.as_deref_mut() else { return };
+        debug_assert_eq!(desk.noted, desk.turn.changes.len(), "what is not noted is in no turn");
+        desk.noted = 0;
+        self.effects.device_changes.append(&mut desk.turn.changes);
+        let refused = desk.hub.counters();
+        let counters = self.exchange.counters_mut();
+        counters.facts_refused = refused.facts_refused;
+        counters.devices_refused = refused.devices_refused;
     }
 
     /// Where the credentials of new devices come from.

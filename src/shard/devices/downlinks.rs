@@ -4,6 +4,8 @@
 //! - A connection is spoken to on its own core only; a session that is not its own is never touched.
 //! - A command that was handed to a connection is told so to the device's home, and so is its acknowledgement.
 
+use std::mem::take;
+
 use broker::{CoreId, Saying};
 use device::{Addressed, DeviceId, Downlink, Ear, News, Outcome, Utterance};
 use mqtt::{QoS, ReasonCode};
@@ -26,29 +28,36 @@ pub(crate) enum Cause {
 }
 
 impl Shard {
-    /// Does what follows from an answer of the hub, and keeps the empty outcome for another time.
+    /// Does what follows from an answer of the hub, at once but for the changes, which wait for the end of the turn.
     pub(crate) fn settle(&mut self, now: Instant, mut out: Outcome, cause: Cause) {
-        self.note(&mut out);
-        for (ear, device) in out.evicted.drain(..) {
+        self.tell_news(&mut out);
+        // Whoever could be told has looked. What a gateway says about a child of another core was taken by its own core, so
+        // that is answered without it, and refused values are in the counters only.
+        out.refused.clear();
+        let (mut evicted, mut downlinks) = (take(&mut out.evicted), take(&mut out.downlinks));
+        // The changes are back before anything follows: that may ask the hub again.
+        self.give_back(out);
+        for (ear, device) in evicted.drain(..) {
             match place_of(ear) {
                 Place::Outside => {}
                 Place::Core(core) if core == self.core => self.evict_here(now, ear, device, cause),
                 Place::Core(core) => self.send_letter(core, Letter::Evicted { ear, device, cause }, false),
             }
         }
-        for addressed in out.downlinks.drain(..) {
+        for addressed in downlinks.drain(..) {
             match place_of(addressed.ear) {
                 Place::Outside => self.effects.news.push(News::Told(addressed)),
                 Place::Core(core) if core == self.core => self.speak(now, &addressed),
                 Place::Core(core) => self.send_letter(core, Letter::Told(addressed), false),
             }
         }
-        self.desk().spare = out;
+        let turn = &mut self.desk().turn;
+        if turn.evicted.is_empty() && turn.downlinks.is_empty() {
+            (turn.evicted, turn.downlinks) = (evicted, downlinks);
+        }
     }
 
-    /// Notes changes and tells news.
-    fn note(&mut self, out: &mut Outcome) {
-        self.keep(&mut out.changes);
+    fn tell_news(&mut self, out: &mut Outcome) {
         self.effects.news.extend(out.reports.drain(..).map(News::Report));
         self.effects.news.extend(out.turns.drain(..).map(|(device, turn)| News::Turn(device, turn)));
     }
@@ -88,9 +97,10 @@ impl Shard {
             return self.send_letter(home, Letter::Close { device, ear }, false);
         }
         let now_ms = self.wall_ms(now);
-        let mut out = Outcome::default();
+        let mut out = self.outcome();
         self.desk().hub.close(device, ear, now_ms, &mut out);
-        self.note(&mut out);
+        self.tell_news(&mut out);
+        self.give_back(out);
     }
 
     /// Says something on a connection of this core, if it is still there and still open for the device.
@@ -115,7 +125,7 @@ impl Shard {
             let (device, number, why) = (*device, *number, unspeakable.why);
             self.tell_of_command(now, device, Letter::Failed { device, number, why });
         }
-        self.utter(now, conn, Some(*device), utterances);
+        self.utter(now, conn, Some(*device), &mut utterances);
     }
 
     /// Writes messages to a connection; `device` is whom they are about.
@@ -124,9 +134,9 @@ impl Shard {
         now: Instant,
         conn: ConnId,
         device: Option<DeviceId>,
-        utterances: Vec<Utterance>,
+        utterances: &mut Vec<Utterance>,
     ) {
-        for Utterance { topic, payload, qos, command } in utterances {
+        for Utterance { topic, payload, qos, command } in utterances.drain(..) {
             let Some(connection) = self.connections.get_mut(conn) else { return };
             let State::Home { key, .. } = connection.state else { return };
             if !self.exchange.is_on(key, link_of(conn)) {
@@ -158,7 +168,7 @@ impl Shard {
             return self.send_letter(home, letter, false);
         }
         let now_ms = self.wall_ms(now);
-        let mut out = Outcome::default();
+        let mut out = self.outcome();
         let hub = &mut self.desk().hub;
         match letter {
             Letter::Sent { device, number, qos } => hub.command_sent(device, number, qos, now_ms, &mut out),
@@ -171,6 +181,7 @@ impl Shard {
             | Letter::Told(_)
             | Letter::Evicted { .. } => unreachable!("only what is about a command is told here"),
         }
-        self.note(&mut out);
+        self.tell_news(&mut out);
+        self.give_back(out);
     }
 }

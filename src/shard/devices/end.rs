@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::CoreId;
-use device::{DeviceId, Ear, Interpreter, Keeping};
+use device::{DeviceId, Ear, Interpreter, Keeping, Offer, TenantId};
 use stdx::Instant;
 
 /// What a connection has if it is a device's.
@@ -37,6 +37,9 @@ pub(crate) struct DeviceEnd {
 pub(crate) struct Own {
     pub id: DeviceId,
     pub name: Box<str>,
+    pub tenant: TenantId,
+    /// Where it is said what all devices of the tenant may say together, if that is limited.
+    pub tenant_limits: Option<Arc<Offer>>,
     /// What is kept of its telemetry.
     pub keeping: Keeping,
     /// Whether what it says shows that its children are alive.

@@ -6,7 +6,7 @@
 
 use broker::{Level, NoticeKind};
 use device::{
-    Addressed, Change, DeviceId, Downlink, News, Outcome, PROVISIONED_STAY_MS, ProvisionReply,
+    Addressed, Change, DeviceId, Downlink, Keeping, News, Outcome, PROVISIONED_STAY_MS, ProvisionReply,
     ProvisionRequest, Remark, Subject, Uplink,
 };
 use mqtt::ReasonCode;
@@ -47,6 +47,28 @@ impl Shard {
         }
     }
 
+    /// As [`Shard::hear`], for whoever keeps the room of what was said: what is measured is read where it is.
+    pub(crate) fn heed(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        end: &mut DeviceEnd,
+        remark: &mut Remark<'_>,
+        is_awaited: bool,
+        out: &mut Outcome,
+    ) -> Heard {
+        let own = end.own.as_ref().filter(|own| remark.subject == Subject::Own && !own.speaks_for_all);
+        if let (Some(own), Uplink::Telemetry(_) | Uplink::Attributes(_)) = (own, &remark.uplink) {
+            let now_ms = self.wall_ms(now);
+            let desk = self.desk();
+            desk.told += values_kept(&remark.uplink, own.keeping);
+            desk.hub.heed(own.id, end.ear, &remark.uplink, now_ms, out);
+            return Heard::Well;
+        }
+        let said = std::mem::replace(remark, Remark { subject: Subject::Own, uplink: Uplink::Alive });
+        self.hear(now, conn, end, said, is_awaited, out)
+    }
+
     /// Hears what a device says about itself.
     pub(crate) fn hear_own(
         &mut self,
@@ -79,7 +101,10 @@ impl Shard {
             }
             uplink => uplink,
         };
-        self.desk().hub.hear(device, ear, uplink, now_ms, out);
+        let keeping = own.keeping;
+        let desk = self.desk();
+        desk.told += values_kept(&uplink, keeping);
+        desk.hub.hear(device, ear, uplink, now_ms, out);
         if speaks_for_all {
             self.hear_for_all(now_ms, end, out);
         }
@@ -129,5 +154,13 @@ impl Shard {
         let downlink = Downlink::Provisioned(reply);
         out.downlinks.push(Addressed { ear: end.ear, device: NOBODY, downlink });
         Heard::Well
+    }
+}
+
+/// How many values of telemetry the hub may keep of this.
+pub(crate) fn values_kept(uplink: &Uplink<'_>, keeping: Keeping) -> usize {
+    match uplink {
+        Uplink::Telemetry(samples) if keeping != Keeping::Forward => samples.len(),
+        _others_are_never_gathered => 0,
     }
 }

@@ -8,7 +8,7 @@
 //! - A message that must be offered again has changed nothing.
 
 use broker::{Level, NoticeKind, Saying, SessionKey};
-use device::{Answer, Said, Speech, Uplink};
+use device::{Answer, Outcome, Said, Speech, Uplink};
 use mqtt::{Ack, Frame, Packet, Publish, ReasonCode, Subscribe, Unsubscribe, Version, Violation, decode};
 use stdx::{Instant, Span};
 use wire::Flow;
@@ -109,11 +109,13 @@ impl Shard {
         let Some(mut end) = self.lend_end(conn) else { return Ok(Flow::End) };
         let now_ms = self.wall_ms(now);
         let said = Said { topic: &topic, payload: publish.payload, qos: publish.qos, now_ms };
-        let mut speech = Speech::default();
-        let mut answer = end.interpreter.publish(&said, &mut speech);
+        // Lent out for its room, which comes back when the message is dealt with.
+        let mut speech: Speech<'_> = std::mem::take(&mut self.desk().speech);
+        let mut answer = self.interpret(&mut end, &said, &mut speech);
         self.exchange.counters_mut().messages_interpreted += 1;
         self.tell_why(&end, &answer);
         if let Some(after_ms) = answer.again_ms {
+            self.desk().speech = speech.recycle();
             self.return_end(conn, end);
             let after = Span::from_ms(u64::try_from(after_ms).unwrap_or(0).max(1));
             self.exchange.counters_mut().messages_postponed += 1;
@@ -123,14 +125,15 @@ impl Shard {
         let mut out = self.outcome();
         self.bring_forwards(now, Some(key), publish.qos, &speech);
         let is_awaited = end.is_gated && publish.qos != mqtt::QoS::AtMostOnce;
-        for remark in std::mem::take(&mut speech.remarks) {
-            match self.hear(now, conn, &mut end, remark, is_awaited, &mut out) {
+        for remark in &mut speech.remarks {
+            match self.heed(now, conn, &mut end, remark, is_awaited, &mut out) {
                 Heard::Well => {}
                 Heard::Not(code) => answer.acknowledge = answer.acknowledge.map(|_| code),
                 Heard::Ends(code) => answer = Answer::acknowledged_and_ended(code),
             }
         }
-        self.keep(&mut out.changes);
+        mind_refusals(&mut answer, &mut out);
+        self.note_kept(&mut out.changes);
         match (answer.acknowledge, answer.why.as_deref().filter(|_| end.wants_reasons)) {
             (Some(code), Some(why)) => {
                 let why = &why[..why.floor_char_boundary(REASON_BYTES_MAX)];
@@ -141,7 +144,8 @@ impl Shard {
         }
         let own = end.own_id();
         self.return_end(conn, end);
-        self.utter(now, conn, own, speech.utterances);
+        self.utter(now, conn, own, &mut speech.utterances);
+        self.desk().speech = speech.recycle();
         self.settle(now, out, Cause::TakenOver);
         match answer.end {
             None => Ok(Flow::More),
@@ -149,6 +153,18 @@ impl Shard {
                 self.exchange.end(now, key, Some(code), None);
                 Ok(Flow::End)
             }
+        }
+    }
+
+    /// Asks the interpreter what a message means; within what is left to the tenant, if that is limited.
+    fn interpret<'a>(&mut self, end: &mut DeviceEnd, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
+        let DeviceEnd { own, interpreter, .. } = end;
+        let limited = own.as_ref().and_then(|own| Some((own.tenant, own.tenant_limits.as_deref()?)));
+        // No tenant is ever deleted and offers stay as they were, so no allowance is ever forgotten.
+        let allowance = limited.and_then(|(tenant, offer)| self.desk().allowances.of(tenant, &offer.tenant));
+        match allowance {
+            Some(allowance) => interpreter.publish_within(said, speech, allowance),
+            None => interpreter.publish(said, speech),
         }
     }
 
@@ -213,7 +229,7 @@ impl Shard {
     }
 
     /// Hears what follows from a SUBSCRIBE or an UNSUBSCRIBE.
-    fn hear_asides(&mut self, now: Instant, conn: ConnId, mut end: Box<DeviceEnd>, speech: Speech<'_>) {
+    fn hear_asides(&mut self, now: Instant, conn: ConnId, mut end: Box<DeviceEnd>, mut speech: Speech<'_>) {
         let mut out = self.outcome();
         for remark in speech.remarks {
             // Nobody is named and nothing is created, so nothing can be refused.
@@ -221,7 +237,7 @@ impl Shard {
         }
         let own = end.own_id();
         self.return_end(conn, end);
-        self.utter(now, conn, own, speech.utterances);
+        self.utter(now, conn, own, &mut speech.utterances);
         self.settle(now, out, Cause::TakenOver);
     }
 
@@ -261,5 +277,15 @@ impl Shard {
             // The connection has ended meanwhile.
             None => self.desk().parted.push(*end),
         }
+    }
+}
+
+/// What the hub of this core has not taken is answered so, unless there is worse to say.
+fn mind_refusals(answer: &mut Answer, out: &mut Outcome) {
+    let refusal = out.refused.drain(..).next().map(|(_, _, refusal)| refusal);
+    let is_well = answer.acknowledge.is_some_and(|code| !code.is_failure());
+    if let Some(refusal) = refusal.filter(|_| is_well) {
+        answer.acknowledge = Some(refusal.reason());
+        answer.why = Some(refusal.text().into());
     }
 }

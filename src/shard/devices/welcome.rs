@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
-use broker::{Admission, Guest};
-use device::{DeviceId, Ear, Hello, Offer, Role, Shown, Welcome, fingerprint};
+use broker::{Admission, Guest, SessionKey};
+use device::{DeviceId, Ear, Hello, Offer, Rates, Role, Shown, Welcome, fingerprint};
 use mqtt::{Connect, ReasonCode, Will};
 use stdx::Instant;
 
@@ -78,18 +78,20 @@ impl Shard {
             is_fleeting: true,
         };
         let admission = self.exchange.connect(now, connect, guest);
-        let outcome = Outcome::Judged(admission, connect.version, connect_len);
-        if matches!(outcome, Outcome::Judged(Admission::Refused(_), _, _)) {
-            self.desk().forget_ear(end.ear);
-            return outcome;
-        }
+        let key = match admission {
+            Admission::Admitted(key) => key,
+            Admission::Refused(bytes) => {
+                self.desk().forget_ear(end.ear);
+                return refused(bytes);
+            }
+        };
         if device.is_some() {
             self.note_welcomed(conn);
         }
         // What the connection before it leaves is settled first: it may have had the same session.
         self.settle_ends(now);
-        self.open_end(now, conn, end);
-        outcome
+        self.open_end(now, conn, key, end);
+        Outcome::Judged(Admission::Admitted(key), connect.version, connect_len)
     }
 
     /// What a listener offers to devices.
@@ -125,16 +127,14 @@ impl Shard {
                     let records = registry.tenant(device.tenant).zip(registry.profile(device.profile));
                     let Some((tenant, profile)) = records else { return };
                     let version = connect.version;
-                    made = dialect.interpreter(&device::Guest {
-                        version,
-                        device,
-                        tenant,
-                        profile,
-                        offer: if device.is_gateway() { &gateway_offer } else { &offer },
-                    });
+                    let offer = if device.is_gateway() { &gateway_offer } else { &offer };
+                    made = dialect.interpreter(&device::Guest { version, device, tenant, profile, offer });
+                    let is_limited = offer.tenant != Rates::default();
                     own = Some(Own {
                         id,
                         name: device.name.clone(),
+                        tenant: tenant.id,
+                        tenant_limits: is_limited.then(|| Arc::clone(offer)),
                         keeping: profile.keeping,
                         speaks_for_all: device.role == Role::GatewayForActivity,
                     });
@@ -167,7 +167,7 @@ impl Shard {
         }
     }
 
-    fn open_end(&mut self, now: Instant, conn: ConnId, end: Box<DeviceEnd>) {
+    fn open_end(&mut self, now: Instant, conn: ConnId, key: SessionKey, end: Box<DeviceEnd>) {
         let now_ms = self.wall_ms(now);
         let opened = end.own.as_ref().map(|own| (own.id, end.ear, own.keeping));
         let Some(connection) = self.connections.get_mut(conn) else { return };
@@ -175,7 +175,12 @@ impl Shard {
         if let Some((device, ear, keeping)) = opened {
             let mut out = self.outcome();
             self.desk().hub.open(device, ear, keeping, now_ms, &mut out);
+            let refusal = out.refused.drain(..).next().map(|(_, _, refusal)| refusal);
             self.settle(now, out, Cause::TakenOver);
+            // It was let in and is known of nowhere: its connection ends behind the CONNACK.
+            if let Some(refusal) = refusal {
+                self.exchange.end(now, key, Some(refusal.reason()), Some(refusal.text()));
+            }
         }
     }
 
