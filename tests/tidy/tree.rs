@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use crate::source::Source;
 
 const LEFT_OUT: &[&str] =
-    &[".git", ".venv", ".cache", "__pycache__", ".pytest_cache", "target", "node_modules"];
+    &[".git", ".venv", ".venv-sdk", ".cache", "__pycache__", ".pytest_cache", "target", "node_modules"];
 
 /// All text files, by path; files that are not UTF-8 have no text.
 pub struct Tree {
