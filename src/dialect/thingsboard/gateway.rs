@@ -22,7 +22,7 @@ use super::json::{self, Malformed, Members};
 use super::lenient;
 use super::proto::{self, transport, transportapi};
 use super::render;
-use super::session::{Session, claim_of, owned};
+use super::session::{Session, claim_of};
 use super::topics::GatewayMeaning;
 
 /// Why a gateway's message is not taken.
@@ -431,42 +431,13 @@ fn copy(from: Speech<'_>, to: &mut Speech<'_>) {
     for device::Remark { subject, uplink } in from.remarks {
         let device::Subject::Child(child) = subject else { continue };
         let child = Cow::Owned(child.into_owned());
-        let uplink = match uplink {
-            Uplink::Telemetry(samples) => Uplink::Telemetry(owned(samples)),
-            Uplink::Attributes(samples) => Uplink::Attributes(owned(samples)),
-            Uplink::AttributesWanted { cookie, client, shared } => {
-                Uplink::AttributesWanted { cookie, client: keys_owned(client), shared: keys_owned(shared) }
-            }
-            Uplink::CommandAnswered { number, answer } => {
-                Uplink::CommandAnswered { number, answer: Cow::Owned(answer.into_owned()) }
-            }
-            Uplink::Claimable { secret, duration_ms } => {
-                Uplink::Claimable { secret: Cow::Owned(secret.into_owned()), duration_ms }
-            }
-            Uplink::ChildHere { kind } => {
-                Uplink::ChildHere { kind: kind.map(|kind| Cow::Owned(kind.into_owned())) }
-            }
-            Uplink::ChildGone => Uplink::ChildGone,
-            // Nothing else is said of children.
-            _other => continue,
-        };
-        to.remark_of(child, uplink);
+        to.remark_of(child, uplink.into_owned());
     }
     let forwards = from.forwards.into_iter().map(|forward| Forward {
         topic: Arc::clone(&forward.topic),
         payload: Cow::Owned(forward.payload.into_owned()),
     });
     to.forwards.extend(forwards);
-}
-
-fn keys_owned(wanted: Wanted<'_>) -> Wanted<'static> {
-    match wanted {
-        Wanted::Nothing => Wanted::Nothing,
-        Wanted::All => Wanted::All,
-        Wanted::Keys(keys) => {
-            Wanted::Keys(keys.into_iter().map(|key| Cow::Owned(key.into_owned())).collect())
-        }
-    }
 }
 
 #[cfg(test)]

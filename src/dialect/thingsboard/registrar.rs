@@ -54,7 +54,7 @@ impl Registrar {
             }
             let repaired = lenient::repair(text).ok();
             if let Some(members) = repaired.as_deref().and_then(|json| Members::read(json).ok()) {
-                return of_text(&members).map(owned).map_err(Trouble::Field);
+                return of_text(&members).map(ProvisionRequest::into_owned).map_err(Trouble::Field);
             }
         }
         let message = proto::decode(payload).map_err(Trouble::Unreadable)?;
@@ -122,27 +122,6 @@ impl Interpreter for Registrar {
         let qos = self.subscribed.unwrap_or(QoS::AtLeastOnce);
         utterances.push(Utterance { topic: RESPONSE.into(), payload, qos, command: None });
         Ok(())
-    }
-}
-
-/// A request that outlives its text.
-fn owned(request: ProvisionRequest<'_>) -> ProvisionRequest<'static> {
-    let own = |text: Cow<'_, str>| -> Cow<'static, str> { Cow::Owned(text.into_owned()) };
-    let credential = match request.credential {
-        CredentialWanted::Token(token) => CredentialWanted::Token(token.map(own)),
-        CredentialWanted::Basic { client_id, user_name, password } => CredentialWanted::Basic {
-            client_id: own(client_id),
-            user_name: own(user_name),
-            password: own(password),
-        },
-        CredentialWanted::Certificate(text) => CredentialWanted::Certificate(own(text)),
-    };
-    ProvisionRequest {
-        key: own(request.key),
-        secret: own(request.secret),
-        name: request.name.map(own),
-        credential,
-        is_gateway: request.is_gateway,
     }
 }
 

@@ -466,11 +466,6 @@ pub(super) fn claim_of(text: &str) -> Result<(Cow<'static, str>, Option<i64>), M
     Ok((secret.into(), members.whole("durationMs")?))
 }
 
-/// Samples that outlive the text that they were read from.
-pub(super) fn owned(samples: Vec<Sample<'_>>) -> Vec<Sample<'static>> {
-    samples.into_iter().map(Sample::into_owned).collect()
-}
-
 /// No answer at all.
 fn unacknowledged() -> Answer {
     Answer { acknowledge: None, ..Answer::accepted() }
