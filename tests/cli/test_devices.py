@@ -44,7 +44,7 @@ def ground(tmp_path):
             path.write_text(DEVICES.format(devices=self.devices, http=self.http, more=more))
             process = Process("serve", "-c", path, env={"RINGMQ_STORE_DIR": str(self.data), **env})
             self.started.append(process)
-            process.wait_line(lambda line: "ready" in line)
+            process.wait_line(lambda line: " ready: " in line)
             return process
 
         def ask(self, path, body=None, token=None):
@@ -141,7 +141,7 @@ def test_a_broker_without_devices_founds_nothing(ground, tmp_path):
     path.write_text(f'[[listener]]\nbind = "{ground.devices}"\n[control]\nlisten = "{ground.http}"\n')
     process = Process("serve", "-c", path, env={"RINGMQ_STORE_DIR": str(ground.data)})
     ground.started.append(process)
-    process.wait_line(lambda line: "ready" in line)
+    process.wait_line(lambda line: " ready: " in line)
     assert not (ground.data / "admin-password").exists()
     assert "first start" not in process.output
     assert ground.login("anything")[0] == 401

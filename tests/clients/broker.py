@@ -4,6 +4,7 @@ Everything that these tests know about a broker they learn as a user would: from
 code. Nothing here sleeps; every wait ends with the event it waits for or with a named failure.
 """
 
+import itertools
 import os
 import queue
 import shutil
@@ -52,19 +53,22 @@ def binary():
     return os.path.abspath(path)
 
 
-# The kernel may choose a port again as soon as the probe is closed, and a configuration may want several.
-GIVEN_PORTS = set()
+# Below the ports that the kernel lends to outgoing connections (32768 and up): of those any connection of any process
+# may take one between the probe and the broker, or while a broker is being restarted.
+PORTS = itertools.cycle([10_000 + (os.getpid() * 97 + place) % 22_000 for place in range(22_000)])
 
 
 def free_address():
     """An address on loopback that nobody listens on at this moment, another one at each call."""
-    while True:
+    for port in itertools.islice(PORTS, 22_000):
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = Address(*probe.getsockname())
-        if address.port not in GIVEN_PORTS:
-            GIVEN_PORTS.add(address.port)
-            return address
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return Address("127.0.0.1", port)
+    raise RuntimeError("no port of 127.0.0.1 is free")
 
 
 def environment(extra=None):
@@ -143,7 +147,7 @@ class Broker:
         self.address = free_address()
         self.process = Process("serve", "--listen", self.address, "--cores", cores, *arguments, env=env)
         try:
-            self.ready_line = self.process.wait_line(lambda line: str(self.address) in line)
+            self.ready_line = self.process.wait_line(lambda line: " ready: " in line and str(self.address) in line)
         except BaseException:
             self.process.kill()
             raise

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod ground;
 pub mod link;
 pub mod payload;
+pub mod ports;
 pub mod powercut;
 pub mod probe;
 pub mod report;

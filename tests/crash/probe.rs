@@ -78,15 +78,16 @@ impl Probe {
         }
     }
 
-    /// Subscribes; returns the code of the SUBACK.
+    /// Subscribes; returns the QoS that was granted.
     ///
     /// # Errors
-    /// A sentence, if there is none.
+    /// A sentence, if there is no SUBACK or it refuses.
     pub fn subscribe(&mut self, filter: &str, qos: u8) -> Result<u8, String> {
         let packet_id = self.fresh();
         wire::subscribe(&mut self.link.output, self.version, packet_id, filter, qos);
         match self.wait(ANSWER_MS, |heard| matches!(heard, Heard::Subscribed(_))) {
-            Some(Heard::Subscribed(code)) => Ok(code),
+            Some(Heard::Subscribed(granted)) if granted < 0x80 => Ok(granted),
+            Some(Heard::Subscribed(code)) => Err(format!("the subscription to {filter} is refused with {code:#x}")),
             other => Err(format!("{other:?} instead of a SUBACK")),
         }
     }

@@ -103,7 +103,7 @@ class Plant:
         # A process of these tests keeps its data elsewhere unless told.
         self.process = Process("serve", "-c", self.configuration, env={"RINGMQ_STORE_DIR": str(self.data)})
         try:
-            self.process.wait_line(lambda line: str(self.devices) in line and "ready" in line, START_S)
+            self.process.wait_line(lambda line: str(self.devices) in line and " ready: " in line, START_S)
         except BaseException:
             self.process.kill()
             raise

@@ -7,12 +7,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crash::broker::{Broker, Failure, Setup, tail};
 use crash::clock::now_ms;
+use crash::ports::free_address;
 
 use crate::crowd::PATIENCE_MS;
 use crate::process::{Process, allow_descriptors};
@@ -68,7 +69,7 @@ impl Stage {
         let work = workspace.join("target/overload").join(name);
         let _ = fs::remove_dir_all(&work);
         fs::create_dir_all(&work).map_err(|failure| failure.to_string())?;
-        let control = free_address().map_err(|failure| failure.to_string())?;
+        let control = free_address();
         let file = work.join("ringmq.toml");
         let text = format!("[sys]\ninterval_s = 0\n\n[control]\nlisten = \"{control}\"\n\n{config}");
         fs::write(&file, text).map_err(|failure| failure.to_string())?;
@@ -185,8 +186,4 @@ fn content_length(head: &str) -> usize {
     let named =
         |line: &str| line.to_ascii_lowercase().strip_prefix("content-length:").map(|n| n.trim().to_owned());
     head.lines().find_map(named).and_then(|number| number.parse().ok()).unwrap_or(usize::MAX)
-}
-
-fn free_address() -> std::io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }

@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crash::book::Rule;
 use crash::broker::{Broker, Failure, Ready, Setup, tail};
 use crash::campaign::Plan;
+use crash::ports::free_address;
 use crash::powercut::PowerCut;
 use crash::report::Report;
 
@@ -136,11 +137,6 @@ impl Stage {
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("no status")?;
         Ok((status, body.to_owned()))
     }
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it is bound")
 }
 
 /// A tmpfs of so many MiB, mounted until it is dropped.
