@@ -150,7 +150,7 @@ impl Exchange {
             cores: setup.cores,
             holders: Holders::new(setup.asks_rights),
             born: (setup.now, setup.wall),
-            sessions: Slab::new(),
+            sessions: Slab::with_capacity(stdx::ROOM),
             by_client: HashMap::with_hasher(hasher.clone()),
             serial_next: 1,
             table: Table::new(prng.next_u64(), hasher.clone(), setup.limits.strict_strings),
@@ -343,7 +343,7 @@ impl Exchange {
         let Some(link) = self.link_mut(key) else { return spare };
         link.is_dirty = false;
         let out = link.take_open(safe, &mut spare);
-        link.taken += out.len();
+        link.taken = link.taken.saturating_add(stdx::narrow(out.len()));
         self.spares.put(spare);
         out
     }

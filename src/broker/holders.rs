@@ -23,7 +23,9 @@ use crate::session::SessionKey;
 pub(crate) struct Holders {
     /// Whether rights are asked for at all.
     pub is_on: bool,
-    by_session: Vec<Option<Holder>>,
+    by_session: Vec<Option<Held>>,
+    /// Who was let in last: a crowd without names of its own shares what it holds.
+    latest: Option<Arc<Holder>>,
     /// Moves with every change.
     clock: u64,
     /// When the rules changed last, on this clock.
@@ -32,18 +34,33 @@ pub(crate) struct Holders {
 }
 
 /// What a session's client was let in with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Holder {
     rights: Option<Arc<dyn Rights>>,
     listener: Option<Arc<str>>,
-    /// Since when it has these rights, on the clock of changes.
+}
+
+/// What one session holds.
+#[derive(Clone, Debug)]
+struct Held {
+    holder: Arc<Holder>,
+    /// Since when, on the clock of changes.
     since: u64,
 }
 
 impl Holder {
     /// Rights that were given on a listener; no rights are all rights.
     pub fn new(rights: Option<Arc<dyn Rights>>, listener: Option<Arc<str>>) -> Self {
-        Self { rights, listener, since: 0 }
+        Self { rights, listener }
+    }
+
+    /// Whether it may do all that another one may, and came in by the same listener.
+    fn is_like(&self, other: &Self) -> bool {
+        let is_same_listener = match (&self.listener, &other.listener) {
+            (Some(one), Some(another)) => Arc::ptr_eq(one, another),
+            (one, another) => one.is_none() && another.is_none(),
+        };
+        self.rights.is_none() && other.rights.is_none() && is_same_listener
     }
 
     /// Whether it may publish to a topic.
@@ -54,7 +71,8 @@ impl Holder {
 
 impl Holders {
     pub fn new(is_on: bool) -> Self {
-        Self { is_on, by_session: Vec::new(), clock: 1, rules_at: 1, rules_version: None }
+        let by_session = Vec::with_capacity(if is_on { stdx::ROOM } else { 0 });
+        Self { is_on, by_session, latest: None, clock: 1, rules_at: 1, rules_version: None }
     }
 
     /// The rules have this version now. Returns whether that is another one than before.
@@ -75,13 +93,18 @@ impl Holders {
         if self.by_session.len() <= key.index() {
             self.by_session.resize(key.index() + 1, None);
         }
-        self.by_session[key.index()] = Some(Holder { since, ..holder });
+        let holder = match self.latest.take() {
+            Some(latest) if holder.is_like(&latest) => latest,
+            _ => Arc::new(holder),
+        };
+        self.latest = Some(Arc::clone(&holder));
+        self.by_session[key.index()] = Some(Held { holder, since });
     }
 
     /// A session has ended.
     pub fn remove(&mut self, key: SessionKey) {
-        if let Some(holder) = self.by_session.get_mut(key.index()) {
-            *holder = None;
+        if let Some(held) = self.by_session.get_mut(key.index()) {
+            *held = None;
         }
     }
 
@@ -97,11 +120,15 @@ impl Holders {
 
     /// Whether a decision about a session that was made at `at` still holds.
     pub fn is_decided(&self, key: SessionKey, at: u64) -> bool {
-        !self.is_on || self.is_in_force(at) && self.holder(key).is_some_and(|holder| holder.since <= at)
+        !self.is_on || self.is_in_force(at) && self.held(key).is_some_and(|held| held.since <= at)
+    }
+
+    fn held(&self, key: SessionKey) -> Option<&Held> {
+        self.by_session.get(key.index())?.as_ref()
     }
 
     fn holder(&self, key: SessionKey) -> Option<&Holder> {
-        self.by_session.get(key.index())?.as_ref()
+        self.held(key).map(|held| &*held.holder)
     }
 
     fn allows(&self, key: SessionKey, ask: impl Fn(&dyn Rights) -> bool) -> bool {

@@ -22,7 +22,7 @@ pub struct LinkId(pub u64);
 pub(crate) struct Link {
     pub id: LinkId,
     pub out: Vec<u8>,
-    pub taken: usize,
+    pub taken: u32,
     pub is_dirty: bool,
     pub version: Version,
     /// Bytes of `out` that wait for the store.
@@ -83,7 +83,7 @@ impl Link {
     /// Bytes that the socket has not taken yet.
     #[inline]
     pub fn backlog(&self) -> usize {
-        self.out.len() + self.taken
+        self.out.len() + stdx::widen(self.taken)
     }
 
     /// Whether there are bytes that may leave while everything up to the turn `safe` is safe.

@@ -17,7 +17,7 @@ use crate::window::Window;
 fn what_there_is_much_of_is_small() {
     let sizes = [
         ("session", size_of::<Session>(), 120),
-        ("link", size_of::<Link>(), 120),
+        ("link", size_of::<Link>(), 112),
         ("window", size_of::<Window>(), 96),
         ("timer", size_of::<Timer>(), 16),
         ("subscription of a session", size_of::<Subscription>(), 24),

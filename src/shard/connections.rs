@@ -54,7 +54,7 @@ pub(crate) enum State {
     Home { key: SessionKey, version: Version },
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Connections {
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -68,6 +68,10 @@ struct Slot {
 }
 
 impl Connections {
+    pub fn new() -> Self {
+        Self { slots: Vec::with_capacity(stdx::ROOM), free: Vec::new(), len: 0 }
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }
@@ -137,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_reused_slot_does_not_answer_to_its_old_name() {
-        let mut connections = Connections::default();
+        let mut connections = Connections::new();
         let first = connections.insert(connection());
         assert!(connections.remove(first).is_some());
         let second = connections.insert(connection());

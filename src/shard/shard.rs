@@ -76,7 +76,7 @@ impl Shard {
             core: setup.core,
             cores: setup.cores,
             exchange,
-            connections: Connections::default(),
+            connections: Connections::new(),
             lobby_timers: Wheel::new(now),
             effects: Effects::default(),
             is_closing: false,

@@ -20,6 +20,12 @@ pub use quota::{Allowance, Bucket, RATES_MAX, Rate, Rates, RatesError};
 pub use time::{Instant, Span, WallMs};
 pub use wheel::Wheel;
 
+/// How many entries a table has room for from the start that has one entry per connection or session of a core.
+///
+/// Why so many: room that nobody has written to is address space and no memory. A table that doubles when it is full copies
+/// itself at the worst time, and leaves holes behind that were a quarter of what an idle connection cost.
+pub const ROOM: usize = 1 << 16;
+
 /// Widens a 32-bit count or index; this broker runs on 64-bit machines only.
 #[must_use]
 #[inline]

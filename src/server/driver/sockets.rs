@@ -69,7 +69,6 @@ pub(crate) struct Farewell {
 }
 
 /// The table.
-#[derive(Default)]
 pub(crate) struct Sockets {
     places: Vec<Place>,
     free: Vec<u32>,
@@ -85,6 +84,17 @@ struct Place {
 }
 
 impl Sockets {
+    /// No sockets.
+    pub(crate) fn new() -> Self {
+        Self {
+            places: Vec::with_capacity(stdx::ROOM),
+            free: Vec::new(),
+            by_conn: Vec::with_capacity(stdx::ROOM),
+            eclipsed: Vec::new(),
+            open: 0,
+        }
+    }
+
     /// Adds a socket under the name `conn`.
     pub(crate) fn insert(&mut self, fd: OwnedFd, conn: ConnId) -> Slot {
         let index = self.free.pop().unwrap_or_else(|| self.add_place());
@@ -192,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_slot_of_an_earlier_life_finds_nothing() {
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::new();
         let conn = ConnId { index: 3, generation: 1 };
         let first = sockets.insert(some_fd(), conn);
         sockets.remove(first);
@@ -204,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_given_again_in_the_same_turn_still_means_both_until_the_turn_ends() {
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::new();
         let old = ConnId { index: 0, generation: 1 };
         let new = ConnId { index: 0, generation: 2 };
         let first = sockets.insert(some_fd(), old);
@@ -216,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_parting_socket_does_not_answer_to_its_old_name_and_keeps_its_place() {
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::new();
         let old = ConnId { index: 0, generation: 1 };
         let new = ConnId { index: 0, generation: 2 };
         let parting = sockets.insert(some_fd(), old);

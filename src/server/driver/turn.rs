@@ -136,7 +136,7 @@ impl<M: Mind> Driver<M> {
         Self {
             mind,
             ring,
-            sockets: Sockets::default(),
+            sockets: Sockets::new(),
             mesh,
             doors,
             desk: Desk::default(),
