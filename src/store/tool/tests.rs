@@ -301,13 +301,13 @@ fn the_tools_know_devices_wherever_they_are_and_keep_their_secrets() {
     assert_devices(&dir, "directory");
     assert_devices(&copy, "backup");
     assert!(
-        fs::read(&copy).unwrap().starts_with(b"ringmq backup 2\n"),
+        fs::read(&copy).unwrap().starts_with(b"ringmq backup 3\n"),
         "a version without devices refuses it"
     );
     let restored = home.path().join("restored");
     json(&Task::Restore { from: copy }, &restored);
     assert_devices(&restored, "directory");
-    assert_eq!(fs::read_to_string(restored.join("format")).unwrap(), "ringmq store 2\n");
+    assert_eq!(fs::read_to_string(restored.join("format")).unwrap(), "ringmq store 3\n");
     let mut changes = Vec::new();
     let mut keeper = Keeper::new(FjallEngine::open(&restored).unwrap(), ANCHOR);
     keeper.recover(Heads::ALL, &mut drop, &mut |change| changes.push(change), &mut |_| {}).unwrap();
