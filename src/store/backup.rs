@@ -4,7 +4,7 @@
 //! one consistent state, carries its own checksum and can be restored by every later version.
 //!
 //! ```text
-//! "ringmq backup 1\n", or 3 with records of devices (2 by versions that knew no rows of telemetry)
+//! "ringmq backup 1\n", or 4 with records of devices (2 by versions that knew no rows of telemetry)
 //! for each record:  key length (2 bytes, not zero)  value length (4)  key  value
 //! at the end:       0 (2 bytes)  count of records (8)  XXH3-64 of everything between head and here (8)
 //! ```
@@ -26,8 +26,9 @@ use crate::fault::{Fault, FaultKind};
 use crate::fjall::{FjallEngine, sync_folder};
 
 const HEAD: &[u8; 16] = b"ringmq backup 1\n";
-/// Earlier versions, which know no devices or no rows of telemetry, refuse it.
-const HEAD_OF_DEVICES: &[u8; 16] = b"ringmq backup 3\n";
+/// Earlier versions, which know no devices or no rows of telemetry, refuse it. There is no 3: one changed bit must not make one
+/// head another.
+const HEAD_OF_DEVICES: &[u8; 16] = b"ringmq backup 4\n";
 /// What a version wrote that knew no rows.
 const HEAD_WITHOUT_ROWS: &[u8; 16] = b"ringmq backup 2\n";
 

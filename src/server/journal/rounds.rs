@@ -71,7 +71,9 @@ mod tests {
     #[test]
     fn a_round_rests_longer_than_it_took_and_not_for_ever() {
         let (mut rounds, now) = (Rounds::default(), Instant::now());
-        for (round, rest) in [(Duration::ZERO, 250 * MS), (100 * MS, 400 * MS), (3_600_000 * MS, 600_000 * MS)] {
+        for (round, rest) in
+            [(Duration::ZERO, 250 * MS), (100 * MS, 400 * MS), (3_600_000 * MS, 600_000 * MS)]
+        {
             rounds.begin(now);
             rounds.end(now, MS, false);
             rounds.begin(now + round);

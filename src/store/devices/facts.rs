@@ -10,8 +10,8 @@ use device::{
 use crate::codec::{Garbled, Input, Output};
 
 use super::field::{
-    begin, begin_numbered, begun, begun_numbered, flag_of, i64_of, id_of, push_i64, push_some, push_text, push_value, some_of, text_of,
-    value_of,
+    begin, begin_numbered, begun, begun_numbered, flag_of, i64_of, id_of, push_i64, push_some, push_text,
+    push_value, some_of, text_of, value_of,
 };
 use super::key::{StoredName, is_long};
 

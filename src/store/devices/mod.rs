@@ -22,4 +22,6 @@ pub(crate) use record::{
     DeviceRecord, encode_change, judge_device, key_of_change, read_command, read_point, rewrite_device,
 };
 pub(crate) use registry::{PIECE_BYTES, encode_package, encode_piece, profile_of_device};
-pub(crate) use row::{LatestOf, ROW_LEN_MAX, RowDraft, RowKind, Without, count_points, set_in, sets_of, without};
+pub(crate) use row::{
+    LatestOf, ROW_LEN_MAX, RowDraft, RowKind, Without, count_points, set_in, sets_of, without,
+};

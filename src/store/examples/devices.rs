@@ -17,7 +17,8 @@ use std::path::Path;
 use std::time::Instant as Clock;
 
 use device::{
-    Change, Credential, Device, DeviceId, Keeping, Presence, ProfileId, Registry, Role, Sample, Scope, TenantId, Value,
+    Change, Credential, Device, DeviceId, Keeping, Presence, ProfileId, Registry, Role, Sample, Scope,
+    TenantId, Value,
 };
 use stdx::{Instant, WallMs};
 use store::{Anchor, Fault, FjallEngine, Heads, Keeper, Order, Span};
@@ -117,7 +118,8 @@ fn describe(number: u64, (tenant, profile): Home, changes: &mut Vec<Change>) {
         at_ms: NOW_MS,
     });
     changes.push(Change::Telemetry { device, samples: samples.into(), keeping: Keeping::Latest });
-    let presence = Presence { connected_ms: NOW_MS, disconnected_ms: NOW_MS, heard_ms: NOW_MS, ..Presence::default() };
+    let presence =
+        Presence { connected_ms: NOW_MS, disconnected_ms: NOW_MS, heard_ms: NOW_MS, ..Presence::default() };
     changes.push(Change::Presence { device, presence });
 }
 

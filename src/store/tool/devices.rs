@@ -154,12 +154,7 @@ impl DeviceStats {
     }
 
     /// A key that stands alone and in rows is one latest value.
-    fn take_latest<'s>(
-        &mut self,
-        device: DeviceId,
-        number: u64,
-        samples: impl Iterator<Item = Sample<'s>>,
-    ) {
+    fn take_latest<'s>(&mut self, device: DeviceId, number: u64, samples: impl Iterator<Item = Sample<'s>>) {
         for sample in samples {
             let before = self.newest.add(device, number, sample);
             self.latest += before.map_or(0, |(_, samples)| stdx::count(samples.len()));

@@ -163,7 +163,10 @@ fn a_key_is_taken_out_of_rows_a_few_at_a_time_and_the_others_stay() {
     write(&mut keeper, (0..9_000).map(|at_ms| message(ONE, at_ms, &["t", "u"], at_ms)).collect());
     let before = keeper.engine().records_about();
     let gone = |key: &str| Change::HistoryGone { device: ONE, key: key.into(), from_ms: 10, to_ms: 8_000 };
-    accept(&mut keeper, vec![gone("t"), message(ONE, 4_000, &["t", "u"], 1), message(ONE, 4_001, &["t"], 4_001)]);
+    accept(
+        &mut keeper,
+        vec![gone("t"), message(ONE, 4_000, &["t", "u"], 1), message(ONE, 4_001, &["t"], 4_001)],
+    );
     let expected: Vec<(i64, i64)> =
         same(0..10).into_iter().chain([(4_000, 1), (4_001, 4_001)]).chain(same(8_000..9_000)).collect();
     let mut flushes = 0;

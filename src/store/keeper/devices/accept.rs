@@ -7,8 +7,8 @@
 use device::{Change, CommandId, Content, DeviceId, Package, PackageId};
 
 use crate::devices::{
-    DeviceKey, PIECE_BYTES, encode_change, encode_index, encode_package, encode_piece, key_of_change,
-    kind, range_of_id,
+    DeviceKey, PIECE_BYTES, encode_change, encode_index, encode_package, encode_piece, key_of_change, kind,
+    range_of_id,
 };
 use crate::engine::Engine;
 use crate::fault::Fault;

@@ -11,8 +11,8 @@ use std::ops::{ControlFlow, Range};
 use device::DeviceId;
 
 use crate::devices::{
-    BELONGINGS, DeviceKey, RowKind, Series, Without, encode_swath, kind, range_of_device, range_of_latest_rows,
-    range_of_rows, row_of, set_in, sets_of, time_of, without,
+    BELONGINGS, DeviceKey, RowKind, Series, Without, encode_swath, kind, range_of_device,
+    range_of_latest_rows, range_of_rows, row_of, set_in, sets_of, time_of, without,
 };
 use crate::engine::Engine;
 use crate::fault::Fault;

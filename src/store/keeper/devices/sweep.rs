@@ -137,10 +137,8 @@ impl Shelf {
         }
         let (range, device) = (series.range(span), series.device());
         let reached = self.reached.within(&own).to_vec();
-        let unfinished = |own, key| Swept {
-            sweep: Sweep::Swath { is_done: false },
-            reached: Reached { of: own, key },
-        };
+        let unfinished =
+            |own, key| Swept { sweep: Sweep::Swath { is_done: false }, reached: Reached { of: own, key } };
         // Rows come behind all single points of their device.
         let is_in_rows = range_of_rows(device).contains(&reached);
         if !is_in_rows {

@@ -108,7 +108,9 @@ impl Shelf {
                 if draft.begin(samples) && self.habits.is_usual(draft.set(), self.pace.row_after) {
                     self.put_row(handovers, device, (&mut draft, samples), number, kept);
                 } else {
-                    samples.iter().for_each(|sample| self.put_sample(handovers, device, sample, number, kept));
+                    samples
+                        .iter()
+                        .for_each(|sample| self.put_sample(handovers, device, sample, number, kept));
                 }
             }
         }
