@@ -27,9 +27,12 @@ enum Found {
     TooMany,
 }
 
+/// What is left of a record; nothing if it is to be removed.
+type Rest = Option<Box<[u8]>>;
+
 /// What a look at points on disk found, with what is left of each.
 enum FoundPoints {
-    All(Vec<(Vec<u8>, Option<Box<[u8]>>)>),
+    All(Vec<(Vec<u8>, Rest)>),
     TooMany,
 }
 
@@ -308,8 +311,7 @@ pub(super) fn sets_on<E: Engine>(engine: &E, device: DeviceId, name: &str) -> Re
 }
 
 /// What is left of a row without a value, if it has that: bytes, or nothing at all.
-#[expect(clippy::option_option, reason = "nothing to be done is not the same as nothing left")]
-pub(super) fn rest_of(kind: RowKind, value: &[u8], name: &str) -> Result<Option<Option<Box<[u8]>>>, Fault> {
+pub(super) fn rest_of(kind: RowKind, value: &[u8], name: &str) -> Result<Option<Rest>, Fault> {
     Ok(match without(kind, value, name)? {
         Without::Same => None,
         Without::Rest(rest) => Some(Some(rest.into())),
