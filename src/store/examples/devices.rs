@@ -164,8 +164,8 @@ fn write_messages(keeper: &mut Keeper<FjallEngine>, messages: u64) -> Result<(),
     for start in (0..messages).step_by(usize::try_from(BATCH).expect("a few thousand")) {
         let at_ms = NOW_MS + i64::try_from(start / BATCH).expect("a few thousands") * 40;
         let message = |number: u64| Change::Telemetry {
-            device: id(number),
-            samples: ["temperature", "humidity", "battery"]
+            device: id(number % BATCH),
+            samples: ["pressure", "flow", "level"]
                 .map(|key| Sample { key: key.into(), value: Value::Double(number as f64 / 7.0), at_ms })
                 .into(),
             keeping: Keeping::History,
