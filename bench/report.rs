@@ -62,6 +62,12 @@ pub(crate) struct RunReport {
     pub(crate) sent_per_s: f64,
     /// Messages delivered per second.
     pub(crate) received_per_s: f64,
+    /// Messages published in the whole run, warm-up included.
+    #[serde(default)]
+    pub(crate) sent: u64,
+    /// Of those, messages of QoS 1 and 2 that were never acknowledged.
+    #[serde(default)]
+    pub(crate) unanswered: u64,
     /// Deliveries in the counted time.
     pub(crate) received: u64,
     /// Deliveries that the whole run should have led to, warm-up included, as all figures of the ledger.

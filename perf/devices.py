@@ -3,17 +3,21 @@
 the start with a million devices.
 
 Usage: perf/devices.py [telemetry|history|start]... [--rounds N] [--seconds S] [--devices N] [--count N] [--points N]
-                       [--data DIR] [--broker-cpu 0] [--load-cpu 1] [--archive DIR]
+                       [--history-devices N,N] [--over-http] [--data DIR] [--broker-cpu 0] [--load-cpu 1] [--archive DIR]
 
-  telemetry  --devices devices send JSON of three values in a closed loop; one subscriber on a plain listener hears all
-             of them on canonical topics and keeps the ledger:
+  telemetry  devices send JSON of three values in a closed loop:
                forward  QoS 0, nothing is kept                       goal 300,000 messages/s of one core
                latest   QoS 0, the latest of each key is kept        goal 200,000 messages/s of one core
                history  QoS 1, every value durable, then PUBACK      goal  50,000 messages/s
-             and `history` without a subscriber, too, where acknowledgements alone hold the load back
+             --devices of them for the first two; one subscriber on a plain listener hears all of them on canonical topics
+             and keeps the ledger. For history as many as --history-devices says, with one message under way each, so that
+             no two messages of one device have the same millisecond, once heard and once by nobody; afterwards the points
+             in the store are counted and compared with what was acknowledged
   history    --points points of one device are written over HTTP, then aggregated over HTTP; goal below 1 s
-  start      --count devices are made over HTTP, then the broker is ended and killed, and started: seconds until it is
-             ready, and its memory
+  start      --count devices are put into the directory of a broker, with tokens, attributes, latest values and presence,
+             by the store itself (target/release/examples/devices) or, with --over-http, by the API; then the broker is
+             started, ended, killed and started again: seconds until it is ready and until a device is welcome, processor
+             time until then, and memory
 
 Every part starts a broker afresh, on one core, in a directory below --data, which matters for `history`.
 """
@@ -51,9 +55,8 @@ interval_s = 0
 [limits]
 queue_qos0_messages_max = 1_000_000
 """
-LOADS = {"forward": ["-q", "0"], "latest": ["-q", "0"], "history": ["-q", "1", "-F", "64"]}
-# At QoS 0 without a subscriber nobody could say what of it the broker has read.
-TURNS = [("forward", True), ("latest", True), ("history", True), ("history", False)]
+LOADS = {"forward": ["-q", "0"], "latest": ["-q", "0"], "history": ["-q", "1", "-F", "1"]}
+VALUES = 3
 GOALS = {"forward": 300_000, "latest": 200_000, "history": 50_000}
 
 
@@ -66,6 +69,9 @@ def options():
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--devices", type=int, default=1_000)
     parser.add_argument("--window", type=int, default=64)
+    parser.add_argument("--history-devices", type=lambda text: [int(part) for part in text.split(",")], default=[2_000, 10_000])
+    parser.add_argument("--over-http", action="store_true")
+    parser.add_argument("--filler", default=str(ROOT / "target/release/examples/devices"))
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--points", type=int, default=1_000_000)
     parser.add_argument("--data", default=tempfile.gettempdir())
@@ -121,6 +127,27 @@ class Broker:
             raise SystemExit(f"the broker ended at once:\n{(self.folder / 'log').read_text()}")
         return time.monotonic() - begun
 
+    def cpu_s(self):
+        """Processor time that it has used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def welcome(self, token):
+        """Whether a device with this token is let in."""
+        name = token.encode()
+        body = b"\x00\x04MQTT\x04\x82\x00\x3c\x00\x01x" + len(name).to_bytes(2, "big") + name
+        with socket.create_connection(("127.0.0.1", self.devices), timeout=60) as device:
+            device.sendall(b"\x10" + bytes([len(body)]) + body)
+            return device.recv(4) == b"\x20\x02\x00\x00"
+
+    def store(self, *arguments):
+        """What `ringmq store` says of its directory."""
+        command = [self.chosen.ringmq, "store", *arguments, "--json", "--data", str(self.folder / "data")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+        return json.loads(done.stdout)
+
     def memory(self):
         """Resident bytes."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
@@ -168,22 +195,37 @@ def bench(chosen, broker, *arguments):
 # ---- telemetry -----------------------------------------------------------------------------------------------------
 
 
-def telemetry_run(chosen, keeping, heard):
+def turns(chosen):
+    """What is kept, by how many devices, how many messages under way each, and whether somebody hears them."""
+    # At QoS 0 without a subscriber nobody could say what of it the broker has read.
+    yield from ((keeping, chosen.devices, chosen.window, True) for keeping in ("forward", "latest"))
+    for devices in chosen.history_devices:
+        yield from (("history", devices, 1, heard) for heard in (True, False))
+
+
+def telemetry_run(chosen, keeping, devices, window, heard):
     broker = Broker(chosen)
     try:
         ears = ["--subscribers", 1, "--sub-port", broker.plain, "--sub-qos", 0] if heard else []
         report = bench(
-            chosen, broker, "-c", chosen.devices, "--keep-telemetry", keeping, *LOADS[keeping], *ears,
-            "--window", chosen.window, "--duration", chosen.seconds, "--cpu", chosen.load_cpu,
+            chosen, broker, "-c", devices, "--keep-telemetry", keeping, *LOADS[keeping], *ears,
+            "--window", window, "--duration", chosen.seconds, "--cpu", chosen.load_cpu,
             "--pid", broker.process.pid, "--json",
         )
+        points = None
+        if keeping == "history":
+            broker.end()
+            points = broker.store("stats")["points"]
+            acknowledged = VALUES * (report["sent"] - report["unanswered"])
+            if not acknowledged <= points <= VALUES * report["sent"]:
+                raise SystemExit(f"{acknowledged} points were acknowledged and {points} are there")
     finally:
         broker.remove()
     messages_per_s = report["received_per_s"] if heard else report["sent_per_s"]
     return {
-        "keeping": keeping, "heard": heard, "messages_per_s": messages_per_s,
+        "keeping": keeping, "devices": devices, "window": window, "heard": heard, "messages_per_s": messages_per_s,
         "cpu_us": report["broker"]["cores"] * 1e6 / max(messages_per_s, 1), "cores": report["broker"]["cores"],
-        "per_core": messages_per_s / max(report["broker"]["cores"], 1e-9),
+        "per_core": messages_per_s / max(report["broker"]["cores"], 1e-9), "points": points,
         "lost": report["lost"], "duplicated": report["duplicated"], "reordered": report["reordered"],
         "ack": report["acknowledged"], "report": report,
     }
@@ -192,27 +234,32 @@ def telemetry_run(chosen, keeping, heard):
 def telemetry(chosen):
     runs = []
     for number in range(chosen.rounds):
-        for keeping, heard in TURNS:
-            runs.append(telemetry_run(chosen, keeping, heard) | {"round": number})
-            print(f"round {number + 1}: {keeping}{'' if heard else ', heard by nobody'} "
+        for turn in turns(chosen):
+            runs.append(telemetry_run(chosen, *turn) | {"round": number})
+            keeping, devices, _, heard = turn
+            print(f"round {number + 1}: {keeping}, {devices:,} devices{'' if heard else ', heard by nobody'} "
                   f"{runs[-1]['messages_per_s']:,.0f} messages/s", flush=True)
     lines = [
-        f"## Telemetry of ThingsBoard's devices: {chosen.devices} devices, JSON of three values, window {chosen.window}",
-        "", "| what is kept | QoS | heard by | messages/s | broker's cores | messages/s per core | CPU us per message | "
-        "lost, duplicated, reordered | PUBACK p50 / p99 ms | goal |", "|---|---|---|---|---|---|---|---|---|---|",
+        "## Telemetry of ThingsBoard's devices: JSON of three values", "",
+        "| what is kept | QoS | devices | under way each | heard by | messages/s | broker's cores | messages/s per core | "
+        "CPU us per message | lost, duplicated, reordered | PUBACK p50 / p99 ms | points acknowledged, and found afterwards | "
+        "goal |", "|" + "---|" * 13,
     ]
-    for keeping, heard in TURNS:
+    for keeping, devices, window, heard in turns(chosen):
         qos = LOADS[keeping][1]
-        same = [run for run in runs if (run["keeping"], run["heard"]) == (keeping, heard)]
+        same = [run for run in runs
+                if (run["keeping"], run["devices"], run["window"], run["heard"]) == (keeping, devices, window, heard)]
         wrong = ", ".join(str(sum(run[what] for run in same)) for what in ("lost", "duplicated", "reordered"))
-        ack = "-"
+        ack = points = "-"
         if qos == "1":
             ack = " / ".join(f"{statistics.median(run['ack'][key] for run in same) / 1000:.2f}" for key in ("p50_us", "p99_us"))
+            acknowledged = sum(VALUES * (run["report"]["sent"] - run["report"]["unanswered"]) for run in same)
+            points = f"{acknowledged:,}, {sum(run['points'] for run in same):,}"
         lines.append(
-            f"| {keeping} | {qos} | {'one subscriber' if heard else 'nobody'} | "
+            f"| {keeping} | {qos} | {devices:,} | {window} | {'one subscriber' if heard else 'nobody'} | "
             + " | ".join(spread([run[what] for run in same], digits) for what, digits in
                          (("messages_per_s", 0), ("cores", 2), ("per_core", 0), ("cpu_us", 2)))
-            + f" | {wrong} | {ack} | {GOALS[keeping]:,}{' per core' if keeping != 'history' else ''} |"
+            + f" | {wrong} | {ack} | {points} | {GOALS[keeping]:,}{' per core' if keeping != 'history' else ''} |"
         )
     return lines, runs
 
@@ -269,34 +316,62 @@ def history(chosen):
 # ---- start ---------------------------------------------------------------------------------------------------------
 
 
+def fill(chosen, broker):
+    """Puts the devices into the directory of a broker, which has ended when this is called, and of which more is known."""
+    if chosen.over_http:
+        broker.start()
+        bench(chosen, broker, "-c", chosen.count, "--only-provision")
+        broker.end()
+        return "bench-token-0", "over HTTP"
+    command = [chosen.filler, "--fill", str(broker.folder / "data"), str(chosen.count)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return "token-00000000000000", "by the store itself"
+
+
 def start(chosen):
     broker = Broker(chosen)
     runs = []
     try:
         empty = broker.memory()
+        broker.end()
         begun = time.monotonic()
-        bench(chosen, broker, "-c", chosen.count, "--only-provision")
+        token, how_made = fill(chosen, broker)
         made_s = time.monotonic() - begun
-        full = broker.memory()
-        for how in (signal.SIGTERM, signal.SIGKILL):
+        check = broker.store("check")
+        if not check["ok"]:
+            raise SystemExit(f"the store is not well: {check['problems']}")
+        for how in ("filled", "SIGTERM", "SIGKILL"):
             begun = time.monotonic()
-            broker.end(how)
+            if how != "filled":
+                broker.end(getattr(signal, how))
             ended_s = time.monotonic() - begun
+            begun = time.monotonic()
             ready_s = broker.start()
+            cpu_s = broker.cpu_s()
+            if not broker.welcome(token):
+                raise SystemExit(f"the device of {token} is not welcome")
+            welcome_s = time.monotonic() - begun
             broker.login()
             page = broker.call("/api/tenant/devices?pageSize=1&page=0")
             if page["totalElements"] < chosen.count:
                 raise SystemExit(f"{page['totalElements']} devices instead of {chosen.count}")
-            runs.append({"how": how.name, "ended_s": ended_s, "ready_s": ready_s, "resident": broker.memory()})
+            runs.append({
+                "how": how, "ended_s": ended_s, "ready_s": ready_s, "cpu_s": cpu_s, "welcome_s": welcome_s,
+                "resident": broker.memory(),
+            })
     finally:
         broker.remove()
+    each = (runs[-1]["resident"] - empty) / chosen.count
     lines = [
-        f"## Start with {chosen.count:,} devices, made over HTTP in {made_s:.0f} s ({chosen.count / made_s:,.0f}/s)", "",
-        f"Resident memory: {empty / 2**20:,.0f} MiB without devices, {full / 2**20:,.0f} MiB with them "
-        f"({(full - empty) / chosen.count:,.0f} bytes each).", "",
-        "| ended by | end, s | ready, s | resident, MiB |", "|---|---|---|---|",
+        f"## Start with {chosen.count:,} devices, made {how_made} in {made_s:.0f} s ({chosen.count / made_s:,.0f}/s)", "",
+        f"{check['records']:,} records. Resident memory: {empty / 2**20:,.0f} MiB without devices; with them "
+        f"{each:,.0f} bytes each.", "",
+        "| ended by | end, s | ready, s | CPU until then, s | first device welcome, s | resident, MiB |", "|---|---|---|---|---|---|",
     ]
-    lines += [f"| {run['how']} | {run['ended_s']:.2f} | {run['ready_s']:.2f} | {run['resident'] / 2**20:,.0f} |" for run in runs]
+    lines += [
+        f"| {run['how']} | {run['ended_s']:.2f} | {run['ready_s']:.2f} | {run['cpu_s']:.2f} | {run['welcome_s']:.2f} | "
+        f"{run['resident'] / 2**20:,.0f} |" for run in runs
+    ]
     return lines, runs
 
 

@@ -70,6 +70,7 @@ fn join(handed_in: Act, fetched: Act, how: &str) -> RunReport {
     let (first, mut report) = (handed_in.report, fetched.report);
     report.load = format!("{}; {how}, then fetched by {}", first.load, report.load);
     report.sent_per_s = first.sent_per_s;
+    (report.sent, report.unanswered) = (first.sent, first.unanswered);
     report.acknowledged = first.acknowledged;
     report.refused += first.refused;
     report.unexpected += first.unexpected;

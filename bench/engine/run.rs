@@ -118,11 +118,13 @@ fn conclude(plan: &Plan, mut fleet: Fleet, before: &Sample, after: &Sample) -> R
     let departed = fleet.board.total(|counters| &counters.departed);
     let troubles = fleet.board.troubles();
     let expected = fleet.board.expected();
+    let [_, sent_in_all, unanswered] = moved(&fleet.board);
     let sent = (0..plan.topology.publishers).map(|publisher| fleet.board.sent(publisher)).collect();
     let outcomes = fleet.stop()?;
     let mut report = compile(plan, before, after, &outcomes)?;
     report.departed = departed;
     report.expected = expected;
+    (report.sent, report.unanswered) = (sent_in_all, unanswered);
     report.series = series;
     report.interrupted = is_interrupted();
     report.notes = notes(&report);
@@ -235,6 +237,8 @@ fn compile(plan: &Plan, before: &Sample, after: &Sample, outcomes: &[Outcome]) -
         elapsed_s: float(elapsed_ns) / 1e9,
         sent_per_s: ratio(after.sent - before.sent, elapsed_ns) * 1e9,
         received_per_s: ratio(received, elapsed_ns) * 1e9,
+        sent: 0,
+        unanswered: 0,
         received,
         expected: 0,
         lost: lost + lost_in_order(plan, outcomes),
@@ -494,7 +498,9 @@ pub(crate) mod tests {
             let mut plan = plan(Shape::FanOut, [2, 7]);
             plan.topology = Topology { threads, ..plan.topology };
             plan.topic = Some("bench/fan-out".into());
-            assert_complete(&report(plan, 500), 7_000);
+            let report = report(plan, 500);
+            assert_complete(&report, 7_000);
+            assert_eq!((report.sent, report.unanswered), (1_000, 0));
         }
     }
 

@@ -4,7 +4,7 @@
 //! one consistent state, carries its own checksum and can be restored by every later version.
 //!
 //! ```text
-//! "ringmq backup 1\n", or 2 with records of devices
+//! "ringmq backup 1\n", or 4 with records of devices (2 by versions that knew no rows of telemetry)
 //! for each record:  key length (2 bytes, not zero)  value length (4)  key  value
 //! at the end:       0 (2 bytes)  count of records (8)  XXH3-64 of everything between head and here (8)
 //! ```
@@ -26,8 +26,11 @@ use crate::fault::{Fault, FaultKind};
 use crate::fjall::{FjallEngine, sync_folder};
 
 const HEAD: &[u8; 16] = b"ringmq backup 1\n";
-/// An earlier version, which knows no devices, refuses it.
-const HEAD_OF_DEVICES: &[u8; 16] = b"ringmq backup 2\n";
+/// Earlier versions, which know no devices or no rows of telemetry, refuse it. There is no 3: one changed bit must not make one
+/// head another.
+const HEAD_OF_DEVICES: &[u8; 16] = b"ringmq backup 4\n";
+/// What a version wrote that knew no rows.
+const HEAD_WITHOUT_ROWS: &[u8; 16] = b"ringmq backup 2\n";
 
 /// Records restored in one commit.
 const RESTORE_BYTES: usize = 4_194_304;
@@ -86,7 +89,7 @@ pub(crate) fn read_backup(name: &Path, input: &mut dyn Read, visit: &mut Each<'_
     let mut reading = Reading { name, input, sum: Xxh3::new(), at: 0 };
     let mut head = [0; HEAD.len()];
     reading.fill(&mut head)?;
-    if &head != HEAD && &head != HEAD_OF_DEVICES {
+    if ![HEAD, HEAD_OF_DEVICES, HEAD_WITHOUT_ROWS].contains(&&head) {
         return Err(Fault::damage(name, "this is no backup of a kind that this program knows"));
     }
     reading.sum = Xxh3::new();

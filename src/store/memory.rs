@@ -35,8 +35,8 @@ impl SharedMap {
 /// The keys of a range.
 pub(crate) fn entries<'a>(
     map: &'a Map,
-    range: Range<&'a [u8]>,
-) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
+    range: Range<&[u8]>,
+) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
     let is_some = range.start < range.end;
     let bounds = (Bound::Included(range.start), Bound::Excluded(range.end));
     let entries = is_some.then(|| map.range::<[u8], _>(bounds));

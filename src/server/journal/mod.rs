@@ -13,6 +13,7 @@ mod bystanders;
 mod figures;
 mod metrics;
 mod post;
+mod rounds;
 mod safe;
 mod scribe;
 mod space;

@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use super::bystanders::Bystanders;
 use super::figures::Flush;
 use super::post::{Errand, Office, Postman};
+use super::rounds::Rounds;
 use super::space::Space;
 use crate::clock::Clock;
 
@@ -38,8 +39,6 @@ const GATHER_MAX: Duration = Duration::from_micros(200);
 const GATHER_MIN: Duration = Duration::from_micros(50);
 /// A flush that takes longer is worth a line.
 const SLOW_SPAN: Duration = Duration::from_secs(1);
-/// How often points that are too old are looked for.
-const EXPIRY_SPAN: Duration = Duration::from_millis(250);
 /// Errands taken between two flushes.
 const ERRANDS_MAX: usize = 65_536;
 
@@ -56,8 +55,8 @@ pub(crate) struct Scribe<E> {
     flush_span: Duration,
     /// When each turn arrived that nothing was told of yet.
     arrivals: VecDeque<Instant>,
-    /// When points that are too old were last looked for.
-    expired_at: Option<Instant>,
+    /// When points that are too old are looked for.
+    rounds: Rounds,
     clock: Clock,
     /// When the last attempt to flush found no space, if it did.
     stuck_at: Option<Instant>,
@@ -94,7 +93,7 @@ impl<E: Engine> Scribe<E> {
         let arrivals = VecDeque::new();
         let (stuck_at, is_full, lies) = (None, false, is_mutant());
         let (flush_span, bystanders) = (Duration::ZERO, Bystanders::default());
-        let (expired_at, clock) = (None, Clock::start());
+        let (rounds, clock) = (Rounds::default(), Clock::start());
         Ok(Self {
             keeper,
             office,
@@ -104,7 +103,7 @@ impl<E: Engine> Scribe<E> {
             interval,
             flush_span,
             arrivals,
-            expired_at,
+            rounds,
             clock,
             stuck_at,
             is_full,
@@ -171,7 +170,7 @@ impl<E: Engine> Scribe<E> {
     fn patience(&self) -> Duration {
         let longest = match (self.is_full, self.keeper.can_expire()) {
             (true, _) => RETRY_SPAN,
-            (false, true) => EXPIRY_SPAN,
+            (false, true) => self.rounds.rest(Instant::now()),
             (false, false) => IDLE_SPAN,
         };
         self.time_left().map_or(longest, |left| left.min(longest))
@@ -196,8 +195,9 @@ impl<E: Engine> Scribe<E> {
 
     /// Has points that are too old looked for, a few now and then.
     fn expire(&mut self) {
-        if self.keeper.can_expire() && self.expired_at.is_none_or(|at| at.elapsed() >= EXPIRY_SPAN) {
-            self.expired_at = Some(Instant::now());
+        let now = Instant::now();
+        if self.keeper.can_expire() && !self.keeper.is_expiring() && self.rounds.rest(now).is_zero() {
+            self.rounds.begin(now);
             self.keeper.expire(i64::try_from(self.clock.wall().0).unwrap_or(i64::MAX));
         }
     }
@@ -266,11 +266,15 @@ impl<E: Engine> Scribe<E> {
         let board = self.office.board();
         let began_at = Instant::now();
         board.note_flush_began(began_at);
+        let was_expiring = self.keeper.is_expiring();
         let outcome = self.keeper.flush();
         let took = began_at.elapsed();
         board.note_flush_ended();
         let Flushed { turns, ticket, writes, bytes, expired } = outcome?;
         self.stuck_at = None;
+        if was_expiring && !self.keeper.is_expiring() {
+            self.rounds.end(began_at + took, took, self.keeper.is_between_rounds());
+        }
         if writes > 0 {
             board.note_flush(Flush { took, writes, bytes, expired });
             self.flush_span = (self.flush_span * 7 + took) / 8;

@@ -10,47 +10,60 @@ use device::{
 use crate::codec::{Garbled, Input, Output};
 
 use super::field::{
-    begin, begun, flag_of, i64_of, id_of, push_i64, push_some, push_text, push_value, some_of, text_of,
-    value_of,
+    begin, begin_numbered, begun, begun_numbered, flag_of, i64_of, id_of, push_i64, push_some, push_text,
+    push_value, some_of, text_of, value_of,
 };
 use super::key::{StoredName, is_long};
 
 /// Begins a value; it has the name if the key has only a part of it.
-fn begin_named(name: &str, out: &mut Vec<u8>) {
-    begin(out);
+fn begin_named(name: &str, number: u64, out: &mut Vec<u8>) {
+    begin_numbered(number, out);
     if is_long(name) {
         push_text(out, name);
     }
 }
 
-/// An attribute, or the latest value of a key.
-pub(crate) fn encode_fact(name: &str, at_ms: i64, value: &Value<'_>, out: &mut Vec<u8>) {
-    begin_named(name, out);
+/// An attribute, or the latest value of a key with the number of its write.
+pub(crate) fn encode_fact(name: &str, number: u64, at_ms: i64, value: &Value<'_>, out: &mut Vec<u8>) {
+    begin_named(name, number, out);
     push_i64(out, at_ms);
     push_value(out, value);
 }
 
-pub(crate) fn decode_fact<'a>(name: StoredName<'a>, value: &'a [u8]) -> Result<Sample<'a>, Garbled> {
-    let mut input = begun(value)?;
+pub(super) fn decode_fact<'a>(name: StoredName<'a>, value: &'a [u8]) -> Result<(u64, Sample<'a>), Garbled> {
+    let (number, mut input) = begun_numbered(value)?;
     let key = name.read(&mut input)?.into();
     let at_ms = i64_of(&mut input)?;
-    Ok(Sample { key, value: value_of(&mut input)?, at_ms })
+    Ok((number, Sample { key, value: value_of(&mut input)?, at_ms }))
 }
 
-/// A point; its time is in its key.
-pub(crate) fn encode_point(name: &str, value: &Value<'_>, out: &mut Vec<u8>) {
-    begin_named(name, out);
+/// A point with the number of its write; its time is in its key.
+pub(crate) fn encode_point(name: &str, number: u64, value: &Value<'_>, out: &mut Vec<u8>) {
+    begin_named(name, number, out);
     push_value(out, value);
 }
 
-/// The name and the value of a point.
-pub(crate) fn decode_point<'a>(
+/// The number, name and value of a point.
+pub(super) fn decode_point<'a>(
     name: StoredName<'a>,
     value: &'a [u8],
-) -> Result<(&'a str, Value<'a>), Garbled> {
-    let mut input = begun(value)?;
+) -> Result<(u64, &'a str, Value<'a>), Garbled> {
+    let (number, mut input) = begun_numbered(value)?;
     let name = name.read(&mut input)?;
-    Ok((name, value_of(&mut input)?))
+    Ok((number, name, value_of(&mut input)?))
+}
+
+/// How far numbers of writes may go.
+pub(crate) fn encode_numbers(end: u64, out: &mut Vec<u8>) {
+    begin(out);
+    out.push_u64(end);
+}
+
+pub(super) fn decode_numbers(value: &[u8]) -> Result<u64, Garbled> {
+    let mut input = begun(value)?;
+    let end = input.u64()?;
+    input.end()?;
+    Ok(end)
 }
 
 /// What says that points are gone: everything is in its key.

@@ -7,8 +7,10 @@ use device::Value;
 
 use crate::codec::{Garbled, Input, Output};
 
-/// The version of all values written today.
+/// The version of all values but those below.
 const VERSION: u8 = 1;
+/// The version of values that begin with the number of their write.
+const NUMBERED: u8 = 2;
 
 const FALSE: u8 = 0;
 const TRUE: u8 = 1;
@@ -29,6 +31,28 @@ pub(super) fn begun(value: &[u8]) -> Result<Input<'_>, Garbled> {
         return Err(Garbled("a record of another version"));
     }
     Ok(input)
+}
+
+/// Begins a value that says in which order it was written among others; zero is before all of them.
+pub(super) fn begin_numbered(number: u64, out: &mut Vec<u8>) {
+    if number == 0 {
+        return begin(out);
+    }
+    out.push(NUMBERED);
+    out.push_u64(number);
+}
+
+/// The number of a value, and the rest of it.
+pub(super) fn begun_numbered(value: &[u8]) -> Result<(u64, Input<'_>), Garbled> {
+    let mut input = Input(value);
+    match input.u8()? {
+        VERSION => Ok((0, input)),
+        NUMBERED => match input.u64()? {
+            0 => Err(Garbled("a write has no number")),
+            number => Ok((number, input)),
+        },
+        _unknown => Err(Garbled("a record of another version")),
+    }
 }
 
 pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {

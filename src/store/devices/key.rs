@@ -1,7 +1,8 @@
 //! Keys of device records.
 //!
 //! Why the length of a name stands before it in the key of a point: what follows is a time of any bytes, and the points of
-//! one series must lie together in the order of their times.
+//! one series must lie together in the order of their times. Rows (`row.rs`) stand behind all names: where a name or its
+//! length would begin there are bytes with which none does.
 //!
 //! Invariants:
 //! - All records of a device that are of one kind lie together.
@@ -28,6 +29,7 @@ pub(crate) mod kind {
     pub const COMMAND: u8 = b'O';
     pub const PROFILE: u8 = b'P';
     pub const CLAIM: u8 = b'Q';
+    pub const NUMBERS: u8 = b'S';
     pub const TENANT: u8 = b'T';
     pub const USER: u8 = b'U';
     pub const POINT: u8 = b'V';
@@ -35,7 +37,8 @@ pub(crate) mod kind {
 }
 
 /// All kinds, in the order in which they are copied: what owns comes before what is owned.
-pub(crate) const DEVICE_KINDS: [u8; 16] = [
+pub(crate) const DEVICE_KINDS: [u8; 17] = [
+    kind::NUMBERS,
     kind::TENANT,
     kind::CUSTOMER,
     kind::USER,
@@ -60,6 +63,12 @@ pub(crate) const BELONGINGS: [u8; 7] =
 
 const ID_BYTES: usize = 16;
 const TIME_BYTES: usize = 8;
+/// Bytes that say of which names a row is.
+const SET_BYTES: usize = 8;
+/// Stands where the length of a name would; no name is as long.
+const ROW_MARK: [u8; 2] = [0xff; 2];
+/// Stands where the name of a latest value would begin; no text begins with it.
+const LATEST_ROW_MARK: u8 = 0xff;
 /// Stored bytes of a name that was cut: its beginning and the hash of all of it.
 const CUT_BYTES: usize = NAME_BYTES_MAX + 16;
 
@@ -83,6 +92,12 @@ pub(crate) enum DeviceKey<'a> {
     Presence(DeviceId),
     /// A device is gone, and not all of it has been removed.
     Gone(DeviceId),
+    /// Latest values of one device and one set of names.
+    LatestRow(DeviceId, u64),
+    /// Points of one device, one set of names and one time.
+    PointRow(DeviceId, u64, i64),
+    /// How far the numbers of writes of telemetry may go.
+    Numbers,
 }
 
 impl DeviceKey<'_> {
@@ -104,6 +119,18 @@ impl DeviceKey<'_> {
             Self::Claim(id) => push(kind::CLAIM, id.bytes()),
             Self::Presence(id) => push(kind::PRESENCE, id.bytes()),
             Self::Gone(id) => push(kind::GONE, id.bytes()),
+            Self::Numbers => push(kind::NUMBERS, &[0; ID_BYTES]),
+            Self::LatestRow(id, set) => {
+                push(kind::LATEST, id.bytes());
+                key.push(LATEST_ROW_MARK);
+                key.extend_from_slice(&set.to_be_bytes());
+            }
+            Self::PointRow(id, set, at_ms) => {
+                push(kind::POINT, id.bytes());
+                key.extend_from_slice(&ROW_MARK);
+                key.extend_from_slice(&set.to_be_bytes());
+                push_time(key, *at_ms);
+            }
             Self::Piece(id, index) => {
                 push(kind::PIECE, id.bytes());
                 key.extend_from_slice(&index.to_be_bytes());
@@ -125,7 +152,7 @@ impl DeviceKey<'_> {
     }
 }
 
-/// All points of one key of one device: what their keys have in common.
+/// All points of one key of one device, or all its rows of one set of names: what their keys have in common.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Series(Box<[u8]>);
 
@@ -140,18 +167,30 @@ impl Series {
         Self(bytes.into())
     }
 
+    /// All rows of one set of names.
+    pub fn of_rows(device: DeviceId, set: u64) -> Self {
+        Self([&device.bytes()[..], &ROW_MARK, &set.to_be_bytes()].concat().into())
+    }
+
     /// The series of a point or a swath, and what follows in its key.
     pub fn split(key: &[u8]) -> Result<(Self, &[u8]), Garbled> {
         let mut input = Input(key.get(1..).unwrap_or_default());
         input.take(ID_BYTES)?;
         let len: [u8; 2] = input.take(2)?.try_into().expect("two bytes");
-        let name = input.take(usize::from(u16::from_be_bytes(len)))?;
+        let len = if len == ROW_MARK { SET_BYTES } else { usize::from(u16::from_be_bytes(len)) };
+        let name = input.take(len)?;
         let series = &key[1..1 + ID_BYTES + 2 + name.len()];
         Ok((Self(series.into()), input.rest()))
     }
 
     pub fn device(&self) -> DeviceId {
         DeviceId::from_bytes(self.0[..ID_BYTES].try_into().expect("a series begins with a device"))
+    }
+
+    /// Its name, if it is so short that the key has all of it.
+    pub fn name(&self) -> Option<&str> {
+        let name = &self.0[ID_BYTES + 2..];
+        if StoredName(name).is_cut() { None } else { std::str::from_utf8(name).ok() }
     }
 
     /// The first series of a device and the first of the next one, if any are there.
@@ -261,6 +300,32 @@ pub(crate) fn range_of_id(kind: u8, id: &[u8; ID_BYTES]) -> Range<Vec<u8>> {
     start..end
 }
 
+/// All rows of points of a device.
+pub(crate) fn range_of_rows(device: DeviceId) -> Range<Vec<u8>> {
+    let Range { mut start, end } = range_of_device(kind::POINT, device);
+    start.extend_from_slice(&ROW_MARK);
+    start..end
+}
+
+/// All rows of latest values of a device.
+pub(crate) fn range_of_latest_rows(device: DeviceId) -> Range<Vec<u8>> {
+    let Range { mut start, end } = range_of_device(kind::LATEST, device);
+    start.push(LATEST_ROW_MARK);
+    start..end
+}
+
+/// The set of names of a row of points and its time; nothing if the key is that of a single point.
+pub(crate) fn row_of(key: &[u8]) -> Result<Option<(u64, i64)>, Garbled> {
+    let Some(rest) = behind_id(key).strip_prefix(&ROW_MARK) else { return Ok(None) };
+    let (set, time) = rest.split_at_checked(SET_BYTES).ok_or(Garbled("a row names no set"))?;
+    Ok(Some((u64::from_be_bytes(set.try_into().expect("split there")), time_of(time)?)))
+}
+
+/// Whether a key of a latest value is that of a row.
+pub(crate) fn is_latest_row(key: &[u8]) -> bool {
+    behind_id(key).first() == Some(&LATEST_ROW_MARK)
+}
+
 /// The sixteen bytes behind the kind.
 pub(crate) fn id_of(key: &[u8]) -> Result<[u8; ID_BYTES], Garbled> {
     let id = key.get(1..=ID_BYTES).and_then(|id| id.try_into().ok());
@@ -325,6 +390,29 @@ mod tests {
             assert!(point("a", at_ms) < Series::new(DEVICE, "a").end());
         }
         assert!(Series::new(DEVICE, "a").end() < point("b", i64::MIN));
+    }
+
+    #[test]
+    fn rows_lie_behind_all_names_of_their_device_in_order_of_time() {
+        let mut key = Vec::new();
+        let long = "x".repeat(70_000);
+        for (device, set) in [(DEVICE, 0), (DEVICE, u64::MAX), (DeviceId::from_bytes([0xff; 16]), u64::MAX)] {
+            let rows = range_of_rows(device);
+            for at_ms in [i64::MIN, -1, 0, i64::MAX] {
+                DeviceKey::PointRow(device, set, at_ms).encode(&mut key);
+                assert!(rows.contains(&key) && range_of_device(kind::POINT, device).contains(&key));
+                assert_eq!(row_of(&key), Ok(Some((set, at_ms))));
+                let (series, time) = Series::split(&key).unwrap();
+                assert_eq!((series, time_of(time)), (Series::of_rows(device, set), Ok(at_ms)));
+                assert!(key < Series::of_rows(device, set).end());
+            }
+            Series::new(device, &long).encode_point(i64::MAX, &mut key);
+            assert!(!rows.contains(&key) && row_of(&key) == Ok(None));
+            DeviceKey::LatestRow(device, set).encode(&mut key);
+            assert!(range_of_latest_rows(device).contains(&key) && is_latest_row(&key));
+            DeviceKey::Latest(device, "\u{10ffff}").encode(&mut key);
+            assert!(!range_of_latest_rows(device).contains(&key) && !is_latest_row(&key));
+        }
     }
 
     #[test]

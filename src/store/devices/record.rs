@@ -11,14 +11,18 @@ use device::{
 use crate::codec::Garbled;
 
 use super::facts::{
-    decode_claim, decode_command, decode_fact, decode_index, decode_point, decode_presence, decode_swath,
-    encode_claim, encode_command, encode_fact, encode_index, encode_point, encode_presence, encode_swath,
+    decode_claim, decode_command, decode_fact, decode_index, decode_numbers, decode_point, decode_presence,
+    decode_swath, encode_claim, encode_command, encode_fact, encode_index, encode_numbers, encode_point,
+    encode_presence, encode_swath,
 };
-use super::key::{DeviceKey, Series, StoredName, behind_id, id_of, kind, scope_of, time_of};
+use super::key::{
+    DeviceKey, Series, StoredName, behind_id, id_of, is_latest_row, kind, row_of, scope_of, time_of,
+};
 use super::registry::{
     decode_customer, decode_device, decode_package, decode_piece, decode_profile, decode_tenant, decode_user,
     encode_customer, encode_device, encode_package, encode_piece, encode_profile, encode_tenant, encode_user,
 };
+use super::row::{Row, RowKind, decode_points, read_in_row};
 
 /// One record.
 #[derive(Debug)]
@@ -28,8 +32,12 @@ pub(crate) enum DeviceRecord<'a> {
     /// A package without its bytes, and how many these are.
     Package(Package, u64),
     Piece(PackageId, u32, &'a [u8]),
-    Latest(DeviceId, Sample<'a>),
-    Point(DeviceId, Sample<'a>),
+    /// With the number of its write; so are those below.
+    Latest(DeviceId, u64, Sample<'a>),
+    Point(DeviceId, u64, Sample<'a>),
+    Row(DeviceId, RowKind, Row<'a>),
+    /// Numbers of writes may go up to here.
+    Numbers(u64),
     Index(CommandId, DeviceId),
     Gone(DeviceId),
     /// Points of a series are gone from a time on, before another.
@@ -65,7 +73,10 @@ impl<'a> DeviceRecord<'a> {
             kind::ATTRIBUTE => {
                 let (scope, name) =
                     behind_id(key).split_first().ok_or(Garbled("an attribute has no scope"))?;
-                let Sample { key, value, at_ms } = decode_fact(StoredName(name), value)?;
+                let (number, Sample { key, value, at_ms }) = decode_fact(StoredName(name), value)?;
+                if number > 0 {
+                    return Err(Garbled("an attribute has a number"));
+                }
                 let value = Some(value.into_owned());
                 Change::Attribute { device, scope: scope_of(*scope)?, key: (*key).into(), value, at_ms }
             }
@@ -86,18 +97,28 @@ impl<'a> DeviceRecord<'a> {
                 let index = rest.try_into().map_err(|_| Garbled("a piece of a package has no number"))?;
                 Self::Piece(PackageId::from_bytes(id), u32::from_be_bytes(index), decode_piece(value)?)
             }
-            kind::LATEST => Self::Latest(device, decode_fact(StoredName(rest), value)?),
+            kind::LATEST if is_latest_row(key) => {
+                Self::Row(device, RowKind::Latest, Row::decode(RowKind::Latest, 0, value)?)
+            }
+            kind::LATEST => {
+                let (number, sample) = decode_fact(StoredName(rest), value)?;
+                Self::Latest(device, number, sample)
+            }
+            kind::NUMBERS if rest.is_empty() => Self::Numbers(decode_numbers(value)?),
             kind::INDEX if rest.is_empty() => Self::Index(CommandId::from_bytes(id), decode_index(value)?),
             kind::GONE if rest.is_empty() => {
                 decode_swath(value)?;
                 Self::Gone(device)
             }
-            kind::POINT => {
-                let (name, time) = split_series(rest)?;
-                let at_ms = time_of(time)?;
-                let (name, value) = decode_point(name, value)?;
-                Self::Point(device, Sample { key: name.into(), value, at_ms })
-            }
+            kind::POINT => match decode_points(key, value)? {
+                Some(row) => Self::Row(device, RowKind::Points, row),
+                None => {
+                    let (name, time) = split_series(rest)?;
+                    let at_ms = time_of(time)?;
+                    let (number, name, value) = decode_point(name, value)?;
+                    Self::Point(device, number, Sample { key: name.into(), value, at_ms })
+                }
+            },
             kind::SWATH => {
                 decode_swath(value)?;
                 let (series, times) = Series::split(key)?;
@@ -137,10 +158,12 @@ fn key_of(record: &DeviceRecord<'_>) -> Vec<u8> {
         DeviceRecord::Change(change) => key_of_change(change).encode(&mut key),
         DeviceRecord::Package(package, _) => DeviceKey::Package(package.id).encode(&mut key),
         DeviceRecord::Piece(id, index, _) => DeviceKey::Piece(*id, *index).encode(&mut key),
-        DeviceRecord::Latest(device, sample) => DeviceKey::Latest(*device, &sample.key).encode(&mut key),
+        DeviceRecord::Latest(device, _, sample) => DeviceKey::Latest(*device, &sample.key).encode(&mut key),
+        DeviceRecord::Row(device, kind, row) => row.key(*kind, *device).encode(&mut key),
+        DeviceRecord::Numbers(_) => DeviceKey::Numbers.encode(&mut key),
         DeviceRecord::Index(command, _) => DeviceKey::Index(*command).encode(&mut key),
         DeviceRecord::Gone(device) => DeviceKey::Gone(*device).encode(&mut key),
-        DeviceRecord::Point(device, sample) => {
+        DeviceRecord::Point(device, _, sample) => {
             Series::new(*device, &sample.key).encode_point(sample.at_ms, &mut key);
         }
         DeviceRecord::Swath(series, span) => series.encode_swath(*span, &mut key),
@@ -169,8 +192,12 @@ fn encode(record: &DeviceRecord<'_>, out: &mut Vec<u8>) {
         DeviceRecord::Change(change) => encode_change(change, out),
         DeviceRecord::Package(package, len) => encode_package(package, *len, out),
         DeviceRecord::Piece(_, _, bytes) => encode_piece(bytes, out),
-        DeviceRecord::Latest(_, sample) => encode_fact(&sample.key, sample.at_ms, &sample.value, out),
-        DeviceRecord::Point(_, sample) => encode_point(&sample.key, &sample.value, out),
+        DeviceRecord::Latest(_, number, sample) => {
+            encode_fact(&sample.key, *number, sample.at_ms, &sample.value, out);
+        }
+        DeviceRecord::Point(_, number, sample) => encode_point(&sample.key, *number, &sample.value, out),
+        DeviceRecord::Row(_, kind, row) => row.encode(*kind, out),
+        DeviceRecord::Numbers(end) => encode_numbers(*end, out),
         DeviceRecord::Index(_, device) => encode_index(*device, out),
         DeviceRecord::Gone(_) | DeviceRecord::Swath(..) => encode_swath(out),
     }
@@ -184,7 +211,7 @@ pub(crate) fn encode_change(change: &Change, out: &mut Vec<u8>) {
         Change::User(user) => encode_user(user, out),
         Change::Profile(profile) => encode_profile(profile, out),
         Change::Device(device) => encode_device(device, out),
-        Change::Attribute { key, value: Some(value), at_ms, .. } => encode_fact(key, *at_ms, value, out),
+        Change::Attribute { key, value: Some(value), at_ms, .. } => encode_fact(key, 0, *at_ms, value, out),
         Change::Command { command, .. } => encode_command(command, out),
         Change::Claim { claim: Some(claim), .. } => encode_claim(claim, out),
         Change::Presence { presence, .. } => encode_presence(presence, out),
@@ -192,10 +219,18 @@ pub(crate) fn encode_change(change: &Change, out: &mut Vec<u8>) {
     }
 }
 
-/// The value of a point and its time, without its name.
-pub(crate) fn read_point<'a>(key: &'a [u8], value: &'a [u8]) -> Result<(i64, Value<'a>), Garbled> {
-    let (name, time) = split_series(behind_id(key))?;
-    Ok((time_of(time)?, decode_point(name, value)?.1))
+/// Number and value of a name in a point or a row of points; nothing if the row does not have it any more.
+pub(crate) fn read_point<'a>(
+    key: &'a [u8],
+    value: &'a [u8],
+    name: &str,
+) -> Result<Option<(u64, Value<'a>)>, Garbled> {
+    if row_of(key)?.is_some() {
+        return read_in_row(value, name);
+    }
+    let (stored, _time) = split_series(behind_id(key))?;
+    let (number, _name, value) = decode_point(stored, value)?;
+    Ok(Some((number, value)))
 }
 
 /// A command under its key.

@@ -2,7 +2,10 @@
 //!
 //! Why an example and no benchmark harness: as in `measure`, the figures depend on the disk.
 //!
-//! Usage: `cargo run --release -p store --example devices -- DIR [DEVICES] [POINTS]`; `DIR` must not exist and is left behind.
+//! Usage: `cargo run --release -p store --example devices -- DIR [DEVICES] [POINTS] [MESSAGES]`; `DIR` must not exist and is
+//! left behind. Or `devices --fill DIR DEVICES`: adds devices to a directory that a broker has made, with their tokens
+//! (`token-00000000000000` and so on), two attributes, three latest values and a presence, as that broker would have written
+//! them.
 //!
 //! Invariants:
 //! - Everything that is read back is counted, so nothing can be measured that was not done.
@@ -14,7 +17,8 @@ use std::path::Path;
 use std::time::Instant as Clock;
 
 use device::{
-    Change, Credential, Device, DeviceId, Keeping, ProfileId, Registry, Role, Sample, Scope, TenantId, Value,
+    Change, Credential, Device, DeviceId, Keeping, Presence, ProfileId, Registry, Role, Sample, Scope,
+    TenantId, Value,
 };
 use stdx::{Instant, WallMs};
 use store::{Anchor, Fault, FjallEngine, Heads, Keeper, Order, Span};
@@ -25,29 +29,44 @@ const BATCH: u64 = 2_000;
 const NOW_MS: i64 = 1_700_000_000_000;
 
 fn main() -> Result<(), Fault> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    let fills = arguments.next_if(|argument| argument == "--fill").is_some();
     let Some(dir) = arguments.next() else {
-        eprintln!("usage: devices DIR [DEVICES] [POINTS]");
+        eprintln!("usage: devices DIR [DEVICES] [POINTS] [MESSAGES], or devices --fill DIR DEVICES");
         std::process::exit(2);
     };
     let mut count = || arguments.next().and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
-    let (devices, points) = (count(), count());
     let dir = Path::new(&dir);
-    let mut keeper = open(dir)?;
-    write(&mut keeper, devices)?;
+    let devices = count();
+    if fills {
+        let (mut keeper, home) = open(dir)?;
+        return write(&mut keeper, devices, home.expect("a broker has made a tenant and a default profile"));
+    }
+    let (points, messages) = (count(), count());
+    let (mut keeper, _) = open(dir)?;
+    write(&mut keeper, devices, (TenantId::from_bytes([1; 16]), ProfileId::from_bytes([2; 16])))?;
     write_points(&mut keeper, points)?;
+    write_messages(&mut keeper, messages)?;
     drop(keeper);
-    let keeper = open(dir)?;
+    let (keeper, _) = open(dir)?;
     read_points(&keeper, points)
 }
 
-fn open(dir: &Path) -> Result<Keeper<FjallEngine>, Fault> {
+/// Where devices belong: a tenant and its default profile.
+type Home = (TenantId, ProfileId);
+
+fn open(dir: &Path) -> Result<(Keeper<FjallEngine>, Option<Home>), Fault> {
     let began = Clock::now();
     let engine = FjallEngine::open(dir)?;
     let opened = began.elapsed();
     let mut keeper = Keeper::new(engine, ANCHOR);
-    let (mut registry, mut facts) = (Registry::default(), 0u64);
+    let (mut registry, mut facts, mut home) = (Registry::default(), 0u64, None);
     let mut take = |change: Change| {
+        if let Change::Profile(profile) = &change
+            && profile.is_default
+        {
+            home = Some((profile.tenant, profile.id));
+        }
         if change.is_of_registry() {
             registry.apply(&change);
         } else {
@@ -62,7 +81,7 @@ fn open(dir: &Path) -> Result<Keeper<FjallEngine>, Fault> {
         registry.len(),
         found.records,
     );
-    Ok(keeper)
+    Ok((keeper, home))
 }
 
 fn id(number: u64) -> DeviceId {
@@ -71,12 +90,12 @@ fn id(number: u64) -> DeviceId {
     DeviceId::from_bytes((u128::from(high) << 64 | u128::from(number)).to_be_bytes())
 }
 
-fn describe(number: u64, changes: &mut Vec<Change>) {
+fn describe(number: u64, (tenant, profile): Home, changes: &mut Vec<Change>) {
     let device = id(number);
     changes.push(Change::Device(Box::new(Device {
         id: device,
-        tenant: TenantId::from_bytes([1; 16]),
-        profile: ProfileId::from_bytes([2; 16]),
+        tenant,
+        profile,
         customer: None,
         role: Role::Ordinary,
         created_ms: NOW_MS,
@@ -99,13 +118,16 @@ fn describe(number: u64, changes: &mut Vec<Change>) {
         at_ms: NOW_MS,
     });
     changes.push(Change::Telemetry { device, samples: samples.into(), keeping: Keeping::Latest });
+    let presence =
+        Presence { connected_ms: NOW_MS, disconnected_ms: NOW_MS, heard_ms: NOW_MS, ..Presence::default() };
+    changes.push(Change::Presence { device, presence });
 }
 
-fn write(keeper: &mut Keeper<FjallEngine>, devices: u64) -> Result<(), Fault> {
+fn write(keeper: &mut Keeper<FjallEngine>, devices: u64, home: Home) -> Result<(), Fault> {
     let began = Clock::now();
     for start in (0..devices).step_by(usize::try_from(BATCH).expect("a few thousand")) {
         let mut changes = Vec::new();
-        (start..devices.min(start + BATCH)).for_each(|number| describe(number, &mut changes));
+        (start..devices.min(start + BATCH)).for_each(|number| describe(number, home, &mut changes));
         keeper.keep(start + 1, changes);
         keeper.flush()?;
     }
@@ -133,6 +155,31 @@ fn write_points(keeper: &mut Keeper<FjallEngine>, points: u64) -> Result<(), Fau
     let rate = points as f64 / began.elapsed().as_secs_f64();
     let bytes = keeper.engine().disk_bytes().saturating_sub(before);
     println!("wrote {points} points: {rate:.0}/s, {:.0} bytes on disk each", bytes as f64 / points as f64);
+    Ok(())
+}
+
+/// Messages of three values each, one of each of some devices in a flush.
+fn write_messages(keeper: &mut Keeper<FjallEngine>, messages: u64) -> Result<(), Fault> {
+    let (began, before) = (Clock::now(), keeper.engine().disk_bytes());
+    for start in (0..messages).step_by(usize::try_from(BATCH).expect("a few thousand")) {
+        let at_ms = NOW_MS + i64::try_from(start / BATCH).expect("a few thousands") * 40;
+        let message = |number: u64| Change::Telemetry {
+            device: id(number % BATCH),
+            samples: ["pressure", "flow", "level"]
+                .map(|key| Sample { key: key.into(), value: Value::Double(number as f64 / 7.0), at_ms })
+                .into(),
+            keeping: Keeping::History,
+        };
+        let changes = (0..BATCH.min(messages - start)).map(message).collect();
+        keeper.keep(u64::MAX / 4 * 3 + start, changes);
+        keeper.flush()?;
+    }
+    let rate = messages as f64 / began.elapsed().as_secs_f64();
+    let bytes = keeper.engine().disk_bytes().saturating_sub(before);
+    println!(
+        "wrote {messages} messages of three values from {BATCH} devices: {rate:.0}/s, {:.0} bytes on disk each",
+        bytes as f64 / messages as f64
+    );
     Ok(())
 }
 

@@ -21,13 +21,14 @@ use std::time::Duration;
 
 use fjall::{
     AbstractTree, Database, Guard, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable,
+    Slice,
 };
 
 use crate::desk::Desk;
 use crate::devices::{DEVICE_KINDS, is_device_key};
 use crate::engine::{Batch, Engine, Op, Visit};
 use crate::fault::{Fault, FaultKind, kind_of};
-use crate::history::{History, Order};
+use crate::history::{History, Order, Walks};
 use crate::record::{KINDS, range_of};
 
 use super::folder::{FORMAT_OF_DEVICES, Folder, sync_folder, sync_folders};
@@ -388,6 +389,32 @@ impl Shared {
                 return Ok(());
             }
         }
+    }
+
+    /// Calls `read` with a way to walk through ranges, all of them as they are at one moment between two commits.
+    ///
+    /// # Errors
+    /// `Io` if the store is closed; what `read` returned. A walk gives `Io` if the store closes meanwhile.
+    pub fn at_one_moment<T>(
+        &self,
+        read: impl FnOnce(&Walks<'_, Slice, Slice>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let open = self.read()?;
+        let snapshot = open.database.snapshot();
+        read(&|range, order| {
+            if range.start >= range.end {
+                return Box::new(std::iter::empty());
+            }
+            let mut entries = snapshot.range(&open.records, range);
+            Box::new(std::iter::from_fn(move || {
+                let entry = match order {
+                    Order::OldestFirst => entries.next(),
+                    Order::NewestFirst => entries.next_back(),
+                }?;
+                let read = || entry.into_inner().map_err(|error| fault_of(Path::new(RECORDS), &error));
+                Some(self.stay_or_leave().and_then(|()| read()))
+            }))
+        })
     }
 
     /// A fault if whoever reads must stop.

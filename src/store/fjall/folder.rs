@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock        locked by the process that uses the directory
-//! format      "ringmq store 1", or 2 as soon as there are devices
+//! format      "ringmq store 1", or 3 as soon as there are devices
 //! synced      the mark: the last commit that was synced
 //! reserve     space that the server gives up when the disk is full
 //! engine/     the engine's journals and tables
@@ -27,12 +27,12 @@ use crate::fault::{Fault, FaultKind};
 use super::mark::Mark;
 
 /// The newest version of the directory that this program writes and reads; it reads all before it, too.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The version of a directory without devices: versions of this program that know none can go on with it.
 const FORMAT_OF_SESSIONS: u32 = 1;
 /// The version of a directory that has, or once had, a record of devices.
-pub(super) const FORMAT_OF_DEVICES: u32 = 2;
+pub(super) const FORMAT_OF_DEVICES: u32 = 3;
 
 const FORMAT_WORDS: &str = "ringmq store ";
 
@@ -251,12 +251,12 @@ mod tests {
         folder.finish().unwrap();
         assert!(folder.is_made().unwrap());
         assert_eq!(folder.format().unwrap(), Some(1));
-        folder.raise_format(2).unwrap();
-        assert_eq!(folder.format().unwrap(), Some(2));
-        fs::write(home.path().join("format"), "ringmq store 3\n").unwrap();
+        folder.raise_format(3).unwrap();
+        assert_eq!(folder.format().unwrap(), Some(3));
+        fs::write(home.path().join("format"), "ringmq store 4\n").unwrap();
         let fault = folder.is_made().unwrap_err();
         assert_eq!(fault.kind, FaultKind::Newer);
-        assert!(fault.to_string().contains("format 3"), "{fault}");
+        assert!(fault.to_string().contains("format 4"), "{fault}");
         for text in ["", "ringmq store", "ringmq store x", "something else 1"] {
             fs::write(home.path().join("format"), text).unwrap();
             assert_eq!(folder.is_made().unwrap_err().kind, FaultKind::Damaged, "{text:?}");

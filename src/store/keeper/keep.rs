@@ -99,10 +99,17 @@ impl<E: Engine> Keeper<E> {
         &mut self.engine
     }
 
-    /// Deletions take many flushes from now on, however little they delete.
+    /// Rounds of expiry have slices of so many looks from now on.
+    #[cfg(test)]
+    pub(crate) fn look_slowly(&mut self, glances_max: usize, looks_max: usize) {
+        self.shelf.pace = Pace { glances_max, looks_max, ..Pace::default() };
+    }
+
+    /// Deletions take many flushes from now on, however little they delete, and what is said together is written together
+    /// from the first time on.
     #[cfg(test)]
     pub(crate) fn clear_slowly(&mut self) {
-        self.shelf.pace = Pace { at_once_max: 1, sweep_max: 3 };
+        self.shelf.pace = Pace { at_once_max: 1, sweep_max: 3, row_after: 1, ..Pace::default() };
     }
 
     /// Gives the engine back; what was not flushed is lost.
@@ -145,6 +152,18 @@ impl<E: Engine> Keeper<E> {
     #[must_use]
     pub fn can_expire(&self) -> bool {
         self.shelf.can_expire()
+    }
+
+    /// Whether a slice of a round was begun by [`Keeper::expire`] and is not done yet.
+    #[must_use]
+    pub fn is_expiring(&self) -> bool {
+        self.shelf.expiry().is_due()
+    }
+
+    /// Whether the last slice was the end of a round over all devices.
+    #[must_use]
+    pub fn is_between_rounds(&self) -> bool {
+        self.shelf.expiry().is_between_rounds()
     }
 
     fn note_refusal(&mut self, accepted: Result<(), Fault>) {

@@ -9,12 +9,13 @@ use std::collections::{HashMap, HashSet};
 
 use ahash::RandomState;
 use device::{
-    Change, Command, CommandId, Content, Credential, Device, DeviceId, Package, PackageId, Profile,
+    Change, Command, CommandId, Content, Credential, Device, DeviceId, Package, PackageId, Profile, Sample,
 };
 use serde_json::{Value, json};
 
 use crate::codec::Garbled;
-use crate::devices::{DeviceRecord, device_of, judge_device};
+use crate::devices::{DeviceRecord, LatestOf, RowKind, device_of, judge_device, kind};
+use crate::fault::Fault;
 
 use super::task::ExportKind;
 
@@ -97,6 +98,8 @@ pub(super) struct DeviceStats {
     attributes: u64,
     latest: u64,
     commands: u64,
+    /// Those of the device that is being counted.
+    newest: LatestOf,
     points: u64,
     point_bytes: u64,
     pub left_over: u64,
@@ -118,7 +121,19 @@ impl DeviceStats {
             DeviceRecord::Change(Change::Profile(_)) => &mut self.profiles,
             DeviceRecord::Change(Change::Attribute { .. }) => &mut self.attributes,
             DeviceRecord::Change(Change::Command { .. }) => &mut self.commands,
-            DeviceRecord::Latest(..) => &mut self.latest,
+            DeviceRecord::Latest(device, number, sample) => {
+                self.take_latest(device, number, std::iter::once(sample));
+                return Ok(());
+            }
+            DeviceRecord::Row(device, RowKind::Latest, row) => {
+                self.take_latest(device, row.number, row.samples());
+                return Ok(());
+            }
+            DeviceRecord::Row(_, RowKind::Points, row) => {
+                self.point_bytes += stdx::count(key.len() + value.len());
+                self.points += stdx::count(row.samples().count());
+                return Ok(());
+            }
             DeviceRecord::Package(_, len) => {
                 self.package_bytes += len;
                 &mut self.packages
@@ -131,10 +146,24 @@ impl DeviceStats {
             | DeviceRecord::Piece(..)
             | DeviceRecord::Index(..)
             | DeviceRecord::Gone(_)
+            | DeviceRecord::Numbers(_)
             | DeviceRecord::Swath(..) => return Ok(()),
         };
         *counted += 1;
         Ok(())
+    }
+
+    /// A key that stands alone and in rows is one latest value.
+    fn take_latest<'s>(&mut self, device: DeviceId, number: u64, samples: impl Iterator<Item = Sample<'s>>) {
+        for sample in samples {
+            let before = self.newest.add(device, number, sample);
+            self.latest += before.map_or(0, |(_, samples)| stdx::count(samples.len()));
+        }
+    }
+
+    /// Everything was counted.
+    pub fn finish(&mut self) {
+        self.latest += self.newest.take().map_or(0, |(_, samples)| stdx::count(samples.len()));
     }
 
     /// Name, label and count of each.
@@ -156,36 +185,83 @@ impl DeviceStats {
     }
 }
 
-/// A line of an export; nothing for what only serves the store, or is not there any more.
-pub(super) fn line(
-    present: &mut Present,
-    key: &[u8],
-    value: &[u8],
-) -> Result<Option<(ExportKind, Value)>, Garbled> {
-    let record = judge_device(key, value)?;
-    if !present.admits(key, &record) {
-        return Ok(None);
+/// Called with each line of an export.
+pub(super) type Line<'l> = dyn FnMut(ExportKind, &Value) -> Result<(), Fault> + 'l;
+
+/// Makes lines of records; of what only serves the store, or is not there any more, none.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    present: Present,
+    latest: LatestOf,
+}
+
+impl Lines {
+    pub fn record(&mut self, key: &[u8], value: &[u8], line: &mut Line<'_>) -> Result<(), Fault> {
+        let record = judge_device(key, value)?;
+        if key[0] != kind::LATEST {
+            self.finish(line)?;
+        }
+        if !self.present.admits(key, &record) {
+            return Ok(());
+        }
+        match record {
+            DeviceRecord::Change(change) => match line_of_change(&change) {
+                Some((kind, text)) => line(kind, &text),
+                None => Ok(()),
+            },
+            DeviceRecord::Package(package, len) => line(ExportKind::Package, &line_of_package(&package, len)),
+            DeviceRecord::Latest(device, number, sample) => self.take(device, number, sample, line),
+            DeviceRecord::Point(device, number, sample) => {
+                line(ExportKind::Point, &line_of_sample("point", device, number, &sample))
+            }
+            DeviceRecord::Row(device, kind, row) => {
+                let number = row.number;
+                row.samples().try_for_each(|sample| match kind {
+                    RowKind::Points => {
+                        line(ExportKind::Point, &line_of_sample("point", device, number, &sample))
+                    }
+                    RowKind::Latest => self.take(device, number, sample, line),
+                })
+            }
+            DeviceRecord::Piece(..)
+            | DeviceRecord::Index(..)
+            | DeviceRecord::Gone(_)
+            | DeviceRecord::Numbers(_)
+            | DeviceRecord::Swath(..) => Ok(()),
+        }
     }
-    Ok(Some(match record {
-        DeviceRecord::Change(change) => return Ok(line_of_change(&change)),
-        DeviceRecord::Package(package, len) => (ExportKind::Package, line_of_package(&package, len)),
-        DeviceRecord::Latest(device, sample) => {
-            let value = read(&sample.value);
-            let line = json!({ "kind": "latest", "device": text(device), "key": sample.key, "value": value,
-                "at_ms": sample.at_ms });
-            (ExportKind::Latest, line)
-        }
-        DeviceRecord::Point(device, sample) => {
-            let value = read(&sample.value);
-            let line = json!({ "kind": "point", "device": text(device), "key": sample.key, "value": value,
-                "at_ms": sample.at_ms });
-            (ExportKind::Point, line)
-        }
-        DeviceRecord::Piece(..)
-        | DeviceRecord::Index(..)
-        | DeviceRecord::Gone(_)
-        | DeviceRecord::Swath(..) => return Ok(None),
-    }))
+
+    fn take(
+        &mut self,
+        device: DeviceId,
+        number: u64,
+        sample: Sample<'_>,
+        line: &mut Line<'_>,
+    ) -> Result<(), Fault> {
+        tell_latest(self.latest.add(device, number, sample), line)
+    }
+
+    /// All records of one kind have been seen.
+    pub fn finish(&mut self, line: &mut Line<'_>) -> Result<(), Fault> {
+        tell_latest(self.latest.take(), line)
+    }
+}
+
+fn tell_latest(found: Option<(DeviceId, Vec<Sample<'_>>)>, line: &mut Line<'_>) -> Result<(), Fault> {
+    let Some((device, samples)) = found else { return Ok(()) };
+    let mut tell = |sample| line(ExportKind::Latest, &line_of_sample("latest", device, 0, sample));
+    samples.iter().try_for_each(&mut tell)
+}
+
+/// `number` tells points of one key and time apart that were written at different times; the highest counts.
+fn line_of_sample(kind: &str, device: DeviceId, number: u64, sample: &Sample<'_>) -> Value {
+    let value = read(&sample.value);
+    let mut line = json!({ "kind": kind, "device": text(device), "key": sample.key, "value": value,
+        "at_ms": sample.at_ms });
+    if number > 0 {
+        line["number"] = number.into();
+    }
+    line
 }
 
 fn line_of_change(change: &Change) -> Option<(ExportKind, Value)> {

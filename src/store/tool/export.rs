@@ -21,7 +21,7 @@ use crate::devices::is_device_key;
 use crate::fault::{Fault, FaultKind};
 use crate::record::{Record, judge, number_of, packet_id_of, seq_of};
 
-use super::devices::{self, Present};
+use super::devices::Lines;
 use super::source::Source;
 use super::task::{ExportKind, ProgressLine};
 
@@ -39,7 +39,7 @@ pub(super) fn run(
     let mut out = BufWriter::new(out);
     let mut progress = ProgressLine::new("exported", report);
     let unwritten = |error: std::io::Error| Fault::new(FaultKind::Io, format!("writing the result: {error}"));
-    let mut present = Present::default();
+    let mut devices = Lines::default();
     let mut wanted = |kind: ExportKind, line: &Value| {
         if kinds.is_empty() || kinds.contains(&kind) {
             writeln!(out, "{line}").map_err(unwritten)?;
@@ -49,8 +49,7 @@ pub(super) fn run(
     source.read(&mut |key, value| {
         progress.step();
         if is_device_key(key) {
-            let Some((kind, line)) = devices::line(&mut present, key, value)? else { return Ok(()) };
-            return wanted(kind, &line);
+            return devices.record(key, value, &mut wanted);
         }
         let record = judge(key, value, ANCHOR)?;
         let number = number_of(key);
@@ -67,6 +66,7 @@ pub(super) fn run(
         };
         wanted(kind, &line)
     })?;
+    devices.finish(&mut wanted)?;
     out.flush().map_err(unwritten)
 }
 

@@ -57,6 +57,7 @@ pub(super) fn run(
         stats.record(number, judge(key, value, anchor)?, value.len() as u64);
         Ok(())
     })?;
+    devices.finish();
     let left_over = stats.left_over + devices.left_over;
     let totals =
         [("left_over", "records to be removed", left_over), ("disk_bytes", "bytes on disk", disk_bytes(dir))];

@@ -272,7 +272,7 @@ fn equipped(dir: &Path) -> Keeper<FjallEngine> {
 
 fn assert_devices(at: &Path, source: &str) {
     let checked = json(&Task::Check, at);
-    let expected = (&true.into(), &source.into(), &10.into());
+    let expected = (&true.into(), &source.into(), &11.into());
     assert_eq!((&checked["ok"], &checked["source"], &checked["records"]), expected);
     let stats = json(&Task::Stats, at);
     let counted =
@@ -296,18 +296,18 @@ fn the_tools_know_devices_wherever_they_are_and_keep_their_secrets() {
     let (dir, copy) = (home.path().join("data"), home.path().join("copy"));
     let running = equipped(&dir);
     assert_devices(&dir, "running broker");
-    assert_eq!(json(&Task::Backup { to: copy.clone() }, &dir)["records"], 10);
+    assert_eq!(json(&Task::Backup { to: copy.clone() }, &dir)["records"], 11);
     drop(running);
     assert_devices(&dir, "directory");
     assert_devices(&copy, "backup");
     assert!(
-        fs::read(&copy).unwrap().starts_with(b"ringmq backup 2\n"),
+        fs::read(&copy).unwrap().starts_with(b"ringmq backup 4\n"),
         "a version without devices refuses it"
     );
     let restored = home.path().join("restored");
     json(&Task::Restore { from: copy }, &restored);
     assert_devices(&restored, "directory");
-    assert_eq!(fs::read_to_string(restored.join("format")).unwrap(), "ringmq store 2\n");
+    assert_eq!(fs::read_to_string(restored.join("format")).unwrap(), "ringmq store 3\n");
     let mut changes = Vec::new();
     let mut keeper = Keeper::new(FjallEngine::open(&restored).unwrap(), ANCHOR);
     keeper.recover(Heads::ALL, &mut drop, &mut |change| changes.push(change), &mut |_| {}).unwrap();
@@ -316,4 +316,34 @@ fn the_tools_know_devices_wherever_they_are_and_keep_their_secrets() {
         _something_else => None,
     });
     assert_eq!(token.as_deref(), Some("secret token"));
+}
+
+#[test]
+fn values_that_are_written_together_are_counted_and_shown_one_by_one_and_the_latest_of_a_key_once() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    let mut keeper = equipped(&dir);
+    keeper.clear_slowly();
+    let device = device::DeviceId::from_bytes([3; 16]);
+    let message = |at_ms: i64, keys: &[&'static str]| {
+        let value = || device::Value::Long(at_ms);
+        let sample = |key: &&'static str| device::Sample { key: (*key).into(), value: value(), at_ms };
+        let samples = keys.iter().map(sample).collect();
+        device::Change::Telemetry { device, samples, keeping: device::Keeping::History }
+    };
+    let gone = device::Change::LatestGone { device, key: "v".into() };
+    keeper.keep(2, vec![message(20, &["t", "u", "v"]), message(30, &["u", "t"]), message(40, &["t"]), gone]);
+    keeper.flush().unwrap();
+    let stats = json(&Task::Stats, &dir);
+    assert_eq!((&stats["latest"], &stats["points"]), (&2.into(), &7.into()));
+    assert_eq!(json(&Task::Check, &dir)["ok"], true);
+    let shown = |kind| -> Vec<String> {
+        let lines = lines(&[kind], &dir);
+        let mut shown: Vec<_> =
+            lines.iter().map(|line| format!("{} {}", line["key"].as_str().unwrap(), line["at_ms"])).collect();
+        shown.sort();
+        shown
+    };
+    assert_eq!(shown(ExportKind::Latest), ["t 40", "u 30"]);
+    assert_eq!(shown(ExportKind::Point), ["t 20", "t 30", "t 40", "t 7", "u 20", "u 30", "v 20"]);
 }

@@ -282,10 +282,13 @@ impl Yard {
 
     fn samples(&mut self) -> Vec<Sample<'static>> {
         let count = 1 + self.below(4);
+        // Mostly at once, as one message brings them.
+        let together = (self.below(4) > 0).then(|| self.time());
         (0..count)
             .map(|_| {
                 let key = KEYS[usize::try_from(self.below(3)).unwrap()];
-                Sample { key: key.into(), value: self.value(), at_ms: self.time() }
+                let at_ms = together.unwrap_or_else(|| self.time());
+                Sample { key: key.into(), value: self.value(), at_ms }
             })
             .collect()
     }

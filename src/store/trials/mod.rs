@@ -12,3 +12,4 @@ mod harm;
 mod history;
 mod model;
 mod mutant;
+mod rows;

@@ -4,17 +4,18 @@
 //! - What a core says of a device that has gone meanwhile is dropped.
 //! - The bytes of a package are written once.
 
-use device::{Change, CommandId, Content, DeviceId, Keeping, Package, PackageId, Sample, Value};
+use device::{Change, CommandId, Content, DeviceId, Package, PackageId};
 
 use crate::devices::{
-    DeviceKey, PIECE_BYTES, Series, encode_change, encode_fact, encode_index, encode_package, encode_piece,
-    encode_point, key_of_change, kind, range_of_id,
+    DeviceKey, PIECE_BYTES, encode_change, encode_index, encode_package, encode_piece, key_of_change, kind,
+    range_of_id,
 };
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::keeper::handovers::Handovers;
 
 use super::shelf::Shelf;
+use super::telemetry::Kept;
 
 impl Shelf {
     /// Takes over what is to be written.
@@ -48,13 +49,13 @@ impl Shelf {
                 self.accept_telemetry(handovers, device, samples, keeping);
             }
             Change::Late { device, ref samples } => {
-                samples.iter().for_each(|sample| self.put_point(handovers, device, sample));
+                self.put_samples(handovers, device, samples, Kept::Points);
             }
             Change::HistoryGone { device, ref key, from_ms, to_ms } => {
-                self.accept_swath(engine, handovers, &Series::new(device, key), (from_ms, to_ms))?;
+                self.accept_swath(engine, handovers, (device, key), (from_ms, to_ms))?;
             }
             Change::LatestGone { device, ref key } => {
-                self.remove(handovers, DeviceKey::Latest(device, key));
+                self.accept_latest_gone(engine, handovers, device, key)?;
             }
             Change::CommandGone { device, command } => {
                 self.remove(handovers, DeviceKey::Command(device, command));
@@ -120,48 +121,6 @@ impl Shelf {
     pub(super) fn remove(&mut self, handovers: &mut Handovers, key: DeviceKey<'_>) {
         key.encode(&mut self.key);
         self.slots.remove(handovers, &self.key);
-    }
-
-    fn accept_telemetry(
-        &mut self,
-        handovers: &mut Handovers,
-        device: DeviceId,
-        samples: &[Sample<'_>],
-        keeping: Keeping,
-    ) {
-        if keeping == Keeping::Forward {
-            return;
-        }
-        for sample in samples {
-            let Sample { key, value, at_ms } = sample;
-            self.put_latest(handovers, device, key, value, *at_ms);
-            if keeping == Keeping::History {
-                self.put_point(handovers, device, sample);
-            }
-        }
-    }
-
-    fn put_latest(
-        &mut self,
-        handovers: &mut Handovers,
-        device: DeviceId,
-        name: &str,
-        value: &Value<'_>,
-        at_ms: i64,
-    ) {
-        DeviceKey::Latest(device, name).encode(&mut self.key);
-        self.value.clear();
-        encode_fact(name, at_ms, value, &mut self.value);
-        self.slots.put(handovers, &self.key, &self.value);
-    }
-
-    fn put_point(&mut self, handovers: &mut Handovers, device: DeviceId, sample: &Sample<'_>) {
-        let series = Series::new(device, &sample.key);
-        self.spare_point(handovers, &series, sample.at_ms);
-        series.encode_point(sample.at_ms, &mut self.key);
-        self.value.clear();
-        encode_point(&sample.key, &sample.value, &mut self.value);
-        self.slots.put(handovers, &self.key, &self.value);
     }
 
     fn accept_package<E: Engine>(

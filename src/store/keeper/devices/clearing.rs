@@ -10,7 +10,10 @@ use std::ops::{ControlFlow, Range};
 
 use device::DeviceId;
 
-use crate::devices::{BELONGINGS, DeviceKey, Series, encode_swath, kind, range_of_device};
+use crate::devices::{
+    BELONGINGS, DeviceKey, RowKind, Series, Without, encode_swath, kind, range_of_device,
+    range_of_latest_rows, range_of_rows, row_of, set_in, sets_of, time_of, without,
+};
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::keeper::handovers::Handovers;
@@ -21,6 +24,15 @@ use super::sweep::index_of;
 /// What a look at the disk found.
 enum Found {
     All(Vec<Vec<u8>>),
+    TooMany,
+}
+
+/// What is left of a record; nothing if it is to be removed.
+type Rest = Option<Box<[u8]>>;
+
+/// What a look at points on disk found, with what is left of each.
+enum FoundPoints {
+    All(Vec<(Vec<u8>, Rest)>),
     TooMany,
 }
 
@@ -60,6 +72,7 @@ impl Shelf {
     /// More is left of it than one flush shall remove.
     fn put_mark(&mut self, handovers: &mut Handovers, device: DeviceId) {
         DeviceKey::Gone(device).encode(&mut self.key);
+        self.reached.forget(&self.key);
         self.value.clear();
         encode_swath(&mut self.value);
         self.slots.put(handovers, &self.key, &self.value);
@@ -95,25 +108,113 @@ impl Shelf {
         &mut self,
         engine: &E,
         handovers: &mut Handovers,
-        series: &Series,
+        (device, name): (DeviceId, &str),
         (from_ms, to_ms): (i64, i64),
     ) -> Result<(), Fault> {
         if from_ms >= to_ms {
             return Ok(());
         }
+        let series = Series::new(device, name);
         let range = series.range((from_ms, to_ms));
         for key in self.slots.keys(&range.start..&range.end) {
             self.slots.remove(handovers, &key);
         }
-        match look(engine, range.clone(), self.pace.at_once_max)? {
-            Found::All(keys) => self.remove_keys(handovers, &keys),
-            Found::TooMany => {
+        let rows = range_of_rows(device);
+        for key in self.slots.keys(&rows.start..&rows.end) {
+            if row_of(&key)?.is_some_and(|(_, at_ms)| (from_ms..to_ms).contains(&at_ms)) {
+                self.empty_slot(handovers, RowKind::Points, &key, name)?;
+            }
+        }
+        let mut ranges = vec![range];
+        for set in sets_on(engine, device, name)? {
+            ranges.push(Series::of_rows(device, set).range((from_ms, to_ms)));
+        }
+        match self.look_at_points(engine, &ranges, name)? {
+            FoundPoints::All(found) => {
+                for (key, rest) in found {
+                    self.slots.set(handovers, &key, rest);
+                }
+            }
+            FoundPoints::TooMany => {
                 // Not beyond what is there now, so that what a device goes on saying does not cut it in pieces.
-                let to_ms = last_time(engine, range)?.map_or(to_ms, |last| last.saturating_add(1).min(to_ms));
-                self.put_swath(handovers, series, (from_ms, to_ms));
+                let mut last = None;
+                for range in ranges {
+                    last = last.max(last_time(engine, range)?);
+                }
+                let to_ms = last.map_or(to_ms, |last| last.saturating_add(1).min(to_ms));
+                self.put_swath(handovers, &series, (from_ms, to_ms));
             }
         }
         Ok(())
+    }
+
+    /// The latest value of a key is gone.
+    pub(super) fn accept_latest_gone<E: Engine>(
+        &mut self,
+        engine: &E,
+        handovers: &mut Handovers,
+        device: DeviceId,
+        name: &str,
+    ) -> Result<(), Fault> {
+        self.remove(handovers, DeviceKey::Latest(device, name));
+        let rows = range_of_latest_rows(device);
+        for key in self.slots.keys(&rows.start..&rows.end) {
+            self.empty_slot(handovers, RowKind::Latest, &key, name)?;
+        }
+        let mut found = Vec::new();
+        engine.scan(&rows.start..&rows.end, &mut |key, value| {
+            if !self.slots.contains(key) {
+                found.extend(rest_of(RowKind::Latest, value, name)?.map(|rest| (key.to_vec(), rest)));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for (key, rest) in found {
+            self.slots.set(handovers, &key, rest);
+        }
+        Ok(())
+    }
+
+    /// Takes the value of a name out of a row that is on its way to the disk.
+    fn empty_slot(
+        &mut self,
+        handovers: &mut Handovers,
+        kind: RowKind,
+        key: &[u8],
+        name: &str,
+    ) -> Result<(), Fault> {
+        let Some(Some(value)) = self.slots.find(key) else { return Ok(()) };
+        if let Some(rest) = rest_of(kind, value, name)? {
+            self.slots.set(handovers, key, rest);
+        }
+        Ok(())
+    }
+
+    /// Points on disk, and what is to become of each.
+    fn look_at_points<E: Engine>(
+        &self,
+        engine: &E,
+        ranges: &[Range<Vec<u8>>],
+        name: &str,
+    ) -> Result<FoundPoints, Fault> {
+        let (mut found, mut looks, mut has_more) = (Vec::new(), 0, false);
+        for range in ranges {
+            engine.scan(&range.start..&range.end, &mut |key, value| {
+                if looks == self.pace.at_once_max {
+                    has_more = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+                looks += 1;
+                if row_of(key)?.is_none() {
+                    found.push((key.to_vec(), None));
+                } else if !self.slots.contains(key)
+                    && let Some(rest) = rest_of(RowKind::Points, value, name)?
+                {
+                    found.push((key.to_vec(), rest));
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        Ok(if has_more { FoundPoints::TooMany } else { FoundPoints::All(found) })
     }
 
     fn put_swath(&mut self, handovers: &mut Handovers, series: &Series, span: (i64, i64)) {
@@ -123,6 +224,7 @@ impl Shelf {
         }
         spans.push(span);
         series.encode_swath(span, &mut self.key);
+        self.reached.forget(&self.key);
         self.value.clear();
         encode_swath(&mut self.value);
         self.slots.put(handovers, &self.key, &self.value);
@@ -196,11 +298,32 @@ fn look<E: Engine>(engine: &E, range: Range<Vec<u8>>, most: usize) -> Result<Fou
     Ok(if has_more { Found::TooMany } else { Found::All(keys) })
 }
 
+/// The sets of names with which a device said a name, as far as the disk knows.
+pub(super) fn sets_on<E: Engine>(engine: &E, device: DeviceId, name: &str) -> Result<Vec<u64>, Fault> {
+    sets_of(device, |range| {
+        let mut found = None;
+        engine.scan(&range.start..&range.end, &mut |key, value| {
+            found = Some(set_in(key, value, name)?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    })
+}
+
+/// What is left of a row without a value, if it has that: bytes, or nothing at all.
+pub(super) fn rest_of(kind: RowKind, value: &[u8], name: &str) -> Result<Option<Rest>, Fault> {
+    Ok(match without(kind, value, name)? {
+        Without::Same => None,
+        Without::Rest(rest) => Some(Some(rest.into())),
+        Without::Nothing => Some(None),
+    })
+}
+
 /// The time of the last point of a range on disk.
 fn last_time<E: Engine>(engine: &E, range: Range<Vec<u8>>) -> Result<Option<i64>, Fault> {
     let mut last = None;
-    engine.scan_back(&range.start..&range.end, &mut |key, value| {
-        last = Some(crate::devices::read_point(key, value)?.0);
+    engine.scan_back(&range.start..&range.end, &mut |key, _value| {
+        last = Some(time_of(&key[key.len().saturating_sub(8)..])?);
         Ok(ControlFlow::Break(()))
     })?;
     Ok(last)

@@ -1,31 +1,28 @@
 //! Points that are older than their profile allows vanish by and by.
 //!
 //! Why a round over all devices and no index by age: points come a million times more often than anybody asks how old they
-//! are, and must not cost a second record. A round looks at a few devices at a time, in the order of their ids.
+//! are, and must not cost a second record. A round looks at a few devices at a time, in the order of their ids; how soon the
+//! next slice follows is for whoever has a clock.
 //!
 //! Invariants:
-//! - One slice looks at a bounded number of devices and series, and removes a bounded number of points.
+//! - One slice looks at a bounded number of devices and series, and removes a bounded number of records.
+//! - A round looks into every series of every device that is there from its beginning to its end.
 //! - Devices whose profile keeps everything cost a glance at their record.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use device::DeviceId;
 
-use crate::devices::{Series, device_of, kind, profile_of_device, range_of_device};
+use crate::devices::{Series, count_points, device_of, kind, profile_of_device, range_of_device};
 use crate::engine::{Batch, Engine};
 use crate::fault::Fault;
 use crate::record::range_of;
 
 use super::shelf::Shelf;
 
-/// Records of devices glanced at in one slice.
-const GLANCES_MAX: usize = 4_096;
-/// Series looked into in one slice.
-const LOOKS_MAX: usize = 256;
-
 /// Where the round is.
 #[derive(Debug, Default)]
-pub(super) struct Expiry {
+pub(in crate::keeper) struct Expiry {
     /// The time for which a slice is due, in Unix milliseconds.
     due_ms: Option<i64>,
     /// The key of the device that is next; empty at the beginning of a round.
@@ -55,6 +52,8 @@ struct Candidate {
 struct Budget {
     looks: usize,
     removals: usize,
+    /// Points that were removed.
+    expired: usize,
 }
 
 impl Expiry {
@@ -63,13 +62,18 @@ impl Expiry {
     }
 
     /// Takes over what a slice has done; returns how many points were too old.
-    pub fn note(&mut self, progress: Progress) -> usize {
+    pub(super) fn note(&mut self, progress: Progress) -> usize {
         self.next = progress.next;
         self.within = progress.within;
         if !progress.has_more {
             self.due_ms = None;
         }
         progress.expired
+    }
+
+    /// Whether a round is neither begun nor due.
+    pub fn is_between_rounds(&self) -> bool {
+        self.due_ms.is_none() && self.next.is_empty()
     }
 }
 
@@ -89,7 +93,7 @@ impl Shelf {
     pub(super) fn expire<E: Engine>(&self, engine: &E, batch: &mut Batch) -> Result<Progress, Fault> {
         let Some(now_ms) = self.expiry.due_ms else { return Ok(Progress::default()) };
         let (devices, next) = self.glance(engine)?;
-        let mut budget = Budget { looks: LOOKS_MAX, removals: self.pace.sweep_max };
+        let mut budget = Budget { looks: self.pace.looks_max, removals: self.pace.sweep_max, expired: 0 };
         for Candidate { key, device, retention_ms } in devices {
             let before_ms = now_ms.saturating_sub(i64::try_from(retention_ms).unwrap_or(i64::MAX));
             let points = range_of_device(kind::POINT, device);
@@ -99,16 +103,10 @@ impl Shelf {
                 self.expire_device(engine, start, &points.end, before_ms, &mut budget, batch)?
             {
                 let has_more = budget.removals == 0;
-                return Ok(Progress {
-                    next: key,
-                    within,
-                    expired: self.pace.sweep_max - budget.removals,
-                    has_more,
-                });
+                return Ok(Progress { next: key, within, expired: budget.expired, has_more });
             }
         }
-        let expired = self.pace.sweep_max - budget.removals;
-        Ok(Progress { next, within: Vec::new(), expired, has_more: false })
+        Ok(Progress { next, within: Vec::new(), expired: budget.expired, has_more: false })
     }
 
     /// The devices that are next and have points that can be too old, and the key behind them.
@@ -117,7 +115,7 @@ impl Shelf {
         let range = range_of(kind::DEVICE);
         let start = range.start.max(self.expiry.next.clone());
         engine.scan(&start..&range.end, &mut |key, value| {
-            if glances == GLANCES_MAX || devices.len() == LOOKS_MAX {
+            if glances == self.pace.glances_max || devices.len() == self.pace.looks_max {
                 next = key.to_vec();
                 return Ok(ControlFlow::Break(()));
             }
@@ -150,7 +148,11 @@ impl Shelf {
             budget.looks -= 1;
             let (series, _time) = Series::split(&first)?;
             let too_old = series.range((i64::MIN, before_ms));
-            let last = self.remove_some(engine, first..too_old.end, &mut budget.removals, batch)?;
+            if first >= too_old.end {
+                start = series.end();
+                continue;
+            }
+            let last = self.remove_points(engine, first..too_old.end, budget, batch)?;
             if budget.removals == 0
                 && let Some(last) = last
             {
@@ -158,6 +160,30 @@ impl Shelf {
             }
             start = series.end();
         }
+    }
+
+    /// Removes points of a range, as many as may be removed; returns the last one.
+    fn remove_points<E: Engine>(
+        &self,
+        engine: &E,
+        range: Range<Vec<u8>>,
+        budget: &mut Budget,
+        batch: &mut Batch,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        let mut last = None;
+        engine.scan(&range.start..&range.end, &mut |key, value| {
+            if budget.removals == 0 {
+                return Ok(ControlFlow::Break(()));
+            }
+            if !self.slots.contains(key) {
+                batch.remove(key);
+                budget.removals -= 1;
+                budget.expired += count_points(key, value)?;
+                last = Some(key.to_vec());
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(last)
     }
 }
 

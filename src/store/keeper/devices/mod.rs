@@ -18,6 +18,7 @@ mod recover;
 mod shelf;
 mod slots;
 mod sweep;
+mod telemetry;
 
 pub(super) use shelf::Shelf;
 #[cfg(test)]

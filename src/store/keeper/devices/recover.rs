@@ -13,11 +13,13 @@ use std::sync::Arc;
 use ahash::RandomState;
 use device::{Change, Content, DeviceId, Keeping, Package, PackageId, Sample};
 
-use crate::devices::{DeviceRecord, judge_device, kind, range_of_id};
+use crate::devices::{DeviceRecord, LatestOf, RowKind, judge_device, kind, range_of_id};
 use crate::engine::Engine;
 use crate::fault::{Fault, FaultKind};
 use crate::keeper::keep::Keeper;
 use crate::keeper::recover::{Recovery, named};
+
+use super::telemetry::Numbers;
 
 /// What is found on the way.
 struct Finding<'a> {
@@ -26,13 +28,13 @@ struct Finding<'a> {
     orphans: BTreeSet<DeviceId>,
     packages: Vec<(Package, u64)>,
     /// Latest values of one device.
-    latest: Option<(DeviceId, Vec<Sample<'static>>)>,
+    latest: LatestOf,
     visit: &'a mut dyn FnMut(Change),
 }
 
 /// Kinds in the order in which they are told; packages with their bytes come between profiles and devices.
-const OF_REGISTRY: [u8; 6] =
-    [kind::TENANT, kind::CUSTOMER, kind::USER, kind::PROFILE, kind::PACKAGE, kind::DEVICE];
+const OF_REGISTRY: [u8; 7] =
+    [kind::NUMBERS, kind::TENANT, kind::CUSTOMER, kind::USER, kind::PROFILE, kind::PACKAGE, kind::DEVICE];
 const OF_DEVICES: [u8; 7] =
     [kind::GONE, kind::SWATH, kind::ATTRIBUTE, kind::LATEST, kind::COMMAND, kind::CLAIM, kind::PRESENCE];
 
@@ -47,7 +49,7 @@ impl<E: Engine> Keeper<E> {
             known: HashSet::default(),
             orphans: BTreeSet::new(),
             packages: Vec::new(),
-            latest: None,
+            latest: LatestOf::default(),
             visit,
         };
         for kind in OF_REGISTRY {
@@ -84,14 +86,30 @@ impl<E: Engine> Keeper<E> {
                     finding.take(change, recovery);
                 }
                 DeviceRecord::Package(package, len) => finding.packages.push((package, len)),
-                DeviceRecord::Latest(device, sample) => finding.take_latest(device, &sample, recovery),
+                DeviceRecord::Latest(device, number, sample) => {
+                    if finding.knows(device) {
+                        recovery.found.facts += 1;
+                        finding.take_latest(device, number, sample);
+                    }
+                }
+                DeviceRecord::Row(device, RowKind::Latest, row) => {
+                    if finding.knows(device) {
+                        recovery.found.facts += 1;
+                        let number = row.number;
+                        row.samples().for_each(|sample| finding.take_latest(device, number, sample));
+                    }
+                }
+                DeviceRecord::Numbers(end) => shelf.numbers = Numbers::recovered(end),
                 DeviceRecord::Gone(device) => shelf.note_gone(device),
                 DeviceRecord::Swath(series, span) => {
                     if finding.knows(series.device()) {
                         shelf.swaths.entry(series).or_default().push(span);
                     }
                 }
-                DeviceRecord::Piece(..) | DeviceRecord::Point(..) | DeviceRecord::Index(..) => {}
+                DeviceRecord::Piece(..)
+                | DeviceRecord::Point(..)
+                | DeviceRecord::Row(..)
+                | DeviceRecord::Index(..) => {}
             }
             Ok(ControlFlow::Continue(()))
         })
@@ -153,18 +171,9 @@ impl Finding<'_> {
         (self.visit)(change);
     }
 
-    fn take_latest(&mut self, device: DeviceId, sample: &Sample<'_>, recovery: &mut Recovery<'_>) {
-        if !self.knows(device) {
-            return;
-        }
-        recovery.found.facts += 1;
-        let sample = sample.clone().into_owned();
-        match &mut self.latest {
-            Some((of, samples)) if *of == device => samples.push(sample),
-            _of_another => {
-                self.give_latest();
-                self.latest = Some((device, vec![sample]));
-            }
+    fn take_latest(&mut self, device: DeviceId, number: u64, sample: Sample<'_>) {
+        if let Some((device, samples)) = self.latest.add(device, number, sample) {
+            (self.visit)(Change::Telemetry { device, samples, keeping: Keeping::Latest });
         }
     }
 

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use ahash::RandomState;
 use device::{DeviceId, PackageId, ProfileId};
 
-use crate::devices::Series;
+use crate::devices::{RowDraft, Series};
 use crate::engine::Batch;
 
 use super::expiry::Expiry;
 use super::slots::Slots;
-use super::sweep::{Pace, Sweep, Swept};
+use super::sweep::{Pace, Reached, Sweep, Swept};
+use super::telemetry::{Habits, Numbers};
 
 /// Devices that went last are remembered: something that a core had under way may still come.
 const LATE_MAX: usize = 65_536;
@@ -34,7 +35,10 @@ pub(in crate::keeper) struct Shelf {
     pub(super) expiry: Expiry,
     pub(in crate::keeper) pace: Pace,
     /// How far the clearing is.
-    pub(super) reached: Vec<u8>,
+    pub(super) reached: Reached,
+    pub(super) numbers: Numbers,
+    pub(super) habits: Habits,
+    pub(super) draft: RowDraft,
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
 }
@@ -73,6 +77,11 @@ impl Shelf {
     /// Whether a flush has nothing to do for devices.
     pub fn is_idle(&self) -> bool {
         self.slots.is_empty() && self.gone.is_empty() && self.swaths.is_empty() && !self.expiry.is_due()
+    }
+
+    /// Where the round over points that may be too old is.
+    pub fn expiry(&self) -> &Expiry {
+        &self.expiry
     }
 
     /// Bytes accepted and not yet durable, roughly.

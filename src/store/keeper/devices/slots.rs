@@ -4,6 +4,7 @@
 //! - A record counts for the oldest handover that a commit of it would make durable.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::{Bound, Range};
 
 use crate::engine::Batch;
@@ -40,6 +41,11 @@ impl Slots {
         self.slots.contains_key(key)
     }
 
+    /// What it decides about a record: its value, or that it is removed.
+    pub fn find(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.slots.get(key).map(|slot| slot.value.as_deref())
+    }
+
     pub fn put(&mut self, handovers: &mut Handovers, key: &[u8], value: &[u8]) {
         self.set(handovers, key, Some(value.into()));
     }
@@ -48,16 +54,20 @@ impl Slots {
         self.set(handovers, key, None);
     }
 
-    fn set(&mut self, handovers: &mut Handovers, key: &[u8], value: Option<Box<[u8]>>) {
+    /// Writes a record, or removes it.
+    pub fn set(&mut self, handovers: &mut Handovers, key: &[u8], value: Option<Box<[u8]>>) {
         self.bytes += value.as_ref().map_or(0, |value| value.len());
-        if let Some(slot) = self.slots.get_mut(key) {
-            let before = std::mem::replace(&mut slot.value, value);
-            self.bytes -= before.map_or(0, |before| before.len());
-            return;
+        match self.slots.entry(key.into()) {
+            Entry::Occupied(mut slot) => {
+                let before = std::mem::replace(&mut slot.get_mut().value, value);
+                self.bytes -= before.map_or(0, |before| before.len());
+            }
+            Entry::Vacant(place) => {
+                self.bytes += key.len();
+                place.insert(Slot { value, handover: handovers.current() });
+                handovers.add();
+            }
         }
-        self.bytes += key.len();
-        self.slots.insert(key.into(), Slot { value, handover: handovers.current() });
-        handovers.add();
     }
 
     /// Forgets what was to happen to the keys of a range; returns which they were.

@@ -11,10 +11,11 @@ use std::ops::{ControlFlow, Range};
 
 use device::DeviceId;
 
-use crate::devices::{BELONGINGS, DeviceKey, Series, kind, range_of_device};
+use crate::devices::{BELONGINGS, DeviceKey, RowKind, Series, kind, range_of_device, range_of_rows};
 use crate::engine::{Batch, Engine};
 use crate::fault::Fault;
 
+use super::clearing::{rest_of, sets_on};
 use super::expiry::Progress;
 use super::shelf::Shelf;
 
@@ -25,11 +26,17 @@ pub(in crate::keeper) struct Pace {
     pub at_once_max: usize,
     /// Of more, so many are removed along with each flush that follows.
     pub sweep_max: usize,
+    /// What was said together so often is written together.
+    pub row_after: u8,
+    /// Records of devices glanced at in one slice of a round of expiry.
+    pub glances_max: usize,
+    /// Series looked into in one slice.
+    pub looks_max: usize,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { at_once_max: 256, sweep_max: 2_000 }
+        Self { at_once_max: 256, sweep_max: 2_000, row_after: 8, glances_max: 512, looks_max: 128 }
     }
 }
 
@@ -37,8 +44,30 @@ impl Default for Pace {
 #[derive(Debug, Default)]
 pub(in crate::keeper) struct Swept {
     pub(super) sweep: Sweep,
-    /// How far the first of its kind is.
-    pub(super) reached: Vec<u8>,
+    pub(super) reached: Reached,
+}
+
+/// How far a sweep is that takes several flushes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reached {
+    /// The key of what says that something is gone.
+    of: Vec<u8>,
+    /// What lies before it is done.
+    key: Vec<u8>,
+}
+
+impl Reached {
+    /// How far the sweep is that belongs to a key; nothing if it has not begun.
+    fn within(&self, of: &[u8]) -> &[u8] {
+        if self.of == of { &self.key } else { &[] }
+    }
+
+    /// What a key says begins anew.
+    pub fn forget(&mut self, of: &[u8]) {
+        if self.of == of {
+            *self = Self::default();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +94,7 @@ impl Shelf {
         }
         if self.expiry.is_due() {
             let progress = self.expire(engine, batch)?;
-            return Ok(Swept { sweep: Sweep::Expiry(progress), reached: Vec::new() });
+            return Ok(Swept { sweep: Sweep::Expiry(progress), reached: Reached::default() });
         }
         Ok(Swept::default())
     }
@@ -73,10 +102,10 @@ impl Shelf {
     fn sweep_gone<E: Engine>(&self, engine: &E, device: DeviceId, batch: &mut Batch) -> Result<Swept, Fault> {
         let mut own = Vec::new();
         DeviceKey::Gone(device).encode(&mut own);
-        let (mut left, mut reached) = (self.pace.sweep_max, self.reached.clone());
         if self.slots.contains(&own) {
-            return Ok(Swept { sweep: Sweep::Gone { is_done: false }, reached });
+            return Ok(Swept { sweep: Sweep::Gone { is_done: false }, reached: self.reached.clone() });
         }
+        let (mut left, mut reached) = (self.pace.sweep_max, self.reached.within(&own).to_vec());
         for kind in BELONGINGS {
             let range = range_of_device(kind, device);
             // What was reached lies in one of the kinds; of those before it nothing is left.
@@ -86,11 +115,12 @@ impl Shelf {
                 reached = last;
             }
             if left == 0 {
+                let reached = Reached { of: own, key: reached };
                 return Ok(Swept { sweep: Sweep::Gone { is_done: false }, reached });
             }
         }
         batch.remove(&own);
-        Ok(Swept { sweep: Sweep::Gone { is_done: true }, reached: Vec::new() })
+        Ok(Swept { sweep: Sweep::Gone { is_done: true }, reached: Reached::default() })
     }
 
     fn sweep_swath<E: Engine>(
@@ -102,22 +132,68 @@ impl Shelf {
     ) -> Result<Swept, Fault> {
         let (mut own, mut left) = (Vec::new(), self.pace.sweep_max);
         series.encode_swath(span, &mut own);
-        let range = series.range(span);
-        let reached = if range.contains(&self.reached) { self.reached.clone() } else { range.start };
         if self.slots.contains(&own) {
-            return Ok(Swept { sweep: Sweep::Swath { is_done: false }, reached });
+            return Ok(Swept { sweep: Sweep::Swath { is_done: false }, reached: self.reached.clone() });
         }
-        let found = self.remove_some(engine, reached.clone()..range.end, &mut left, batch)?;
-        if left == 0 {
-            let reached = found.unwrap_or(reached);
-            return Ok(Swept { sweep: Sweep::Swath { is_done: false }, reached });
+        let (range, device) = (series.range(span), series.device());
+        let reached = self.reached.within(&own).to_vec();
+        let unfinished =
+            |own, key| Swept { sweep: Sweep::Swath { is_done: false }, reached: Reached { of: own, key } };
+        // Rows come behind all single points of their device.
+        let is_in_rows = range_of_rows(device).contains(&reached);
+        if !is_in_rows {
+            let start = if range.contains(&reached) { reached.clone() } else { range.start };
+            let found = self.remove_some(engine, start.clone()..range.end, &mut left, batch)?;
+            if left == 0 {
+                return Ok(unfinished(own, found.unwrap_or(start)));
+            }
+        }
+        let sets = series.name().map_or(Ok(Vec::new()), |name| sets_on(engine, device, name))?;
+        for set in sets {
+            let rows = Series::of_rows(device, set).range(span);
+            if is_in_rows && rows.end <= reached {
+                continue;
+            }
+            let start = if rows.contains(&reached) { reached.clone() } else { rows.start };
+            if let Some(next) = self.empty_some(engine, start..rows.end, series, &mut left, batch)? {
+                return Ok(unfinished(own, next));
+            }
         }
         batch.remove(&own);
-        Ok(Swept { sweep: Sweep::Swath { is_done: true }, reached: Vec::new() })
+        Ok(Swept { sweep: Sweep::Swath { is_done: true }, reached: Reached::default() })
+    }
+
+    /// Takes the values of a name out of rows of a range, of as many as are left to be looked at; returns the last one, if
+    /// there are more.
+    fn empty_some<E: Engine>(
+        &self,
+        engine: &E,
+        range: Range<Vec<u8>>,
+        series: &Series,
+        left: &mut usize,
+        batch: &mut Batch,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        let (mut next, name) = (None, series.name().unwrap_or_default());
+        engine.scan(&range.start..&range.end, &mut |key, value| {
+            if *left == 0 {
+                next = Some(key.to_vec());
+                return Ok(ControlFlow::Break(()));
+            }
+            *left -= 1;
+            if !self.slots.contains(key) {
+                match rest_of(RowKind::Points, value, name)? {
+                    Some(Some(rest)) => batch.put(key, |out| out.extend_from_slice(&rest)),
+                    Some(None) => batch.remove(key),
+                    None => {}
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(next)
     }
 
     /// Removes records of a range, as many as are left to be removed; returns the last one.
-    pub(super) fn remove_some<E: Engine>(
+    fn remove_some<E: Engine>(
         &self,
         engine: &E,
         range: Range<Vec<u8>>,
