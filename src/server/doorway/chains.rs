@@ -193,9 +193,10 @@ impl House {
             ..Settings::default()
         });
         let shard = |core| {
-            let (core, settings) = (CoreId::new(core), Arc::clone(&settings));
-            // The middle of 2026.
-            Shard::new(Setup { core, cores, seed: 1, settings, wall: WallMs(1_782_000_000_000) }, NOW)
+            // Other seeds, or two cores would give out the same ids. The middle of 2026.
+            let (seed, wall) = (u64::from(core), WallMs(1_782_000_000_000));
+            let settings = Arc::clone(&settings);
+            Shard::new(Setup { core: CoreId::new(core), cores, seed, settings, wall }, NOW)
         };
         let shards: Vec<_> = (0..cores).map(shard).collect();
         Self { written: vec![None; shards.len()], shards, platform }
