@@ -88,6 +88,10 @@ counters! {
     provisionings_granted: Counter,
     /// Requests for credentials that were not.
     provisionings_refused: Counter,
+    /// Certificate chains whose signatures were looked at, because nobody knew the device.
+    chains_checked: Counter,
+    /// Certificate chains with a known authority of which nothing came: forged, out of date, or no device's.
+    chains_refused: Counter,
     /// Connections closed by a violation.
     violations: Counter,
     /// Connections closed by a packet above the largest packet, or above what may come before the CONNECT is accepted.

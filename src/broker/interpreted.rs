@@ -204,6 +204,15 @@ impl Exchange {
         }
     }
 
+    /// What a client was told so far, CONNACK, leaves only when this turn is safe: it rests on something that was written down
+    /// before.
+    pub fn hold_connack(&mut self, key: SessionKey) {
+        if let Some(link) = self.sessions.get_mut(key.index()).and_then(|session| session.link.as_deref_mut())
+        {
+            self.journal.gate.mark_connack(key, link);
+        }
+    }
+
     /// Somebody waits for this turn to be safe; says which one it is.
     pub fn await_turn(&mut self) -> u64 {
         if self.journal.is_on {

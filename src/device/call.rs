@@ -152,6 +152,8 @@ pub enum News {
     Report(Report),
     /// Something for an ear that belongs to no core.
     Told(Addressed),
+    /// Such an ear listens no longer: its device was deleted, or is recognised by something else now.
+    Evicted(Ear),
     /// A device calls, and its dialect has no answer: [`HubCall::AnswerCall`] brings one.
     Called {
         /// Which device, and where its home is.

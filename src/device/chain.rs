@@ -1,12 +1,14 @@
 //! Provisioning by certificate: a device that nobody knows shows a certificate that a known authority signed.
 //!
 //! Why beside logging in and not within it: most devices that are refused show nothing of the kind, and looking into the
-//! registry must not need the right to change it. [`Registry::knows_chain`] says whether it is worth that.
+//! registry must not need the right to change it. [`Registry::takes_chains`] and [`Registry::foresee`] say, the
+//! second for a higher price, whether it is worth verifying what is shown.
 //!
 //! Invariants:
-//! - What was shown has been verified: whoever calls has seen each certificate sign the one before it, and the proof that
-//!   the client has the key of the first.
+//! - What was shown has been verified: whoever calls has seen each certificate sign the one before it up to the authority's,
+//!   and the proof that the client has the key of the first.
 //! - A refusal changes nothing, and no device is taken out of another profile.
+//! - An authority is no device: its own certificate makes none.
 //! - Matching a name takes a time that grows with its length only.
 //!
 //! Source: section 1.5 of the device API's vectors.
@@ -16,11 +18,11 @@ use base64::engine::general_purpose::STANDARD;
 use regex::{Regex, RegexBuilder};
 
 use crate::change::Change;
-use crate::credential::{Credential, fingerprint};
+use crate::credential::{Credential, Fingerprint};
 use crate::ids::{Chance, DeviceId};
 use crate::profile::{ChainRule, Profile, Provisioning};
 use crate::record::{Device, Role};
-use crate::registry::{NewDevice, Registry};
+use crate::registry::{Clash, NewDevice, Registry};
 
 /// The most bytes that a compiled pattern takes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -28,10 +30,21 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// A chain of certificates that a client showed.
 #[derive(Clone, Copy, Debug)]
 pub struct ShownChain<'a> {
-    /// Their DER forms, the client's own first.
-    pub certificates: &'a [&'a [u8]],
+    /// The DER form of the client's own certificate.
+    pub leaf: &'a [u8],
+    /// The fingerprints of all of them, the client's own first.
+    pub fingerprints: &'a [Fingerprint],
     /// The common name in the first one's subject.
     pub common_name: &'a str,
+}
+
+/// What would come of a chain that is worth what it says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Foreseen {
+    /// Which of the certificates is the authority's.
+    pub authority: usize,
+    /// The device that the client is; none for one that would be made.
+    pub device: Option<DeviceId>,
 }
 
 /// What came of a chain.
@@ -41,6 +54,35 @@ pub struct Chained {
     pub device: DeviceId,
     /// Whether it had another credential until now: connections that are open with it end.
     pub was_replaced: bool,
+}
+
+/// Why nothing comes of a chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChainRefusal {
+    /// No profile has one of the certificates as its authority.
+    AuthorityUnknown,
+    /// The common name is not what the profile's pattern asks for.
+    NameUnfit,
+    /// There is no device of that name, and the profile does not make any.
+    NoneMade,
+    /// The device of that name has another profile.
+    OfAnotherProfile,
+    /// The record cannot be written.
+    Clash(Clash),
+}
+
+impl ChainRefusal {
+    /// In words, for the log.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::AuthorityUnknown => "no profile knows its authority",
+            Self::NameUnfit => "the common name does not fit the profile's pattern",
+            Self::NoneMade => "there is no device of that name, and the profile makes none",
+            Self::OfAnotherProfile => "the device of that name has another profile",
+            Self::Clash(clash) => clash.text(),
+        }
+    }
 }
 
 impl ChainRule {
@@ -58,65 +100,85 @@ impl ChainRule {
 }
 
 impl Registry {
-    /// Whether a certificate of a chain is the authority of a profile.
+    /// Whether any profile knows devices by who signed their certificates.
     #[must_use]
-    pub fn knows_chain(&self, shown: &ShownChain<'_>) -> bool {
-        self.rule_of(shown).is_some()
+    pub fn takes_chains(&self) -> bool {
+        self.rules().next().is_some()
+    }
+
+    /// What would come of a chain if it is worth what it says. Cost: one look at each profile, and a pattern that is compiled if
+    /// the authority is known.
+    ///
+    /// # Errors
+    /// Nothing, whatever it is worth.
+    pub fn foresee(&self, shown: &ShownChain<'_>) -> Result<Foreseen, ChainRefusal> {
+        self.look_at(shown).map(|(foreseen, _, _)| foreseen)
     }
 
     /// The device that a client with this chain is: made if the profile allows that, or else its credential is replaced by
     /// the client's certificate.
+    ///
+    /// # Errors
+    /// Nothing comes of it.
     pub fn provision_by_chain(
         &mut self,
         shown: &ShownChain<'_>,
         now_ms: i64,
         chance: Chance<'_>,
         changes: &mut Vec<Change>,
-    ) -> Option<Chained> {
-        let (profile, rule) = self.rule_of(shown)?;
+    ) -> Result<Chained, ChainRefusal> {
+        let (foreseen, profile, name) = self.look_at(shown)?;
         let (tenant, profile) = (profile.tenant, profile.id);
-        let name = rule.name(shown.common_name)?;
-        let credential = Credential::certificate(&STANDARD.encode(shown.certificates.first()?)).ok()?;
-        match self.device_named(tenant, name) {
-            None if rule.allows_create => {
-                let new = NewDevice {
-                    tenant,
-                    profile: Some(profile),
-                    customer: None,
-                    role: Role::Ordinary,
-                    name,
-                    credential: Some(credential),
-                };
-                let device = self.create(new, now_ms, chance, changes).ok()?;
-                Some(Chained { device, was_replaced: false })
-            }
-            Some(known) if known.profile == profile && known.credential == credential => {
-                Some(Chained { device: known.id, was_replaced: false })
-            }
-            Some(known) if known.profile == profile => {
-                let device = Device { credential, ..known.clone() };
-                let id = device.id;
-                self.replace(device, changes).ok()?;
-                Some(Chained { device: id, was_replaced: true })
-            }
-            Some(_) | None => None,
+        let text = STANDARD.encode(shown.leaf);
+        let credential = Credential::certificate(&text).map_err(|_| ChainRefusal::NameUnfit)?;
+        let Some(known) = foreseen.device.and_then(|device| self.device(device)) else {
+            let new = NewDevice {
+                tenant,
+                profile: Some(profile),
+                customer: None,
+                role: Role::Ordinary,
+                name,
+                credential: Some(credential),
+            };
+            let device = self.create(new, now_ms, chance, changes).map_err(ChainRefusal::Clash)?;
+            return Ok(Chained { device, was_replaced: false });
+        };
+        let device = known.id;
+        if known.credential == credential {
+            return Ok(Chained { device, was_replaced: false });
         }
+        let record = Device { credential, ..known.clone() };
+        self.replace(record, changes).map_err(ChainRefusal::Clash)?;
+        Ok(Chained { device, was_replaced: true })
     }
 
-    fn rule_of(&self, shown: &ShownChain<'_>) -> Option<(&Profile, &ChainRule)> {
-        let rules = || {
-            self.profiles().filter_map(|profile| match &profile.provisioning {
-                Provisioning::CertificateChain(rule) => Some((profile, &**rule)),
-                Provisioning::Disabled
-                | Provisioning::AllowCreate(_)
-                | Provisioning::CheckPreProvisioned(_) => None,
-            })
+    /// What would come of a chain, by which profile, and the device's name.
+    fn look_at<'s>(&self, shown: &ShownChain<'s>) -> Result<(Foreseen, &Profile, &'s str), ChainRefusal> {
+        let found = self.rule_among(shown.fingerprints);
+        let (authority, profile, rule) = found.ok_or(ChainRefusal::AuthorityUnknown)?;
+        let name = rule.name(shown.common_name).ok_or(ChainRefusal::NameUnfit)?;
+        let device = match self.device_named(profile.tenant, name) {
+            None if rule.allows_create => None,
+            None => return Err(ChainRefusal::NoneMade),
+            Some(known) if known.profile == profile.id => Some(known.id),
+            Some(_) => return Err(ChainRefusal::OfAnotherProfile),
         };
-        // Nobody's certificates are hashed where no profile asks for them.
-        rules().next()?;
-        shown.certificates.iter().find_map(|der| {
-            let authority = fingerprint(der);
-            rules().find(|(_, rule)| rule.authority == authority)
+        Ok((Foreseen { authority, device }, profile, name))
+    }
+
+    fn rule_among(&self, fingerprints: &[Fingerprint]) -> Option<(usize, &Profile, &ChainRule)> {
+        let behind_own = fingerprints.get(1..)?;
+        let place = |rule: &ChainRule| behind_own.iter().position(|shown| *shown == rule.authority);
+        let found = self.rules().filter_map(|(profile, rule)| Some((place(rule)? + 1, profile, rule)));
+        found.min_by_key(|(index, _, _)| *index)
+    }
+
+    fn rules(&self) -> impl Iterator<Item = (&Profile, &ChainRule)> {
+        self.profiles().filter_map(|profile| match &profile.provisioning {
+            Provisioning::CertificateChain(rule) => Some((profile, &**rule)),
+            Provisioning::Disabled | Provisioning::AllowCreate(_) | Provisioning::CheckPreProvisioned(_) => {
+                None
+            }
         })
     }
 }
@@ -128,9 +190,9 @@ fn compiled(pattern: &str) -> Option<Regex> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credential::fingerprint;
     use crate::ids::{ProfileId, TenantId};
     use crate::record::Tenant;
-    use crate::registry::Clash;
 
     const TENANT: TenantId = TenantId::from_bytes([1; 16]);
     const CHAINED: ProfileId = ProfileId::from_bytes([3; 16]);
@@ -166,10 +228,21 @@ mod tests {
         registry.create(new, 0, &mut chance, &mut Vec::new()).unwrap()
     }
 
-    fn show(registry: &mut Registry, certificates: &[&[u8]], common_name: &str) -> (Option<Chained>, usize) {
+    /// What comes of a chain and how many changes that takes; what was foreseen must come true.
+    fn show(
+        registry: &mut Registry,
+        certificates: &[&[u8]],
+        common_name: &str,
+    ) -> (Result<Chained, ChainRefusal>, usize) {
         let mut changes = Vec::new();
-        let shown = ShownChain { certificates, common_name };
+        let fingerprints: Vec<_> = certificates.iter().map(|der| fingerprint(der)).collect();
+        let leaf = certificates.first().copied().unwrap_or_default();
+        let shown = ShownChain { leaf, fingerprints: &fingerprints, common_name };
+        let foreseen = registry.foresee(&shown);
+        let known = foreseen.ok().and_then(|foreseen| foreseen.device);
         let chained = registry.provision_by_chain(&shown, 5, &mut || 77, &mut changes);
+        assert_eq!(foreseen.err(), chained.err());
+        assert_eq!(known, chained.ok().map(|chained| chained.device).filter(|_| known.is_some()));
         (chained, changes.len())
     }
 
@@ -181,9 +254,9 @@ mod tests {
         let made = registry.device(first.device).unwrap();
         assert_eq!((&*made.name, made.profile, first.was_replaced), ("meter-1", CHAINED, false));
         assert_eq!(registry.log_in_with_certificate(&fingerprint(LEAF)), Some(first.device));
-        assert_eq!(show(&mut registry, &[LEAF, AUTHORITY], "meter-1.devices.acme"), (Some(first), 0));
+        assert_eq!(show(&mut registry, &[LEAF, AUTHORITY], "meter-1.devices.acme"), (Ok(first), 0));
         let (again, _) = show(&mut registry, &[b"renewed", AUTHORITY], "meter-1.devices.acme");
-        assert_eq!(again, Some(Chained { was_replaced: true, ..first }));
+        assert_eq!(again, Ok(Chained { was_replaced: true, ..first }));
         assert_eq!(
             registry.log_in_with_certificate(&fingerprint(LEAF)),
             None,
@@ -198,30 +271,72 @@ mod tests {
         let here = create(&mut registry, "here", Some(CHAINED));
         create(&mut registry, "elsewhere", None);
         let (chained, _) = show(&mut registry, &[LEAF, b"between", AUTHORITY], "here");
-        assert_eq!(chained, Some(Chained { device: here, was_replaced: true }));
-        assert_eq!(show(&mut registry, &[b"other", AUTHORITY], "elsewhere"), (None, 0));
-        assert_eq!(show(&mut registry, &[b"other", AUTHORITY], "nowhere"), (None, 0), "none is made");
-        assert_eq!(show(&mut registry, &[LEAF, AUTHORITY], "x"), (None, 0));
+        assert_eq!(chained, Ok(Chained { device: here, was_replaced: true }));
+        assert_eq!(
+            show(&mut registry, &[b"other", AUTHORITY], "elsewhere"),
+            (Err(ChainRefusal::OfAnotherProfile), 0)
+        );
+        for name in ["nowhere", "x"] {
+            let outcome = show(&mut registry, &[b"other", AUTHORITY], name);
+            assert_eq!(outcome, (Err(ChainRefusal::NoneMade), 0), "none is made");
+        }
     }
 
     #[test]
     fn who_is_signed_by_nobody_known_or_has_another_name_is_nobody() {
         let mut registry = registry("device (.*)!", true);
-        for (certificates, common_name) in [
-            (&[LEAF][..], "device a!"),
-            (&[][..], "device a!"),
-            (&[LEAF, AUTHORITY][..], "meter a"),
-            (&[LEAF, AUTHORITY][..], "device  !"),
+        for (certificates, common_name, why) in [
+            (&[LEAF][..], "device a!", ChainRefusal::AuthorityUnknown),
+            (&[][..], "device a!", ChainRefusal::AuthorityUnknown),
+            (&[LEAF, b"stranger"][..], "device a!", ChainRefusal::AuthorityUnknown),
+            (&[AUTHORITY][..], "device a!", ChainRefusal::AuthorityUnknown),
+            (&[LEAF, AUTHORITY][..], "meter a", ChainRefusal::NameUnfit),
+            (&[LEAF, AUTHORITY][..], "device  !", ChainRefusal::NameUnfit),
         ] {
-            assert_eq!(show(&mut registry, certificates, common_name), (None, 0), "{common_name}");
+            assert_eq!(show(&mut registry, certificates, common_name), (Err(why), 0), "{common_name}");
         }
-        let shown = ShownChain { certificates: &[LEAF], common_name: "device a!" };
-        assert!(!registry.knows_chain(&shown));
-        assert!(registry.knows_chain(&ShownChain { certificates: &[LEAF, AUTHORITY], ..shown }));
-        assert!(
-            show(&mut registry, &[LEAF, AUTHORITY], "a device b!").0.is_some(),
-            "found, not matched whole"
-        );
+        assert!(show(&mut registry, &[LEAF, AUTHORITY], "a device b!").0.is_ok(), "found, not matched whole");
+    }
+
+    #[test]
+    fn the_authority_that_is_nearest_to_the_client_decides_whose_device_it_is() {
+        let mut registry = registry("(.+)", true);
+        assert!(registry.takes_chains() && !Registry::default().takes_chains());
+        let near = ProfileId::from_bytes([4; 16]);
+        let rule = ChainRule {
+            authority: fingerprint(b"between"),
+            name_pattern: "near (.+)".into(),
+            allows_create: true,
+        };
+        let provisioning = Provisioning::CertificateChain(Box::new(rule));
+        let profile = Profile { provisioning, ..Profile::named(near, TENANT, "near") };
+        registry.put_profile(profile, &mut Vec::new()).unwrap();
+        for (chain, common_name, authority) in [
+            ([LEAF, b"between", AUTHORITY].map(fingerprint), "near a", 1),
+            ([LEAF, b"elsewhere", AUTHORITY].map(fingerprint), "a", 2),
+        ] {
+            let shown = ShownChain { leaf: LEAF, fingerprints: &chain, common_name };
+            assert_eq!(registry.foresee(&shown), Ok(Foreseen { authority, device: None }));
+        }
+        let (chained, _) = show(&mut registry, &[LEAF, b"between", AUTHORITY], "near a");
+        let made = registry.device(chained.unwrap().device).unwrap();
+        assert_eq!((made.profile, &*made.name), (near, "a"));
+        let (chained, _) = show(&mut registry, &[b"another", b"elsewhere", AUTHORITY], "near a");
+        let made = registry.device(chained.unwrap().device).unwrap();
+        assert_eq!((made.profile, &*made.name), (CHAINED, "near a"));
+    }
+
+    #[test]
+    fn a_tenant_that_may_have_no_more_devices_gets_none() {
+        let mut registry = registry("(.+)", true);
+        let full = Tenant { id: TENANT, name: "acme".into(), devices_max: Some(0) };
+        registry.put_tenant(full, &mut Vec::new());
+        let mut changes = Vec::new();
+        let fingerprints = [LEAF, AUTHORITY].map(fingerprint);
+        let shown = ShownChain { leaf: LEAF, fingerprints: &fingerprints, common_name: "a" };
+        let chained = registry.provision_by_chain(&shown, 5, &mut || 77, &mut changes);
+        assert_eq!(chained, Err(ChainRefusal::Clash(Clash::TooManyDevices)));
+        assert_eq!((changes.len(), registry.len()), (0, 0));
     }
 
     #[test]
@@ -240,6 +355,6 @@ mod tests {
     fn a_long_name_takes_no_longer_than_its_length() {
         let mut registry = registry("^(a+)+$", true);
         let name = ["a".repeat(100_000), "!".to_owned()].concat();
-        assert_eq!(show(&mut registry, &[LEAF, AUTHORITY], &name), (None, 0));
+        assert_eq!(show(&mut registry, &[LEAF, AUTHORITY], &name), (Err(ChainRefusal::NameUnfit), 0));
     }
 }

@@ -53,8 +53,8 @@ pub trait Dialect: Sync + Debug {
         None
     }
 
-    /// Whether a client that is refused with a certificate may be known by who signed it: then whoever asks tries
-    /// [`Registry::provision_by_chain`], and if that finds or makes a device, asks [`Dialect::welcome`] again.
+    /// Whether a client that is refused with a certificate may be known by who signed it: then whoever asks verifies the chain,
+    /// tries [`Registry::provision_by_chain`], and if that finds or makes a device, asks [`Dialect::welcome`] again.
     fn takes_chains(&self) -> bool {
         false
     }

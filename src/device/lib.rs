@@ -37,7 +37,7 @@ pub use aggregate::{Aggregation, Aggregator, INTERVALS_MAX, TooManyIntervals};
 pub use allowance::{Allowance, Cost, TenantAllowances};
 pub use attributes::Facts;
 pub use call::{Fact, HubCall, HubReply, News};
-pub use chain::{Chained, ShownChain};
+pub use chain::{ChainRefusal, Chained, Foreseen, ShownChain};
 pub use change::{Change, Scope};
 pub use checksum::Algorithm;
 pub use claim::{CLAIM_MS, Claim, Redeemed};

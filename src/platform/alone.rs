@@ -54,6 +54,7 @@ impl Cores for Alone {
         out.changes.iter().for_each(|change| self.archive.keep(change));
         let news = out.reports.into_iter().map(News::Report);
         let news = news.chain(out.downlinks.into_iter().map(News::Told));
+        let news = news.chain(out.evicted.into_iter().map(|(ear, _)| News::Evicted(ear)));
         news.for_each(|news| {
             let _somebody_waited = self.platform.tell(news);
         });

@@ -4,6 +4,8 @@
 //!
 //! Invariants:
 //! - Dropping a handle ends the waiting.
+//! - Whoever listens in the place of a device that is deleted or recognised anew hears what was said before, and then that it
+//!   is over.
 //! - At most [`HEARD_MAX`] pieces of news wait for one listener; more are dropped and counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,6 +108,8 @@ impl Waiting {
             News::Called { device, ear, cookie, method, params } => {
                 self.give(&self.calls.0, Called { device, ear, cookie, method, params })
             }
+            // The last sender goes, so that whoever listens finds the way closed.
+            News::Evicted(ear) => held(&self.listeners).remove(&ear).is_some(),
             News::Turn(..) => false,
         }
     }
@@ -166,7 +170,7 @@ impl Listening {
         self.ear
     }
 
-    /// What is said to the device.
+    /// What is said to the device; closed once it listens no longer, because somebody has changed or deleted it.
     #[must_use]
     pub fn downlinks(&self) -> &Receiver<Downlink> {
         &self.downlinks

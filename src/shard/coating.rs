@@ -6,8 +6,8 @@
 //! Invariants:
 //! - The exchange counts bytes of MQTT, the driver bytes of the socket; the bytes of a buffer count as sent for the
 //!   exchange when all of the buffer is.
-//! - At most [`HANDSHAKE_STEPS_PER_TURN`] steps of TLS handshakes are taken in a turn; more wait for the next, behind
-//!   the work for everybody else.
+//! - At most [`HANDSHAKE_STEPS_PER_TURN`] steps of TLS handshakes are taken in a turn, chains of devices that are verified
+//!   included; more wait for the next, behind the work for everybody else.
 //! - MQTT that came before a coat's fault is handled before the connection ends.
 
 use broker::{Level, NoticeKind};
@@ -38,6 +38,10 @@ pub(crate) struct Coating {
     /// Stands in the effects of this turn.
     pub is_dirty: bool,
     is_broken: bool,
+    /// Its CONNECT is complete, and is judged when there is a step for that.
+    awaits_step: bool,
+    /// Whether the device was made or changed for this connection, so that CONNACK waits until that is kept.
+    pub rests_on_change: bool,
 }
 
 impl Coating {
@@ -50,12 +54,14 @@ impl Coating {
             postponed: Vec::new(),
             is_dirty: false,
             is_broken: false,
+            awaits_step: false,
+            rests_on_change: false,
         }
     }
 
-    /// Leaves for another core: nothing of the sockets' accounts matters there.
+    /// Leaves for another core: nothing of the sockets' accounts matters there, nor who waits for steps here.
     pub fn pack(mut self: Box<Self>) -> Box<Self> {
-        (self.plain_taken, self.raw_left, self.is_dirty) = (0, 0, false);
+        (self.plain_taken, self.raw_left, self.is_dirty, self.awaits_step) = (0, 0, false, false);
         self
     }
 
@@ -78,13 +84,34 @@ impl Shard {
         if !coating.postponed.is_empty() {
             return coating.postponed.extend_from_slice(bytes);
         }
-        if coating.coats.is_shaking_hands() {
-            if self.handshake_steps >= HANDSHAKE_STEPS_PER_TURN {
-                return self.postpone(conn, bytes);
-            }
-            self.handshake_steps += 1;
+        if coating.coats.is_shaking_hands() && !self.take_step() {
+            return self.postpone(conn, bytes);
         }
         self.undress(now, conn, bytes);
+    }
+
+    /// Takes one of the turn's steps, if any is left.
+    fn take_step(&mut self) -> bool {
+        let is_left = self.handshake_steps < HANDSHAKE_STEPS_PER_TURN;
+        self.handshake_steps += u32::from(is_left);
+        is_left
+    }
+
+    /// Takes a step to judge a CONNECT that has come. Without one the connection stays in the lobby, where it is judged again
+    /// when its turn has come.
+    pub(crate) fn take_step_or_wait(&mut self, conn: ConnId) -> bool {
+        self.take_step() || {
+            self.wait_for_step(conn);
+            false
+        }
+    }
+
+    /// The connection's CONNECT is judged again.
+    pub(crate) fn wait_for_step(&mut self, conn: ConnId) {
+        let Some(coating) = self.coating_mut(conn) else { return };
+        if !std::mem::replace(&mut coating.awaits_step, true) {
+            self.postponed.push_back(conn);
+        }
     }
 
     fn postpone(&mut self, conn: ConnId, bytes: &[u8]) {
@@ -100,10 +127,21 @@ impl Shard {
         while self.handshake_steps < HANDSHAKE_STEPS_PER_TURN {
             let Some(conn) = self.postponed.pop_front() else { return };
             let Some(coating) = self.coating_mut(conn) else { continue };
-            let bytes = std::mem::take(&mut coating.postponed);
-            self.handshake_steps += 1;
-            self.undress(now, conn, &bytes);
+            if std::mem::take(&mut coating.awaits_step) {
+                self.judge_again(now, conn);
+            } else {
+                let bytes = std::mem::take(&mut coating.postponed);
+                self.handshake_steps += 1;
+                self.undress(now, conn, &bytes);
+            }
             self.settle_ends(now);
+        }
+    }
+
+    fn judge_again(&mut self, now: Instant, conn: ConnId) {
+        let connection = self.connections.get_mut(conn);
+        if connection.is_some_and(|connection| matches!(connection.state, State::Lobby { .. })) {
+            self.knock(now, conn, None);
         }
     }
 
@@ -229,7 +267,7 @@ impl Shard {
         }
     }
 
-    fn coating_mut(&mut self, conn: ConnId) -> Option<&mut Coating> {
+    pub(crate) fn coating_mut(&mut self, conn: ConnId) -> Option<&mut Coating> {
         self.connections.get_mut(conn)?.coating.as_deref_mut()
     }
 }

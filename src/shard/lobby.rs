@@ -24,7 +24,7 @@ use crate::shard::Shard;
 
 /// What the bytes of a connection in the lobby amount to.
 pub(crate) enum Outcome {
-    /// No whole CONNECT yet.
+    /// No whole CONNECT yet, or one that is judged again in another turn.
     Partial,
     /// Not a CONNECT, or a broken one: the bytes to answer with, perhaps none.
     Broken(Violation, Vec<u8>),
@@ -190,9 +190,10 @@ impl Shard {
                     let len = whole.bytes.len();
                     match decode_connect(whole) {
                         Err(refusal) => Outcome::Broken(refusal.violation, refusal_bytes(refusal)),
-                        Ok(mut connect) => match self.welcome(now, conn, &connect) {
-                            Welcome::Anyone => self.judge_connect(now, conn, &connect, len, answer),
-                            welcome => self.judge_device(now, conn, &mut connect, len, welcome),
+                        Ok(mut connect) => match self.welcome_or_make(now, conn, &connect) {
+                            None => Outcome::Partial,
+                            Some(Welcome::Anyone) => self.judge_connect(now, conn, &connect, len, answer),
+                            Some(welcome) => self.judge_device(now, conn, &mut connect, len, welcome),
                         },
                     }
                 }

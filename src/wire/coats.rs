@@ -13,7 +13,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use stdx::WallMs;
 
+use crate::chain::{self, ChainFault};
 use crate::fault::CoatFault;
 use crate::proxy::ProxyCoat;
 use crate::tls::{TlsCoat, TlsFacts};
@@ -42,6 +45,16 @@ impl Wardrobe {
     pub fn admits(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.proxy.as_ref().is_none_or(|proxy| proxy.trusted.iter().any(|network| network.contains(&peer)))
+    }
+
+    /// Verifies that the first certificate of a client's chain leads to the last one, all of them in their term at `now`. Cost:
+    /// one signature for each.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn verify_chain(&self, chain: &[CertificateDer<'static>], now: WallMs) -> Result<(), ChainFault> {
+        let tls = self.tls.as_ref().ok_or(ChainFault::Unfit)?;
+        chain::verify(tls.crypto_provider(), chain, now)
     }
 
     /// Coats for a new connection; none for plain TCP.

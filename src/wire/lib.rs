@@ -8,6 +8,7 @@
 //!   memory.
 //! - How a stream was cut changes nothing in what comes out. Source: MQTT 5.0 section 4.2.
 
+mod chain;
 mod coats;
 mod fault;
 mod inlet;
@@ -16,6 +17,7 @@ mod proxy;
 mod tls;
 mod websocket;
 
+pub use chain::{CHAIN_CERTIFICATES_MAX, ChainFault, common_name};
 pub use coats::{Coats, ProxyTerms, Wardrobe};
 pub use fault::CoatFault;
 pub use inlet::{Flow, Inlet};

@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! - The alert that tells the peer why is ready when the fault is told.
-//! - Nothing is decided about certificates here: the configuration holds the verifiers.
+//! - Nothing is decided about certificates here: the configuration holds the verifiers, and what a chain is worth beyond them
+//!   is asked for with its authority.
 
 use std::io::{Read, Write};
 use std::ops::RangeInclusive;

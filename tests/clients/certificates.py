@@ -18,12 +18,20 @@ default_ca = ours
 [ours]
 database = {folder}/index
 crlnumber = {folder}/crlnumber
+new_certs_dir = {folder}
+rand_serial = yes
+unique_subject = no
+policy = any
 default_md = sha256
 default_crl_days = 3
 crl_extensions = list
+[any]
+commonName = supplied
 [list]
 authorityKeyIdentifier = keyid:always
 """
+# From when until when something is valid that is over.
+OVER = ["-startdate", "20240101000000Z", "-enddate", "20240201000000Z"]
 
 
 def openssl(*arguments, stdin=None):
@@ -36,48 +44,69 @@ def openssl(*arguments, stdin=None):
 
 
 class Authority:
-    """A certificate authority in a folder of its own."""
+    """A certificate authority in a folder of its own, which has signed itself, or was signed by another one."""
 
-    def __init__(self, folder, name):
+    def __init__(self, folder, name, signer=None, is_over=False):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.certificate = folder / "ca.pem"
         self._key = folder / "ca.key"
+        if signer:
+            uses = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"]
+            signer.issue(name, EC, uses, self.certificate, self._key, is_over)
+            return
         openssl(
             "req", "-x509", *EC, "-nodes", "-days", DAYS, "-subj", f"/CN={name}",
             "-keyout", self._key, "-out", self.certificate,
             "-addext", "keyUsage=critical,keyCertSign,cRLSign",
         )
 
-    def sign(self, name, kind=EC, names=(), usage="serverAuth"):
+    def sign(self, name, kind=EC, names=(), usage="serverAuth", is_over=False):
         """A certificate for `name`, and perhaps for further names such as DNS:x or IP:1.2.3.4; paths of it and its key."""
         stem = self.folder / name
-        certificate, key, request, extensions = (
-            stem.with_suffix(suffix) for suffix in (".pem", ".key", ".csr", ".ext")
-        )
-        openssl("req", *kind, "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-        lines = ["basicConstraints=critical,CA:FALSE", f"extendedKeyUsage={usage}"]
+        certificate, key = stem.with_name(f"{name}.pem"), stem.with_name(f"{name}.key")
+        uses = ["basicConstraints=critical,CA:FALSE", f"extendedKeyUsage={usage}"]
         if names:
-            lines.append("subjectAltName=" + ",".join(names))
-        extensions.write_text("\n".join(lines) + "\n")
+            uses.append("subjectAltName=" + ",".join(names))
+        self.issue(name, kind, uses, certificate, key, is_over)
+        return certificate, key
+
+    def issue(self, name, kind, uses, certificate, key, is_over):
+        """A new key, and a certificate with these extensions; it may be one whose term is over."""
+        request, extensions = key.with_suffix(".csr"), key.with_suffix(".ext")
+        openssl("req", *kind, "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        extensions.write_text("\n".join(uses) + "\n")
+        if is_over:
+            self._ca(*OVER, "-batch", "-notext", "-extfile", extensions, "-in", request, "-out", certificate)
+            return
         openssl(
             "x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial",
             "-days", DAYS, "-sha256", "-extfile", extensions, "-out", certificate,
         )
-        return certificate, key
 
-    def revoke(self, *certificates):
-        """Takes certificates back; the path of the list that says so."""
+    def _ca(self, *arguments):
+        """What an authority does that keeps books."""
         config = self.folder / "ca.cnf"
         config.write_text(AUTHORITY.format(folder=self.folder))
         (self.folder / "index").touch()
         (self.folder / "crlnumber").write_text("01\n")
-        sign = ["ca", "-config", config, "-cert", self.certificate, "-keyfile", self._key]
+        openssl("ca", "-config", config, "-cert", self.certificate, "-keyfile", self._key, *arguments)
+
+    def revoke(self, *certificates):
+        """Takes certificates back; the path of the list that says so."""
         for certificate in certificates:
-            openssl(*sign, "-revoke", certificate)
+            self._ca("-revoke", certificate)
         path = self.folder / "ca.crl"
-        openssl(*sign, "-gencrl", "-out", path)
+        self._ca("-gencrl", "-out", path)
         return path
+
+
+def chain(pair, *authorities):
+    """The pair as a client shows it with the certificates of these authorities behind its own, the nearest first."""
+    certificate, key = pair
+    path = certificate.with_name(f"{certificate.stem}-chain.pem")
+    path.write_text("".join(one.read_text() for one in (certificate, *(by.certificate for by in authorities))))
+    return path, key
 
 
 def fingerprint_of_key(certificate):

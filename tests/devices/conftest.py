@@ -4,6 +4,7 @@ import concurrent.futures
 
 import pytest
 from certificates import Authority
+from doors import Door
 from plant import Plant, new_name
 from thing import V5, V311, Thing
 
@@ -29,6 +30,17 @@ def plant(cores, authority):
         assert running.stop() == 0
     finally:
         running.close()
+
+
+@pytest.fixture
+def secure(plant, authority):
+    """The listener in TLS, for a pair of certificate and key, or for somebody without one."""
+
+    def door(pair=None):
+        plain = Door(plant.secure, tls={"ca_certs": str(authority.certificate)})
+        return plain.with_certificate(pair) if pair else plain
+
+    return door
 
 
 @pytest.fixture(scope="session")

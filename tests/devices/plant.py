@@ -125,6 +125,13 @@ class Plant:
         self.process.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def figure(self, name):
+        """A figure of the metrics; those of several threads together."""
+        lines = requests.get(f"{self.url}/metrics", timeout=HTTP_S).text.splitlines()
+        samples = [line for line in lines if line.split("{")[0].split(" ")[0] == f"ringmq_{name}"]
+        assert samples, f"nobody counts {name}"
+        return sum(float(line.rsplit(" ", 1)[1]) for line in samples)
+
     def password(self):
         """Name and password of the first administrator."""
         path = self.data / "admin-password"
@@ -234,6 +241,19 @@ class Api:
             profileData={"provisionConfiguration": {"type": strategy, "provisionDeviceSecret": secret}},
         )
         return profile, key, secret
+
+    def chain_profile(self, authority, pattern=r"^(.*)\.devices\.example$", creates=True):
+        """A profile whose devices are made by who has signed their certificate."""
+        return self.profile(
+            profileData={
+                "provisionConfiguration": {
+                    "type": "X509_CERTIFICATE_CHAIN",
+                    "provisionDeviceSecret": authority.certificate.read_text(),
+                    "certificateRegExPattern": pattern,
+                    "allowCreateNewDevicesByX509Certificate": creates,
+                }
+            }
+        )
 
     def package(self, profile, data, kind="FIRMWARE", algorithm="SHA256", **fields):
         """An uploaded package: its info."""

@@ -5,19 +5,7 @@ import hashlib
 
 import pytest
 from certificates import EC, RSA, Authority, openssl
-from doors import Door
 from thing import TELEMETRY, V5, Thing
-
-
-@pytest.fixture
-def secure(plant, authority):
-    """The listener in TLS, for a pair of certificate and key, or for somebody without one."""
-
-    def door(pair=None):
-        plain = Door(plant.secure, tls={"ca_certs": str(authority.certificate)})
-        return plain.with_certificate(pair) if pair else plain
-
-    return door
 
 
 def register(device, certificate):

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 import requests
-from plant import HTTP_S, Api
+from plant import HTTP_S, TIMEOUT_S, Api, until
 from thing import ATTRIBUTES, COMMAND
 
 JSON = {"content-type": "application/json"}
@@ -42,6 +42,23 @@ def until_change(device, waiting):
     """Writes until the waiting request has heard it: nobody outside can see when it has begun to wait."""
     while not waiting.done():
         device.set(k=1)
+
+
+@pytest.mark.parametrize("path", ["/attributes/updates", "/rpc"])
+def test_a_wait_is_over_when_the_device_is_deleted_or_has_another_token(me, plant, device, ask, name, path):
+    path = f"{path}?timeout=300000"
+    waiting = ask(lambda: requests.get(me.url + path, timeout=HTTP_S).status_code)
+    until(lambda: plant.figure("device_listeners_outside"), "poll")
+    device.api.post("/api/device/credentials", {**device.credentials, "credentialsId": name})
+    # 401 if it was about to wait just then.
+    assert waiting.result(TIMEOUT_S) in (408, 401)
+    me.get(path, 401)
+    renamed = Api(f"{plant.url}/api/v1/{name}")
+    until(lambda: not plant.figure("device_listeners_outside"), "end of the poll")
+    waiting = ask(renamed.get, path, 403)
+    until(lambda: plant.figure("device_listeners_outside"), "poll")
+    device.api.delete(f"/api/device/{device.id}")
+    assert waiting.result(TIMEOUT_S) == "Device was deleted!"
 
 
 def test_a_wait_for_nothing_ends_with_408(me):

@@ -511,6 +511,11 @@ fn somebody_outside_listens_and_speaks_in_the_place_of_a_device() {
     let samples = vec![Sample { key: "k".into(), value: Value::Long(5), at_ms: 1 }];
     house.ask(id, HubCall::WriteAttributes { scope: Scope::Shared, samples });
     assert!(matches!(&house.news[..], [News::Told(told)] if told.ear == ear && told.device == id));
+    for verb in [HubCall::Evict, HubCall::Forget] {
+        house.news.clear();
+        house.ask(id, verb);
+        assert_eq!(house.news, [News::Evicted(ear)], "whoever waits is told that it is over");
+    }
 }
 
 #[test]

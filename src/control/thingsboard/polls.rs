@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - A poll ends at its time at the latest, and everybody who polls holds a place behind a gate.
+//! - A poll ends at once when its device is deleted or gets another credential.
 //! - A command that was handed to a poll counts as delivered; a poll hands over one.
 //!
 //! Source: section 13.3 of the vectors.
@@ -83,6 +84,7 @@ async fn poll(
     let until = tokio::time::Instant::now() + Duration::from_millis(patience_ms);
     let seat = Seat::take(api, device).await?;
     seat.say(api, wanted).await?;
+    seat.still_theirs(api, device)?;
     loop {
         let Ok(Ok(downlink)) = tokio::time::timeout_at(until, seat.heard().recv_async()).await else {
             api.still_there(device.id)?;

@@ -113,15 +113,18 @@ fn hex(bytes: &[u8]) -> String {
 pub(super) fn profile_json(profile: &Profile) -> Value {
     let (kind, key, configuration) = match &profile.provisioning {
         Provisioning::Disabled => ("DISABLED", None, json!({"provisionDeviceSecret": null})),
-        Provisioning::AllowCreate(key) => {
-            ("ALLOW_CREATE_NEW_DEVICES", Some(&key.key), json!({"provisionDeviceSecret": key.secret}))
-        }
+        Provisioning::AllowCreate(key) => (
+            "ALLOW_CREATE_NEW_DEVICES",
+            Some(key.key.to_string()),
+            json!({"provisionDeviceSecret": key.secret}),
+        ),
         Provisioning::CheckPreProvisioned(key) => {
-            ("CHECK_PRE_PROVISIONED_DEVICES", Some(&key.key), json!({"provisionDeviceSecret": key.secret}))
+            let secret = json!({"provisionDeviceSecret": key.secret});
+            ("CHECK_PRE_PROVISIONED_DEVICES", Some(key.key.to_string()), secret)
         }
         Provisioning::CertificateChain(rule) => (
             "X509_CERTIFICATE_CHAIN",
-            None,
+            Some(hex(&rule.authority)),
             json!({
                 "provisionDeviceSecret": hex(&rule.authority),
                 "certificateRegExPattern": rule.name_pattern,

@@ -62,7 +62,16 @@ impl Seat {
         api.ask(self.device, call).await.map(drop)
     }
 
-    /// What is said to the device.
+    /// Whether the device is still who sat down: whoever changed it before that has told nobody here.
+    pub fn still_theirs(&self, api: &Api, device: &Device) -> Result<(), Refusal> {
+        api.still_there(self.device)?;
+        let is_theirs = api.read(|registry| {
+            registry.device(self.device).is_some_and(|known| known.credential == device.credential)
+        });
+        if is_theirs { Ok(()) } else { Err(Refusal::bare(StatusCode::UNAUTHORIZED)) }
+    }
+
+    /// What is said to the device; closed when somebody deletes it or gives it another credential.
     pub fn heard(&self) -> &Receiver<Downlink> {
         self.listening.downlinks()
     }

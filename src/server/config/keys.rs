@@ -244,7 +244,7 @@ listener! {
     client_ca in tls: "ca.pem",
     /// Whether clients show a certificate: "none", "optional" (a wrong one is refused), "required", or, where clients are
     /// devices of a registry that knows their certificates, "any" (asked for; the client must have its key, and who signed it
-    /// does not matter). Without this key it is required where there is a client_ca.
+    /// matters only to profiles that make devices by that). Without this key it is required where there is a client_ca.
     client_certificate in tls,
     /// What these authorities have revoked, a PEM file with a list of each of them. A client certificate is refused if its
     /// authority has no list there, or one that is out of date.

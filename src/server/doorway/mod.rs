@@ -11,6 +11,8 @@ mod server_names;
 mod session;
 
 #[cfg(test)]
+mod chains;
+#[cfg(test)]
 mod tests;
 
 pub use first_try::{CertError, make_first_certificates};

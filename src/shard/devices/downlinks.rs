@@ -39,7 +39,7 @@ impl Shard {
         self.give_back(out);
         for (ear, device) in evicted.drain(..) {
             match place_of(ear) {
-                Place::Outside => {}
+                Place::Outside => self.effects.news.push(News::Evicted(ear)),
                 Place::Core(core) if core == self.core => self.evict_here(now, ear, device, cause),
                 Place::Core(core) => self.send_letter(core, Letter::Evicted { ear, device, cause }, false),
             }

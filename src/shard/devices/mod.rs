@@ -1,6 +1,7 @@
 //! Devices: what joins a dialect, the registry and a hub to the connections of one core.
 
 mod calls;
+mod chains;
 mod children;
 mod desk;
 mod downlinks;

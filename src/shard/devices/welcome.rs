@@ -85,6 +85,9 @@ impl Shard {
                 return refused(bytes);
             }
         };
+        if end.is_gated && self.coating_mut(conn).is_some_and(|coating| coating.rests_on_change) {
+            self.exchange.hold_connack(key);
+        }
         if device.is_some() {
             self.note_welcomed(conn);
         }

@@ -98,11 +98,40 @@ fn a_poll_hears_of_attributes_and_ends_at_its_time() {
             world.expect(Who::Admin, &call, body, OK, json!("")).await;
             assert_eq!(polling.await.unwrap().json(), expected);
         }
-        let polling = poll("");
+    });
+}
+
+#[test]
+fn a_poll_ends_at_once_when_its_device_is_deleted_or_recognised_by_something_else() {
+    story(|world| async move {
+        let id = world.device("A").await;
+        for path in ["attributes/updates", "rpc"] {
+            let poll = |token: &'static str| {
+                let (world, call) = (Arc::clone(&world), format!("GET /api/v1/{token}/{path}"));
+                tokio::spawn(async move { world.ask(Who::Nobody, &call, Value::Null).await })
+            };
+            let credential = |token: &str| json!({"deviceId": {"id": id, "entityType": "DEVICE"}, "credentialsType": "ACCESS_TOKEN", "credentialsId": token});
+            let polling = poll("A");
+            // The poll waits once its first step is done.
+            tokio::time::advance(Duration::from_millis(1)).await;
+            let begin = tokio::time::Instant::now();
+            for token in ["B", "A"] {
+                let call = "POST /api/device/credentials";
+                world.expect(Who::Admin, call, credential(token), OK, json!({"credentialsId": token})).await;
+            }
+            assert_eq!((polling.await.unwrap().status, begin.elapsed().as_secs()), (408, 0), "{path}");
+        }
+        let poll = Arc::clone(&world);
+        let polling = tokio::spawn(async move {
+            poll.ask(Who::Nobody, "GET /api/v1/A/attributes/updates", Value::Null).await
+        });
         tokio::time::advance(Duration::from_millis(1)).await;
+        let begin = tokio::time::Instant::now();
         world.expect(Who::Admin, &format!("DELETE /api/device/{id}"), Value::Null, OK, json!("")).await;
         let told = polling.await.unwrap();
         assert_eq!((told.status, told.bytes.as_slice()), (403, &b"Device was deleted!"[..]));
+        assert_eq!(begin.elapsed().as_secs(), 0, "nobody waits for somebody who is gone");
+        assert_eq!(world.api.platform().waiting_figures().listeners, 0);
     });
 }
 
