@@ -88,6 +88,7 @@ impl Registry {
                     credential: Some(credential),
                 };
                 let device = self.create(new, now_ms, chance, changes).ok()?;
+                self.endow(device, now_ms, changes);
                 Some(Chained { device, was_replaced: false })
             }
             Some(known) if known.profile == profile && known.credential == credential => {

@@ -162,6 +162,8 @@ pub struct Offer {
     pub packet_bytes_max: u32,
     /// Messages that may be on their way to the server.
     pub inflight_max: u16,
+    /// Seconds without a packet after which its connection ends, whatever its keep alive is; none for no limit.
+    pub silence_max_s: Option<u32>,
     /// Limits of what it says about itself.
     pub own: Rates,
     /// Limits of what a gateway says about its children, of all of them together.
@@ -216,6 +218,7 @@ impl Default for Offer {
         Self {
             packet_bytes_max: 65_536,
             inflight_max: 100,
+            silence_max_s: Some(600),
             own: Rates::default(),
             children: Rates::default(),
             tenant: Rates::default(),

@@ -258,6 +258,7 @@ impl Shard {
             rights,
             packet_bytes_max: None,
             is_fleeting: false,
+            silence_max: None,
         };
         Outcome::Judged(self.exchange.connect(now, connect, guest), connect.version, len)
     }

@@ -12,6 +12,8 @@ use broker::CoreId;
 use device::{DeviceId, Ear, Interpreter, Keeping, Offer, TenantId};
 use stdx::Instant;
 
+use super::verdicts::Verdicts;
+
 /// What a connection has if it is a device's.
 #[derive(Debug)]
 pub(crate) struct DeviceEnd {
@@ -30,6 +32,10 @@ pub(crate) struct DeviceEnd {
     pub is_gated: bool,
     /// Whether it wants to be told why in words.
     pub wants_reasons: bool,
+    /// Whether the message at hand is answered with what became of it at other cores.
+    pub is_judged: bool,
+    /// None for those that have said nothing about a child of another core.
+    pub verdicts: Option<Box<Verdicts>>,
 }
 
 /// Whose connection it is.
@@ -178,6 +184,8 @@ mod tests {
             leaves_at: None,
             is_gated: false,
             wants_reasons: false,
+            is_judged: false,
+            verdicts: None,
         };
         let child = |byte| Child {
             id: DeviceId::from_bytes([byte; 16]),

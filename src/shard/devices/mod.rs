@@ -9,6 +9,7 @@ mod letters;
 mod parting;
 mod remarks;
 mod uplinks;
+mod verdicts;
 mod welcome;
 
 pub(crate) use desk::Desk;
