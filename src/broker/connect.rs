@@ -51,6 +51,8 @@ pub struct Guest<'a> {
     pub is_fleeting: bool,
     /// The longest silence, whatever its keep alive is; none for no limit.
     pub silence_max: Option<Span>,
+    /// Whether it is told that there is a session whenever it did not ask for a clean one.
+    pub echoes_session: bool,
 }
 
 /// How a session begins or goes on.
@@ -77,8 +79,18 @@ impl Exchange {
     /// Handles a CONNECT whose client is at home on this core and may come in.
     pub fn connect(&mut self, now: Instant, connect: &Connect<'_>, guest: Guest<'_>) -> Admission {
         let stamp = self.stamp();
-        let Guest { link, client_id, is_gated, listener, rights, packet_bytes_max, is_fleeting, silence_max } =
-            guest;
+        let Guest {
+            link,
+            client_id,
+            is_gated,
+            listener,
+            rights,
+            packet_bytes_max,
+            is_fleeting,
+            silence_max,
+            ..
+        } = guest;
+        let echoes_session = guest.echoes_session && !connect.clean_start;
         // A client id that no packet could carry, because of the zero in front, is told without it.
         let assigned = connect.client_id.is_empty().then_some(client_id.trim_start_matches('\0'));
         let holder = Holder::new(rights, listener);
@@ -108,7 +120,7 @@ impl Exchange {
         };
         self.entrust(key, holder);
         let mut connack = self.connack(connect, &terms, assigned);
-        connack.session_present = session_present;
+        connack.session_present = session_present || echoes_session;
         let mut out = self.spares.take();
         let _written = encode::connack(&mut out, connect.version, &connack, bytes_max(connect));
         self.attach(now, key, link, connect, &terms, out);
@@ -146,6 +158,7 @@ impl Exchange {
             keep_alive_s: server_keep_alive_s.unwrap_or(connect.keep_alive_s),
             server_keep_alive_s,
             packet_bytes_max: packet_bytes_max.unwrap_or(u32::MAX).min(self.limits.packet_bytes_max),
+            silence_max: None,
         }
     }
 

@@ -67,6 +67,11 @@ pub trait Dialect: Sync + Debug {
 
 /// What stands between one connection and the device that it belongs to.
 pub trait Interpreter: Send + Debug {
+    /// How its connection differs from what MQTT says; asked once.
+    fn habits(&self) -> Habits {
+        Habits::default()
+    }
+
     /// A PUBLISH of the device.
     fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer;
 
@@ -100,6 +105,15 @@ pub trait Interpreter: Send + Debug {
         downlink: &Downlink,
         utterances: &mut Vec<Utterance>,
     ) -> Result<(), Unspeakable>;
+}
+
+/// What a dialect's devices rely on although MQTT has it otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Habits {
+    /// A message of QoS 2 is taken as one of QoS 1, PUBACK and all.
+    pub has_no_qos2: bool,
+    /// CONNACK says that there is a session if the client did not ask for a clean one.
+    pub echoes_session: bool,
 }
 
 /// Who a client is, before it is admitted.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::CoreId;
-use device::{DeviceId, Ear, Interpreter, Keeping, Offer, TenantId};
+use device::{DeviceId, Ear, Habits, Interpreter, Keeping, Offer, TenantId};
 use stdx::Instant;
 
 use super::verdicts::Verdicts;
@@ -18,6 +18,7 @@ use super::verdicts::Verdicts;
 #[derive(Debug)]
 pub(crate) struct DeviceEnd {
     pub ear: Ear,
+    pub habits: Habits,
     pub interpreter: Box<dyn Interpreter>,
     /// None for something that has no credentials yet.
     pub own: Option<Own>,
@@ -176,6 +177,7 @@ mod tests {
     fn a_child_that_comes_by_another_name_is_one_child() {
         let mut end = DeviceEnd {
             ear: Ear(0),
+            habits: Habits::default(),
             interpreter: Box::new(Silent),
             own: None,
             will: None,

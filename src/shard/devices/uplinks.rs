@@ -10,7 +10,9 @@
 
 use broker::{Level, NoticeKind, Saying, SessionKey};
 use device::{Answer, Outcome, Said, Speech, Uplink};
-use mqtt::{Ack, Frame, Packet, Publish, ReasonCode, Subscribe, Unsubscribe, Version, Violation, decode};
+use mqtt::{
+    Ack, Frame, Packet, Publish, QoS, ReasonCode, Subscribe, Unsubscribe, Version, Violation, decode,
+};
 use stdx::{Instant, Span};
 use wire::Flow;
 
@@ -111,6 +113,9 @@ impl Shard {
 
     fn device_publish(&mut self, at: Turnstile, publish: &Publish<'_>) -> Result<Flow, Violation> {
         let Turnstile { now, conn, key, .. } = at;
+        let as_qos1 = (publish.qos == QoS::ExactlyOnce && self.has_no_qos2(conn))
+            .then(|| Publish { qos: QoS::AtLeastOnce, ..*publish });
+        let publish = as_qos1.as_ref().unwrap_or(publish);
         let Some(topic) = self.exchange.take_in(key, publish)? else { return Ok(Flow::More) };
         let Some(mut end) = self.lend_end(conn) else { return Ok(Flow::End) };
         if end.has_many_unanswered() {
@@ -136,7 +141,7 @@ impl Shard {
         }
         let mut out = self.outcome();
         self.bring_forwards(now, Some(key), publish.qos, &speech);
-        let wants_answer = publish.qos != mqtt::QoS::AtMostOnce;
+        let wants_answer = publish.qos != QoS::AtMostOnce;
         let is_awaited = end.is_gated && wants_answer;
         end.is_judged = at.version == Version::V5 && wants_answer;
         for remark in &mut speech.remarks {
@@ -164,6 +169,11 @@ impl Shard {
         }
     }
 
+    fn has_no_qos2(&mut self, conn: ConnId) -> bool {
+        let end = self.connections.get_mut(conn).and_then(|connection| connection.device.as_deref());
+        end.is_some_and(|end| end.habits.has_no_qos2)
+    }
+
     /// Asks the interpreter what a message means; within what is left to the tenant, if that is limited.
     fn interpret<'a>(&mut self, end: &mut DeviceEnd, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
         let DeviceEnd { own, interpreter, .. } = end;
@@ -181,7 +191,7 @@ impl Shard {
         &mut self,
         now: Instant,
         on_behalf: Option<SessionKey>,
-        qos: mqtt::QoS,
+        qos: QoS,
         speech: &Speech<'_>,
     ) {
         for forward in &speech.forwards {
@@ -209,9 +219,9 @@ impl Shard {
         for request in subscribe.requests() {
             let granted = end.interpreter.subscribe(request.filter, request.options.qos, &mut speech);
             codes.push(match granted {
-                Ok(mqtt::QoS::AtMostOnce) => ReasonCode::Success,
-                Ok(mqtt::QoS::AtLeastOnce) => ReasonCode::GrantedQoS1,
-                Ok(mqtt::QoS::ExactlyOnce) => ReasonCode::GrantedQoS2,
+                Ok(QoS::AtMostOnce) => ReasonCode::Success,
+                Ok(QoS::AtLeastOnce) => ReasonCode::GrantedQoS1,
+                Ok(QoS::ExactlyOnce) => ReasonCode::GrantedQoS2,
                 Err(code) => code,
             });
         }

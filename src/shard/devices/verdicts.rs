@@ -87,7 +87,10 @@ impl Shard {
         }
         let ticket = verdicts.next_ticket;
         verdicts.next_ticket = ticket.wrapping_add(1);
-        let (left, why) = (verdicts.asked.len(), why.map(Into::into));
+        // What is refused already cannot become worse.
+        let is_well = answer.acknowledge.is_some_and(|code| !code.is_failure());
+        let left = if is_well { verdicts.asked.len() } else { 0 };
+        let why = why.map(Into::into);
         verdicts.waiting.push_back(Waiting { ticket, left, owed, code: answer.acknowledge, why });
         for core in verdicts.asked.drain(..) {
             self.exchange.send_beside(core, Box::new(Letter::Judge { ear, ticket }), false);

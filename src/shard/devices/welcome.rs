@@ -76,6 +76,7 @@ impl Shard {
             rights: None,
             packet_bytes_max: Some(self.offer(listener).packet_bytes_max),
             is_fleeting: true,
+            echoes_session: end.habits.echoes_session,
             silence_max: self
                 .offer(listener)
                 .silence_max_s
@@ -149,6 +150,7 @@ impl Shard {
         let ear = desk.give_ear(core, conn);
         Some(Box::new(DeviceEnd {
             ear,
+            habits: interpreter.habits(),
             interpreter,
             own,
             will: None,
