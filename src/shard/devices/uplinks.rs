@@ -113,9 +113,13 @@ impl Shard {
 
     fn device_publish(&mut self, at: Turnstile, publish: &Publish<'_>) -> Result<Flow, Violation> {
         let Turnstile { now, conn, key, .. } = at;
-        let as_qos1 = (publish.qos == QoS::ExactlyOnce && self.has_no_qos2(conn))
-            .then(|| Publish { qos: QoS::AtLeastOnce, ..*publish });
-        let publish = as_qos1.as_ref().unwrap_or(publish);
+        let as_qos1;
+        let publish = if publish.qos == QoS::ExactlyOnce && self.has_no_qos2(conn) {
+            as_qos1 = Publish { qos: QoS::AtLeastOnce, ..*publish };
+            &as_qos1
+        } else {
+            publish
+        };
         let Some(topic) = self.exchange.take_in(key, publish)? else { return Ok(Flow::More) };
         let Some(mut end) = self.lend_end(conn) else { return Ok(Flow::End) };
         if end.has_many_unanswered() {
