@@ -49,6 +49,10 @@ pub struct Guest<'a> {
     pub packet_bytes_max: Option<u32>,
     /// Whether its session begins anew with each connection and ends with it, whatever it wants.
     pub is_fleeting: bool,
+    /// The longest silence, whatever its keep alive is; none for no limit.
+    pub silence_max: Option<Span>,
+    /// Whether it is told that there is a session whenever it did not ask for a clean one.
+    pub echoes_session: bool,
 }
 
 /// How a session begins or goes on.
@@ -57,17 +61,40 @@ struct Terms {
     keep_alive_s: u16,
     server_keep_alive_s: Option<u16>,
     packet_bytes_max: u32,
+    silence_max: Option<Span>,
+}
+
+impl Terms {
+    /// Silence longer than this closes the link, zero is never; and whether that is less than its keep alive allows.
+    fn silence(&self) -> (Span, bool) {
+        let kept_alive = Span::from_ms(u64::from(self.keep_alive_s) * 1_500);
+        match self.silence_max {
+            Some(ours) if kept_alive == Span::ZERO || ours < kept_alive => (ours, true),
+            Some(_) | None => (kept_alive, false),
+        }
+    }
 }
 
 impl Exchange {
     /// Handles a CONNECT whose client is at home on this core and may come in.
     pub fn connect(&mut self, now: Instant, connect: &Connect<'_>, guest: Guest<'_>) -> Admission {
         let stamp = self.stamp();
-        let Guest { link, client_id, is_gated, listener, rights, packet_bytes_max, is_fleeting } = guest;
+        let Guest {
+            link,
+            client_id,
+            is_gated,
+            listener,
+            rights,
+            packet_bytes_max,
+            is_fleeting,
+            silence_max,
+            ..
+        } = guest;
+        let echoes_session = guest.echoes_session && !connect.clean_start;
         // A client id that no packet could carry, because of the zero in front, is told without it.
         let assigned = connect.client_id.is_empty().then_some(client_id.trim_start_matches('\0'));
         let holder = Holder::new(rights, listener);
-        let terms = self.terms(connect, packet_bytes_max, is_fleeting);
+        let terms = Terms { silence_max, ..self.terms(connect, packet_bytes_max, is_fleeting) };
         if let Err(reason) =
             self.judge_connect(connect, client_id).and_then(|()| self.judge_will(connect, &holder))
         {
@@ -93,7 +120,7 @@ impl Exchange {
         };
         self.entrust(key, holder);
         let mut connack = self.connack(connect, &terms, assigned);
-        connack.session_present = session_present;
+        connack.session_present = session_present || echoes_session;
         let mut out = self.spares.take();
         let _written = encode::connack(&mut out, connect.version, &connack, bytes_max(connect));
         self.attach(now, key, link, connect, &terms, out);
@@ -131,6 +158,7 @@ impl Exchange {
             keep_alive_s: server_keep_alive_s.unwrap_or(connect.keep_alive_s),
             server_keep_alive_s,
             packet_bytes_max: packet_bytes_max.unwrap_or(u32::MAX).min(self.limits.packet_bytes_max),
+            silence_max: None,
         }
     }
 
@@ -301,6 +329,8 @@ impl Exchange {
             Version::V5 => self.limits.inflight_max,
         };
         let alias_max = connect.properties.topic_alias_max.min(self.limits.topic_alias_out_max);
+        // The wheel that looks at keep alives looks at both, so a packet costs nothing more.
+        let (silence_max, is_silence_ours) = terms.silence();
         let link = Link {
             id,
             out,
@@ -313,15 +343,16 @@ impl Exchange {
             packet_bytes_max: bytes_max(connect),
             window_max: connect.properties.receive_maximum.unwrap_or(u16::MAX).min(ours),
             inbound_open: 0,
-            silence_max: Span::from_ms(u64::from(terms.keep_alive_s) * 1_500),
+            silence_max,
+            is_silence_ours,
             last_seen: now,
             route_near: u32::MAX,
             admitted_at: 0,
             aliases_in: Vec::new(),
             aliases_out: AliasesOut::new(alias_max, self.hasher.clone()),
         };
-        if terms.keep_alive_s > 0 {
-            self.timers.insert(now + link.silence_max, Timer::Silence(key, id));
+        if silence_max > Span::ZERO {
+            self.timers.insert(now + silence_max, Timer::Silence(key, id));
         }
         if let Some(ends_at) = self.holders.expires_at(key) {
             self.timers.insert(self.instant_of(ends_at), Timer::RightsEnd(key, id));

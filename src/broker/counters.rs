@@ -106,6 +106,8 @@ counters! {
     coat_faults: Counter,
     /// Connections closed by their keep alive.
     keep_alive_timeouts: Counter,
+    /// Connections closed because their listener lets nobody be silent for so long.
+    idle_timeouts: Counter,
     /// Packets received.
     packets_received: Counter,
     /// Packets sent.

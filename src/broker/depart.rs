@@ -44,6 +44,11 @@ impl Exchange {
 
     /// The client broke a statement: it is told (5.0), and the connection ends.
     pub fn violated(&mut self, now: Instant, key: SessionKey, violation: Violation) {
+        self.violated_as(now, key, violation, violation.facts().reason);
+    }
+
+    /// The same, where somebody else says with which code it is told.
+    pub fn violated_as(&mut self, now: Instant, key: SessionKey, violation: Violation, reason: ReasonCode) {
         let facts = violation.facts();
         self.counters.violations += 1;
         match violation {
@@ -58,9 +63,19 @@ impl Exchange {
             let text = format!("client {:?} {} ({})", session.client_id, facts.text, facts.id);
             self.notice(Level::Info, NoticeKind::Violation, text);
         }
-        let departure =
-            Departure { farewell: Some(facts.reason), detail: Some(facts.text), will_is_due: true };
+        let departure = Departure { farewell: Some(reason), detail: Some(facts.text), will_is_due: true };
         self.depart(now, key, departure);
+    }
+
+    /// It was silent for longer than its listener lets anybody be.
+    pub(crate) fn idled(&mut self, now: Instant, key: SessionKey) {
+        self.counters.idle_timeouts += 1;
+        let why = "was silent for too long";
+        if let Some(session) = self.sessions.get(key.index()) {
+            let text = format!("client {:?} {why}", session.client_id);
+            self.notice(Level::Info, NoticeKind::Limit, text);
+        }
+        self.depart(now, key, Departure::told(Some(ReasonCode::ImplementationSpecificError), Some(why)));
     }
 
     /// A limit of ours ends the connection.

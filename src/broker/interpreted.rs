@@ -90,17 +90,24 @@ impl Exchange {
     }
 
     /// Answers a PUBLISH that was taken in, as soon as what was noted since is kept. At QoS 0 nothing is sent.
-    pub fn answer(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode) {
-        self.acknowledge(key, publish, reason);
+    pub fn answer(&mut self, key: SessionKey, id: Option<PacketId>, qos: QoS, reason: ReasonCode) {
+        self.acknowledge_id(key, id, qos, reason);
     }
 
     /// As [`Exchange::answer`] with a failure, which a client of 5.0 is told in words as well.
-    pub fn answer_because(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode, why: &str) {
+    pub fn answer_because(
+        &mut self,
+        key: SessionKey,
+        id: Option<PacketId>,
+        qos: QoS,
+        reason: ReasonCode,
+        why: &str,
+    ) {
         let is_v5 = self.version_of(key) == Some(Version::V5);
-        let (true, Some(id)) = (is_v5 && reason.is_failure(), publish.packet_id) else {
-            return self.answer(key, publish, reason);
+        let (true, Some(id)) = (is_v5 && reason.is_failure(), id) else {
+            return self.answer(key, id, qos, reason);
         };
-        let kind = if publish.qos == QoS::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
+        let kind = if qos == QoS::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
         let packet_bytes_max = self.link(key).map_or(u32::MAX, |link| link.packet_bytes_max);
         self.mark_since(key, self.journal.begun);
         self.reply(key, |out, _| encode::ack_because(out, kind, id, reason, why, packet_bytes_max));

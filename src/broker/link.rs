@@ -38,6 +38,8 @@ pub(crate) struct Link {
     pub inbound_open: u16,
     /// Silence longer than this closes the link; zero is never.
     pub silence_max: Span,
+    /// Whether that is what its listener allows, and less than the client's keep alive does.
+    pub is_silence_ours: bool,
     pub last_seen: Instant,
     /// The route of the last message, to be tried first.
     pub route_near: u32,

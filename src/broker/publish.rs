@@ -264,8 +264,20 @@ impl Exchange {
     /// Answers a PUBLISH; a QoS 2 id stays open unless the answer is a failure. Source: [MQTT-4.3.3-9].
     #[inline]
     pub(crate) fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: ReasonCode) {
-        let Some(id) = publish.packet_id else { return };
-        if publish.qos == QoS::AtLeastOnce {
+        self.acknowledge_id(key, publish.packet_id, publish.qos, reason);
+    }
+
+    /// The same by the packet id, which QoS 1 and 2 have.
+    #[inline]
+    pub(crate) fn acknowledge_id(
+        &mut self,
+        key: SessionKey,
+        id: Option<PacketId>,
+        qos: QoS,
+        reason: ReasonCode,
+    ) {
+        let Some(id) = id else { return };
+        if qos == QoS::AtLeastOnce {
             if self.journal.is_on {
                 self.mark_since(key, self.journal.begun);
             }

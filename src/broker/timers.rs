@@ -60,7 +60,9 @@ impl Exchange {
         let Some(link) = self.link(key).filter(|link| link.id == id) else { return };
         let is_unread = link.hold == Hold::Quota;
         let deadline = if is_unread { now } else { link.last_seen } + link.silence_max;
-        if deadline <= now {
+        if deadline <= now && link.is_silence_ours {
+            self.idled(now, key);
+        } else if deadline <= now {
             self.violated(now, key, Violation::KeepAliveTimeout);
         } else {
             self.timers.insert(deadline, Timer::Silence(key, id));

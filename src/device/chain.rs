@@ -141,6 +141,7 @@ impl Registry {
                 credential: Some(credential),
             };
             let device = self.create(new, now_ms, chance, changes).map_err(ChainRefusal::Clash)?;
+            self.endow(device, now_ms, changes);
             return Ok(Chained { device, was_replaced: false });
         };
         let device = known.id;

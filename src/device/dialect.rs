@@ -67,6 +67,11 @@ pub trait Dialect: Sync + Debug {
 
 /// What stands between one connection and the device that it belongs to.
 pub trait Interpreter: Send + Debug {
+    /// How its connection differs from what MQTT says; asked once.
+    fn habits(&self) -> Habits {
+        Habits::default()
+    }
+
     /// A PUBLISH of the device.
     fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer;
 
@@ -100,6 +105,15 @@ pub trait Interpreter: Send + Debug {
         downlink: &Downlink,
         utterances: &mut Vec<Utterance>,
     ) -> Result<(), Unspeakable>;
+}
+
+/// What a dialect's devices rely on although MQTT has it otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Habits {
+    /// A message of QoS 2 is taken as one of QoS 1, PUBACK and all.
+    pub has_no_qos2: bool,
+    /// CONNACK says that there is a session if the client did not ask for a clean one.
+    pub echoes_session: bool,
 }
 
 /// Who a client is, before it is admitted.
@@ -162,6 +176,8 @@ pub struct Offer {
     pub packet_bytes_max: u32,
     /// Messages that may be on their way to the server.
     pub inflight_max: u16,
+    /// Seconds without a packet after which its connection ends, whatever its keep alive is; none for no limit.
+    pub silence_max_s: Option<u32>,
     /// Limits of what it says about itself.
     pub own: Rates,
     /// Limits of what a gateway says about its children, of all of them together.
@@ -216,6 +232,7 @@ impl Default for Offer {
         Self {
             packet_bytes_max: 65_536,
             inflight_max: 100,
+            silence_max_s: Some(600),
             own: Rates::default(),
             children: Rates::default(),
             tenant: Rates::default(),

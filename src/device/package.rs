@@ -9,8 +9,10 @@
 
 use std::sync::Arc;
 
+use crate::change::{Change, Scope};
 use crate::checksum::Algorithm;
-use crate::ids::{PackageId, ProfileId, TenantId};
+use crate::ids::{DeviceId, PackageId, ProfileId, TenantId};
+use crate::profile::Keeping;
 use crate::value::{Sample, Value};
 
 /// What a package updates.
@@ -189,6 +191,21 @@ impl Package {
         telemetry.push(target(prefix, "ts", Value::Long(now_ms), now_ms));
         telemetry.push(sample(prefix, "state", Value::Text("QUEUED".into()), now_ms));
         telemetry
+    }
+}
+
+impl Assignment {
+    /// What it writes of a device of which nothing is known yet, as changes.
+    pub(crate) fn write_down(self, device: DeviceId, changes: &mut Vec<Change>) {
+        let samples = self.telemetry;
+        changes.push(Change::Telemetry { device, samples, keeping: Keeping::History });
+        changes.extend(self.shared.into_iter().map(|sample| Change::Attribute {
+            device,
+            scope: Scope::Shared,
+            key: sample.key.as_ref().into(),
+            value: Some(sample.value),
+            at_ms: sample.at_ms,
+        }));
     }
 }
 

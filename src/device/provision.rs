@@ -117,7 +117,8 @@ impl CredentialWanted<'_> {
 }
 
 impl Registry {
-    /// Answers a request for credentials.
+    /// Answers a request for credentials. What stands in the list and is no business of the registry is for
+    /// [`crate::Hub::learn`].
     pub fn provision(
         &mut self,
         request: &ProvisionRequest<'_>,
@@ -182,6 +183,7 @@ impl Registry {
         };
         let device = self.create(new, now_ms, chance, changes).ok()?;
         self.mark_provisioned(device, now_ms, changes);
+        self.endow(device, now_ms, changes);
         Some(credential)
     }
 

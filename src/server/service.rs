@@ -209,6 +209,7 @@ fn offers(config: &Config, own: Rates) -> Vec<Arc<Offer>> {
     let offer = Arc::new(Offer {
         packet_bytes_max,
         inflight_max: receive_maximum,
+        silence_max_s: Some(config.devices.session_silence_s).filter(|max_s| *max_s > 0),
         own,
         children: config.devices.gateway_rates(),
         tenant: config.devices.tenant_rates(),

@@ -259,6 +259,8 @@ impl Shard {
             rights,
             packet_bytes_max: None,
             is_fleeting: false,
+            silence_max: None,
+            echoes_session: false,
         };
         Outcome::Judged(self.exchange.connect(now, connect, guest), connect.version, len)
     }

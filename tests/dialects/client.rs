@@ -17,6 +17,8 @@ pub struct Client {
     pub unread: Vec<u8>,
     /// Whether it is not read.
     pub is_paused: bool,
+    /// What its CONNACK said of a session.
+    pub session_present: Option<bool>,
     received: Vec<u8>,
     seen: Vec<String>,
     /// Packet ids of the messages that it was sent and that want an acknowledgement.
@@ -35,6 +37,7 @@ impl Client {
             place,
             unread: Vec::new(),
             is_paused: false,
+            session_present: None,
             received: Vec::new(),
             seen: Vec::new(),
             owed: Vec::new(),
@@ -46,6 +49,9 @@ impl Client {
     pub fn receive(&mut self, bytes: &[u8]) {
         self.received.extend_from_slice(bytes);
         while let Some((first, body, rest)) = packet(&self.received) {
+            if first >> 4 == 2 {
+                self.session_present = Some(body[0] == 1);
+            }
             let (line, owed) = line(self.version, first, body);
             self.seen.push(line);
             if matches!(first >> 4, 4 | 5) && body.len() > 4 {

@@ -6,7 +6,7 @@ use device::{
 };
 use dialects::client::{self, Will};
 use dialects::house::House;
-use dialects::world::PROFILE;
+use dialects::world::{PROFILE, TENANT};
 use mqtt::{QoS, Version};
 use shard::Settings;
 use stdx::Span;
@@ -467,7 +467,8 @@ fn a_packet_above_what_devices_are_offered_ends_the_connection() {
     let device = house.device("T");
     let payload = vec![b' '; 65_536];
     house.publish(device, TELEMETRY, QoS::AtLeastOnce, &payload);
-    assert_eq!(house.seen(device), ["DISCONNECT 0x95", "close"]);
+    assert_eq!(house.seen(device), ["DISCONNECT 0x81", "close"]);
+    assert_eq!(house.shards()[0].counters().packets_too_large, 1);
     let plain = house.connect(0, 1, Version::V5, &client::connect(Version::V5, "p", None, None, None));
     house.publish(plain, "t", QoS::AtLeastOnce, &payload);
     assert_eq!(house.seen(plain), ["CONNACK 0x00", "PUBACK 0x10"], "others may say more");
@@ -640,4 +641,125 @@ fn devices_of_a_tenant_share_what_it_may_say() {
     assert_eq!(house.seen(other), ["CONNACK 0", "PUBACK"], "the third message of the tenant waits");
     house.wait(Span::from_ms(1_100));
     assert_eq!(house.seen(other), ["PUBACK"]);
+}
+
+/// Shared attributes of a device, as `key=value` words.
+fn shared(house: &mut House, name: &str) -> String {
+    let id = house.id(name);
+    let HubReply::Facts(facts) = house.ask(id, HubCall::Attributes { scope: Scope::Shared, keys: None })
+    else {
+        panic!("values")
+    };
+    facts.iter().map(|fact| format!("{}={}", fact.key, fact.value.to_json())).collect::<Vec<_>>().join(" ")
+}
+
+/// A house whose devices' profile has firmware, and lets devices ask for credentials.
+fn with_firmware(cores: u16) -> House {
+    let house = House::with(cores, durable());
+    house.shelf.with(|registry, changes| {
+        let bytes = std::sync::Arc::from(&b"123456789"[..]);
+        let package = device::Package {
+            id: device::PackageId::from_bytes([9; 16]),
+            tenant: TENANT,
+            profile: PROFILE,
+            kind: device::PackageKind::Firmware,
+            title: "app".into(),
+            version: "1.1".into(),
+            tag: None,
+            content: device::Content::upload(bytes, device::Algorithm::Crc32, None).unwrap(),
+        };
+        registry.put_package(package.into(), changes);
+        let profile = registry.profile(PROFILE).expect("made at the start").clone();
+        let key = ProvisionKey { key: "k1".into(), secret: "s1".into() };
+        let firmware = Some(device::PackageId::from_bytes([9; 16]));
+        let profile = Profile { provisioning: Provisioning::AllowCreate(key), firmware, ..profile };
+        registry.put_profile(profile, changes).expect("the same profile");
+    });
+    house
+}
+
+const FIRMWARE: &str =
+    "fw_checksum=\"2639f4cb\" fw_checksum_algorithm=\"CRC32\" fw_size=9 fw_title=\"app\" fw_version=\"1.1\"";
+
+#[test]
+fn a_device_that_is_made_has_its_profiles_firmware_from_the_beginning_and_after_a_restart() {
+    for cores in [1, 2, 4] {
+        let mut house = with_firmware(cores);
+        let gateway = house.device("TG");
+        house.publish(gateway, "v1/gateway/connect", QoS::AtLeastOnce, b"{\"device\":\"A\"}");
+        let told = "PUBLISH q1 v1/gateway/attributes {\"device\":\"A\",\"data\":{\"fw_title\":\"app\",\
+            \"fw_version\":\"1.1\",\"fw_size\":9,\"fw_checksum_algorithm\":\"CRC32\",\"fw_checksum\":\"2639f4cb\"}}";
+        let mut seen = house.seen(gateway);
+        seen.sort();
+        assert_eq!(seen, ["PUBACK 0x00", told], "{cores} cores");
+        house.publish(gateway, "v1/gateway/connect", QoS::AtLeastOnce, b"{\"device\":\"A\"}");
+        assert_eq!(house.seen(gateway), ["PUBACK 0x00"], "it is told once");
+        let connect = client::connect(Version::V5, "", Some("provision"), None, None);
+        let newcomer = house.connect(0, 0, Version::V5, &connect);
+        let request =
+            b"{\"deviceName\":\"n\",\"provisionDeviceKey\":\"k1\",\"provisionDeviceSecret\":\"s1\"}";
+        house.publish(newcomer, "/provision/request", QoS::AtMostOnce, request);
+        let targets = "fw_state=\"QUEUED\" target_fw_title=\"app\" target_fw_ts=";
+        for name in ["A", "n"] {
+            assert_eq!(shared(&mut house, name), FIRMWARE, "{name}");
+            assert!(latest(&mut house, name).starts_with(targets), "{name}");
+        }
+        let mut house = house.restart(3);
+        for name in ["A", "n"] {
+            assert_eq!(shared(&mut house, name), FIRMWARE, "{name}");
+            assert!(latest(&mut house, name).starts_with(targets), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_gateway_is_told_what_the_home_of_a_child_has_refused_in_the_order_of_its_messages() {
+    for cores in [1, 2, 4] {
+        let terms = device::HubTerms { facts_per_device_max: 1, ..device::HubTerms::default() };
+        let mut house = House::with(cores, Settings { hub: terms, ..durable() });
+        let own = u16::try_from(house.home_of(house.id("G"))).unwrap();
+        let far = house.create_at((own + 1) % cores, "far", Role::Ordinary);
+        let near = house.create_at(own, "near", Role::Ordinary);
+        let gateway = house.device("TG");
+        let say = |id, child: &str, key: &str| {
+            let payload = format!("{{\"{child}\":[{{\"{key}\":1}}]}}");
+            client::publish(Version::V5, id, "v1/gateway/telemetry", QoS::AtLeastOnce, payload.as_bytes())
+        };
+        let all = [say(1, &far, "a"), say(2, &far, "b"), say(3, &near, "a"), say(4, &far, "a")];
+        house.slow_down_disk();
+        house.send(gateway, &all.concat());
+        assert!(house.seen(gateway).is_empty(), "nothing is on disk");
+        house.sync();
+        let told = ["PUBACK 0x00", "PUBACK 0x97", "PUBACK 0x00", "PUBACK 0x00"];
+        assert_eq!(house.seen(gateway), told, "{cores} cores");
+        assert_eq!(house.clients[gateway].reasons, ["the device has as many keys as it may"]);
+    }
+}
+
+#[test]
+fn a_device_that_is_silent_for_too_long_is_sent_away_whatever_its_keep_alive_is() {
+    for (version, told) in [(Version::V311, &["close"][..]), (Version::V5, &["DISCONNECT 0x83", "close"])] {
+        for keep_alive_s in [0_u16, 3_000] {
+            let mut house = House::new(1);
+            let mut connect = client::connect(version, "", Some("T"), None, None);
+            connect[10..12].copy_from_slice(&keep_alive_s.to_be_bytes());
+            let device = house.connect(0, 0, version, &connect);
+            house.seen(device);
+            house.wait(Span::from_ms(599_000));
+            house.send(device, &[0xc0, 0]);
+            house.wait(Span::from_ms(599_000));
+            assert_eq!(house.seen(device), ["PINGRESP"]);
+            house.wait(Span::from_ms(1_100));
+            assert_eq!(house.seen(device), told, "keep alive {keep_alive_s}");
+            assert_eq!(house.shards()[0].counters().idle_timeouts, 1);
+        }
+    }
+    let mut offer = device::Offer { silence_max_s: None, ..device::Offer::default() };
+    offer.packet_bytes_max = 1_000;
+    let mut house = House::with(1, Settings { offers: vec![offer.into()], ..Settings::default() });
+    let mut connect = client::connect(Version::V5, "", Some("T"), None, None);
+    connect[10..12].copy_from_slice(&[0, 0]);
+    let device = house.connect(0, 0, Version::V5, &connect);
+    house.wait(Span::from_ms(10_000_000));
+    assert_eq!(house.seen(device), ["CONNACK 0x00"], "without a limit it may be silent");
 }

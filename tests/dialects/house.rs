@@ -199,7 +199,9 @@ impl House {
         });
         let settings = Settings::clone(&self.settings);
         let mut house = Self::around(cores, settings, shelf, self.now + Span::from_ms(1));
+        let kept = house.shelf.with(|_, changes| changes.clone());
         for shard in &mut house.shards {
+            shard.restore_devices(kept.iter().filter(|change| !change.is_of_registry()));
             shard.restore_devices(&self.disk.synced);
             shard.finish_restore(house.now);
         }

@@ -196,5 +196,5 @@ async fn provision(State(api): State<Api>, body: Payload) -> Answer {
 
 /// Whether a change is the business of a device's home.
 fn is_fact(change: &device::Change) -> bool {
-    matches!(change, device::Change::Attribute { .. })
+    !change.is_of_registry()
 }

@@ -123,6 +123,21 @@ impl Hub {
         }
     }
 
+    /// Takes over what the registry has written down of a new device, and tells those who listen of what is shared.
+    pub fn learn(&mut self, device: DeviceId, changes: &[Change], out: &mut Outcome) {
+        let mut samples = Vec::new();
+        for change in changes {
+            self.restore(change);
+            if let Change::Attribute { scope: Scope::Shared, key, value: Some(value), at_ms, .. } = change {
+                let key = std::borrow::Cow::Owned(key.to_string());
+                samples.push(Sample { key, value: value.clone(), at_ms: *at_ms });
+            }
+        }
+        if let Some(desk) = self.devices.get(&device).filter(|_| !samples.is_empty()) {
+            tell(desk, device, &Downlink::SharedWritten(samples.into()), out);
+        }
+    }
+
     /// A package was assigned to a device.
     pub fn assign(&mut self, device: DeviceId, assignment: Assignment, now_ms: i64, out: &mut Outcome) {
         self.keep(device, assignment.telemetry, Keeping::History, out);

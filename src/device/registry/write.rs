@@ -12,7 +12,7 @@ use super::shelf::{Clash, Registry};
 use crate::change::Change;
 use crate::credential::Credential;
 use crate::ids::{Chance, CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId};
-use crate::package::Package;
+use crate::package::{Package, PackageKind};
 use crate::profile::{ChainRule, Profile, Provisioning};
 use crate::record::{Customer, Device, Role, Tenant, User};
 
@@ -267,6 +267,8 @@ impl Registry {
     ///
     /// # Errors
     /// The gateway is unknown, the name is empty, or the tenant may have no more devices.
+    ///
+    /// Of a new child that has packages the list has facts as well: [`crate::Hub::learn`] is for them.
     pub fn child(
         &mut self,
         gateway: DeviceId,
@@ -303,7 +305,17 @@ impl Registry {
         rare.gateway = Some(gateway);
         rare.creator = Some(gateway);
         self.note(Change::Device(Box::new(child)), changes);
+        self.endow(id, now_ms, changes);
         Ok(id)
+    }
+
+    /// Writes down what a device's packages say of it, together with the device itself: whoever has called tells its hub.
+    pub(crate) fn endow(&self, id: DeviceId, now_ms: i64, changes: &mut Vec<Change>) {
+        for kind in [PackageKind::Firmware, PackageKind::Software] {
+            if let Some(package) = self.package_of(id, kind) {
+                package.assign(now_ms).write_down(id, changes);
+            }
+        }
     }
 
     fn may_create(&self, tenant: TenantId, name: &str) -> Result<(), Clash> {

@@ -40,6 +40,10 @@ pub(super) struct Quirks {
     pub pushes_to_default_topic: bool,
     /// What is said too often ends the connection. Section 11.4.
     pub rate_limits_end: bool,
+    /// A message of QoS 2 is answered with PUBACK. Section 2.2.
+    pub qos2_puback: bool,
+    /// CONNACK says that there is a session whenever a clean one was not asked for. Section 1.1.
+    pub echoes_session: bool,
 }
 
 impl Default for Quirks {
@@ -57,6 +61,8 @@ impl Default for Quirks {
             last_request_decides: false,
             pushes_to_default_topic: false,
             rate_limits_end: false,
+            qos2_puback: false,
+            echoes_session: false,
         }
     }
 }

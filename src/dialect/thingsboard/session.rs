@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use device::{
-    Allowance, Answer, Cookie, Downlink, Forward, Guest, Interpreter, Offer, PackageKind, Said, Sample,
-    Speech, Unspeakable, Uplink, Utterance, Wanted,
+    Allowance, Answer, Cookie, Downlink, Forward, Guest, Habits, Interpreter, Offer, PackageKind, Said,
+    Sample, Speech, Unspeakable, Uplink, Utterance, Wanted,
 };
 use mqtt::{QoS, ReasonCode, Version};
 use prost_reflect::MessageDescriptor;
@@ -26,6 +26,7 @@ use super::latency::Latencies;
 use super::lenient;
 use super::limits::Limits;
 use super::proto::transportapi;
+use super::quirks::Quirks;
 use super::settings::{Format, Schemas, Settings};
 use super::subscriptions::Subscriptions;
 use super::topics::{Meaning, Spelling, is_in_table, meaning};
@@ -396,6 +397,11 @@ impl Session {
 }
 
 impl Interpreter for Session {
+    fn habits(&self) -> Habits {
+        let Quirks { qos2_puback, echoes_session, .. } = self.settings.quirks;
+        Habits { has_no_qos2: qos2_puback, echoes_session }
+    }
+
     fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
         self.hear(said, speech, None)
     }

@@ -20,6 +20,8 @@ pub struct Devices {
     pub history_days: u32,
     /// How long a device may be silent before it counts as inactive.
     pub silence_s: u32,
+    /// Seconds without a packet after which a device's connection ends; 0 is never.
+    pub session_silence_s: u32,
     /// Connections of one device at one time.
     pub sessions_per_device_max: u32,
     /// Children for which one gateway may speak at one time.
@@ -72,6 +74,7 @@ impl Default for Devices {
             telemetry: Keeping::History,
             history_days: 0,
             silence_s: 600,
+            session_silence_s: 600,
             sessions_per_device_max: 1,
             gateway_children_max: 10_000,
             command_ack_ms: 10_000,

@@ -157,6 +157,8 @@ keys! {
         /// Seconds of silence after which a device counts as inactive; its server attribute inactivityTimeout (in
         /// milliseconds) can say something else.
         silence_s: 1..=31_536_000,
+        /// Seconds without a packet after which a device's connection ends, whatever its keep alive is; 0 is never.
+        session_silence_s,
         /// Connections of one device at one time; one more ends the oldest.
         sessions_per_device_max: 1..=1000,
         /// Children for which one gateway may speak at one time; what it says of one more is refused with 0x97.

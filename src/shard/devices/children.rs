@@ -8,7 +8,7 @@
 //!
 //! Source: section 8.3 of the device API's vectors.
 
-use device::{Clash, DeviceId, Ear, Keeping, Outcome, Uplink};
+use device::{Change, Clash, DeviceId, Ear, Keeping, Outcome, Uplink};
 use mqtt::{QoS, ReasonCode};
 use stdx::Instant;
 
@@ -49,8 +49,12 @@ impl Shard {
         if child.home == self.core {
             self.hear_at_home(now, child, ear, uplink, out);
         } else {
-            let letter = Letter::Hear { child, ear, uplink: uplink.into_owned() };
+            let is_judged = end.is_judged;
+            let letter = Letter::Hear { child, ear, uplink: uplink.into_owned(), is_judged };
             self.send_letter(child.home, letter, is_awaited);
+            if is_judged {
+                end.ask_verdict(child.home);
+            }
         }
         Heard::Well
     }
@@ -75,7 +79,7 @@ impl Shard {
             _others_name_no_kind => None,
         };
         let found = self.find_child(now, gateway, name, kind);
-        let (id, keeping) = found.map_err(|clash| {
+        let (id, keeping, facts) = found.map_err(|clash| {
             self.exchange.counters_mut().children_refused += 1;
             code_of(clash)
         })?;
@@ -84,6 +88,10 @@ impl Shard {
         if id != gateway {
             end.add_child(name, child);
             self.tell_home(now, child, Letter::Open { child, ear: end.ear }, is_awaited, out);
+        }
+        // Behind the opening, so that the gateway is told of what its new child is to install.
+        if !facts.is_empty() {
+            self.tell_home(now, child, Letter::Learn { device: id, changes: facts }, is_awaited, out);
         }
         Ok(child)
     }
@@ -122,13 +130,14 @@ impl Shard {
         desk.hub.hear(child.id, ear, uplink, now_ms, out);
     }
 
+    /// The child, what is kept of its telemetry, and what was written down of it if it is new.
     fn find_child(
         &mut self,
         now: Instant,
         gateway: DeviceId,
         name: &str,
         kind: Option<&str>,
-    ) -> Result<(DeviceId, Keeping), Clash> {
+    ) -> Result<(DeviceId, Keeping, Vec<Change>), Clash> {
         let now_ms = self.wall_ms(now);
         let mut chance = self.chance();
         let mut known = None;
@@ -139,8 +148,8 @@ impl Shard {
         self.desk().registry.read(&mut |registry| {
             known = registry.known_child(gateway, name).map(|id| (id, keeping_of(registry, id)));
         });
-        if let Some(known) = known {
-            return Ok(known);
+        if let Some((id, keeping)) = known {
+            return Ok((id, keeping, Vec::new()));
         }
         let mut found = Err(Clash::DeviceUnknown);
         let mut changed = Vec::new();
@@ -151,7 +160,8 @@ impl Shard {
             changed.extend_from_slice(&changes[before..]);
         });
         self.note_registered(&changed);
-        found
+        changed.retain(|change| !change.is_of_registry());
+        found.map(|(id, keeping)| (id, keeping, changed))
     }
 
     /// What a gateway says shows that all its children are alive; not more often than anybody looks.
@@ -166,7 +176,7 @@ impl Shard {
             if child.home == self.core {
                 self.desk().hub.hear(child.id, ear, Uplink::Alive, now_ms, out);
             } else {
-                let letter = Letter::Hear { child, ear, uplink: Uplink::Alive };
+                let letter = Letter::Hear { child, ear, uplink: Uplink::Alive, is_judged: false };
                 self.send_letter(child.home, letter, false);
             }
         }

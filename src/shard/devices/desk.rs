@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use broker::CoreId;
 use device::{
-    Change, DeviceId, Ear, Hub, HubReply, HubTerms, Outcome, SharedRegistry, Speech, TenantAllowances,
+    Change, DeviceId, Ear, Hub, HubReply, HubTerms, Outcome, Refusal, SharedRegistry, Speech,
+    TenantAllowances,
 };
 use stdx::{Instant, Prng, Wheel};
 
@@ -49,6 +50,8 @@ pub(crate) struct Desk {
     pub told: usize,
     /// Lent out to interpreters, for its room.
     pub speech: Speech<'static>,
+    /// What was not taken of what gateways of other cores have said, until they ask.
+    pub refusals: BTreeMap<Ear, Refusal>,
     /// Of tenants that may not say what they like.
     pub allowances: TenantAllowances,
 }
@@ -82,6 +85,7 @@ impl Desk {
             noted: 0,
             told: 0,
             speech: Speech::default(),
+            refusals: BTreeMap::new(),
             allowances: TenantAllowances::new(cores),
         }
     }

@@ -31,8 +31,7 @@ impl Shard {
     /// Does what follows from an answer of the hub, at once but for the changes, which wait for the end of the turn.
     pub(crate) fn settle(&mut self, now: Instant, mut out: Outcome, cause: Cause) {
         self.tell_news(&mut out);
-        // Whoever could be told has looked. What a gateway says about a child of another core was taken by its own core, so
-        // that is answered without it, and refused values are in the counters only.
+        // Whoever can be told has looked.
         out.refused.clear();
         let (mut evicted, mut downlinks) = (take(&mut out.evicted), take(&mut out.downlinks));
         // The changes are back before anything follows: that may ask the hub again.
@@ -177,7 +176,9 @@ impl Shard {
             Letter::Open { .. }
             | Letter::Hear { .. }
             | Letter::Close { .. }
-            | Letter::Restore(_)
+            | Letter::Learn { .. }
+            | Letter::Judge { .. }
+            | Letter::Judged { .. }
             | Letter::Told(_)
             | Letter::Evicted { .. } => unreachable!("only what is about a command is told here"),
         }

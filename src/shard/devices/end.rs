@@ -9,13 +9,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::CoreId;
-use device::{DeviceId, Ear, Interpreter, Keeping, Offer, TenantId};
+use device::{DeviceId, Ear, Habits, Interpreter, Keeping, Offer, TenantId};
 use stdx::Instant;
+
+use super::verdicts::Verdicts;
 
 /// What a connection has if it is a device's.
 #[derive(Debug)]
 pub(crate) struct DeviceEnd {
     pub ear: Ear,
+    pub habits: Habits,
     pub interpreter: Box<dyn Interpreter>,
     /// None for something that has no credentials yet.
     pub own: Option<Own>,
@@ -30,6 +33,10 @@ pub(crate) struct DeviceEnd {
     pub is_gated: bool,
     /// Whether it wants to be told why in words.
     pub wants_reasons: bool,
+    /// Whether the message at hand is answered with what became of it at other cores.
+    pub is_judged: bool,
+    /// None for those that have said nothing about a child of another core.
+    pub verdicts: Option<Box<Verdicts>>,
 }
 
 /// Whose connection it is.
@@ -170,6 +177,7 @@ mod tests {
     fn a_child_that_comes_by_another_name_is_one_child() {
         let mut end = DeviceEnd {
             ear: Ear(0),
+            habits: Habits::default(),
             interpreter: Box::new(Silent),
             own: None,
             will: None,
@@ -178,6 +186,8 @@ mod tests {
             leaves_at: None,
             is_gated: false,
             wants_reasons: false,
+            is_judged: false,
+            verdicts: None,
         };
         let child = |byte| Child {
             id: DeviceId::from_bytes([byte; 16]),

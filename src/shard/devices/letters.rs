@@ -8,7 +8,7 @@
 //! - What a letter makes its reader write belongs to what the writer asks about.
 
 use broker::{CoreId, Freight};
-use device::{Addressed, Change, DeviceId, Ear, Outcome, Uplink};
+use device::{Addressed, Change, DeviceId, Ear, Outcome, Refusal, Uplink};
 use mqtt::QoS;
 use stdx::Instant;
 
@@ -21,8 +21,12 @@ use crate::shard::Shard;
 pub(crate) enum Letter {
     /// A gateway's connection speaks and listens for a child.
     Open { child: Child, ear: Ear },
-    /// It says something about it.
-    Hear { child: Child, ear: Ear, uplink: Uplink<'static> },
+    /// It says something about it, and may ask for a verdict.
+    Hear { child: Child, ear: Ear, uplink: Uplink<'static>, is_judged: bool },
+    /// Was all taken that the ear has said since it asked last?
+    Judge { ear: Ear, ticket: u32 },
+    /// To whoever asked: this was not.
+    Judged { ear: Ear, ticket: u32, refusal: Option<Refusal> },
     /// It does so no longer.
     Close { device: DeviceId, ear: Ear },
     /// A command was written to the connection.
@@ -31,8 +35,8 @@ pub(crate) enum Letter {
     Acknowledged { device: DeviceId, number: i32 },
     /// It could not be said.
     Failed { device: DeviceId, number: i32, why: Box<str> },
-    /// A change that was written down already.
-    Restore(Box<Change>),
+    /// What was written down already of a device that is new.
+    Learn { device: DeviceId, changes: Vec<Change> },
     /// To be said on a connection of the reader.
     Told(Addressed),
     /// A connection of the reader is open for a device no longer.
@@ -87,13 +91,20 @@ impl Shard {
         let hub = &mut self.desk().hub;
         match letter {
             Letter::Open { child, ear } => self.open_child(now, child, ear, out),
-            Letter::Hear { child, ear, uplink } => self.hear_at_home(now, child, ear, uplink, out),
+            Letter::Hear { child, ear, uplink, is_judged } => {
+                self.hear_at_home(now, child, ear, uplink, out);
+                if is_judged {
+                    self.keep_refusals(out);
+                }
+            }
             Letter::Close { device, ear } => hub.close(device, ear, now_ms, out),
             Letter::Sent { device, number, qos } => hub.command_sent(device, number, qos, now_ms, out),
             Letter::Acknowledged { device, number } => hub.command_acknowledged(device, number, out),
             Letter::Failed { device, number, why } => hub.command_failed(device, number, &why, out),
-            Letter::Restore(change) => hub.restore(&change),
+            Letter::Learn { device, changes } => hub.learn(device, &changes, out),
             Letter::Told(addressed) => self.speak(now, &addressed),
+            Letter::Judge { ear, ticket } => self.verdict_wanted(ear, ticket),
+            Letter::Judged { ear, ticket, refusal } => self.verdict_told(ear, ticket, refusal),
             Letter::Evicted { ear, device, cause } => self.evict_here(now, ear, device, cause),
         }
     }

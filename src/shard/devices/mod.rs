@@ -10,6 +10,7 @@ mod letters;
 mod parting;
 mod remarks;
 mod uplinks;
+mod verdicts;
 mod welcome;
 
 pub(crate) use desk::Desk;

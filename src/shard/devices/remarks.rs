@@ -129,11 +129,10 @@ impl Shard {
             changed.extend_from_slice(&changes[before..]);
         });
         self.note_registered(&changed);
-        for change in changed {
-            if let Change::Attribute { device, .. } = &change {
-                let home = self.home_of(*device);
-                self.write_to(now, home, Letter::Restore(Box::new(change)), false);
-            }
+        changed.retain(|change| !change.is_of_registry());
+        if let Some(device) = changed.first().and_then(Change::device) {
+            let home = self.home_of(device);
+            self.write_to(now, home, Letter::Learn { device, changes: changed }, false);
         }
         if reply == ProvisionReply::Broken {
             return Heard::Ends(ReasonCode::ImplementationSpecificError);

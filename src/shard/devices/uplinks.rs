@@ -4,12 +4,15 @@
 //! it said happens when it is back in its place.
 //!
 //! Invariants:
-//! - What a message says is heard before it is acknowledged, and acknowledged before anything is answered to it.
+//! - What a message says is heard before it is acknowledged, and acknowledged before anything is answered to it; an answer
+//!   from another core may come first.
 //! - A message that must be offered again has changed nothing.
 
 use broker::{Level, NoticeKind, Saying, SessionKey};
 use device::{Answer, Outcome, Said, Speech, Uplink};
-use mqtt::{Ack, Frame, Packet, Publish, ReasonCode, Subscribe, Unsubscribe, Version, Violation, decode};
+use mqtt::{
+    Ack, Frame, Packet, Publish, QoS, ReasonCode, Subscribe, Unsubscribe, Version, Violation, decode,
+};
 use stdx::{Instant, Span};
 use wire::Flow;
 
@@ -19,9 +22,6 @@ use super::remarks::Heard;
 use crate::effects::ConnId;
 use crate::packets::Reader;
 use crate::shard::Shard;
-
-/// The most bytes of a reason string: it may quote what was sent.
-const REASON_BYTES_MAX: usize = 256;
 
 /// One packet of a device.
 #[derive(Clone, Copy)]
@@ -59,6 +59,14 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.inlet = inlet;
         }
+        // A packet that is too large for what devices are offered is told to them as their API has it.
+        let result = match result {
+            Err(Violation::PacketTooLarge) => {
+                self.exchange.violated_as(now, key, Violation::PacketTooLarge, ReasonCode::MalformedPacket);
+                Ok(())
+            }
+            other => other,
+        };
         self.after_reading(now, key, packets, result);
         if self.is_metered() {
             self.set_pace(conn, key);
@@ -105,8 +113,21 @@ impl Shard {
 
     fn device_publish(&mut self, at: Turnstile, publish: &Publish<'_>) -> Result<Flow, Violation> {
         let Turnstile { now, conn, key, .. } = at;
+        let as_qos1;
+        let publish = if publish.qos == QoS::ExactlyOnce && self.has_no_qos2(conn) {
+            as_qos1 = Publish { qos: QoS::AtLeastOnce, ..*publish };
+            &as_qos1
+        } else {
+            publish
+        };
         let Some(topic) = self.exchange.take_in(key, publish)? else { return Ok(Flow::More) };
         let Some(mut end) = self.lend_end(conn) else { return Ok(Flow::End) };
+        if end.has_many_unanswered() {
+            self.return_end(conn, end);
+            self.exchange.counters_mut().messages_postponed += 1;
+            self.exchange.hold_for(now, key, Span::from_ms(1));
+            return Ok(Flow::Again);
+        }
         let now_ms = self.wall_ms(now);
         let said = Said { topic: &topic, payload: publish.payload, qos: publish.qos, now_ms };
         // Lent out for its room, which comes back when the message is dealt with.
@@ -124,7 +145,9 @@ impl Shard {
         }
         let mut out = self.outcome();
         self.bring_forwards(now, Some(key), publish.qos, &speech);
-        let is_awaited = end.is_gated && publish.qos != mqtt::QoS::AtMostOnce;
+        let wants_answer = publish.qos != QoS::AtMostOnce;
+        let is_awaited = end.is_gated && wants_answer;
+        end.is_judged = at.version == Version::V5 && wants_answer;
         for remark in &mut speech.remarks {
             match self.heed(now, conn, &mut end, remark, is_awaited, &mut out) {
                 Heard::Well => {}
@@ -134,14 +157,8 @@ impl Shard {
         }
         mind_refusals(&mut answer, &mut out);
         self.note_kept(&mut out.changes);
-        match (answer.acknowledge, answer.why.as_deref().filter(|_| end.wants_reasons)) {
-            (Some(code), Some(why)) => {
-                let why = &why[..why.floor_char_boundary(REASON_BYTES_MAX)];
-                self.exchange.answer_because(key, publish, code, why);
-            }
-            (Some(code), None) => self.exchange.answer(key, publish, code),
-            (None, _) => {}
-        }
+        self.answer_in_turn(key, &mut end, publish, &answer);
+        end.is_judged = false;
         let own = end.own_id();
         self.return_end(conn, end);
         self.utter(now, conn, own, &mut speech.utterances);
@@ -154,6 +171,11 @@ impl Shard {
                 Ok(Flow::End)
             }
         }
+    }
+
+    fn has_no_qos2(&mut self, conn: ConnId) -> bool {
+        let end = self.connections.get_mut(conn).and_then(|connection| connection.device.as_deref());
+        end.is_some_and(|end| end.habits.has_no_qos2)
     }
 
     /// Asks the interpreter what a message means; within what is left to the tenant, if that is limited.
@@ -173,7 +195,7 @@ impl Shard {
         &mut self,
         now: Instant,
         on_behalf: Option<SessionKey>,
-        qos: mqtt::QoS,
+        qos: QoS,
         speech: &Speech<'_>,
     ) {
         for forward in &speech.forwards {
@@ -201,9 +223,9 @@ impl Shard {
         for request in subscribe.requests() {
             let granted = end.interpreter.subscribe(request.filter, request.options.qos, &mut speech);
             codes.push(match granted {
-                Ok(mqtt::QoS::AtMostOnce) => ReasonCode::Success,
-                Ok(mqtt::QoS::AtLeastOnce) => ReasonCode::GrantedQoS1,
-                Ok(mqtt::QoS::ExactlyOnce) => ReasonCode::GrantedQoS2,
+                Ok(QoS::AtMostOnce) => ReasonCode::Success,
+                Ok(QoS::AtLeastOnce) => ReasonCode::GrantedQoS1,
+                Ok(QoS::ExactlyOnce) => ReasonCode::GrantedQoS2,
                 Err(code) => code,
             });
         }

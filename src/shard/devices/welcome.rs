@@ -12,7 +12,7 @@ use std::sync::Arc;
 use broker::{Admission, Guest, SessionKey};
 use device::{DeviceId, Ear, Hello, Offer, Rates, Role, Shown, Welcome, fingerprint};
 use mqtt::{Connect, ReasonCode, Will};
-use stdx::Instant;
+use stdx::{Instant, Span};
 
 use super::downlinks::Cause;
 use super::end::{DeviceEnd, LastWord, Own};
@@ -76,6 +76,11 @@ impl Shard {
             rights: None,
             packet_bytes_max: Some(self.offer(listener).packet_bytes_max),
             is_fleeting: true,
+            echoes_session: end.habits.echoes_session,
+            silence_max: self
+                .offer(listener)
+                .silence_max_s
+                .map(|max_s| Span::from_ms(u64::from(max_s) * 1_000)),
         };
         let admission = self.exchange.connect(now, connect, guest);
         let key = match admission {
@@ -148,6 +153,7 @@ impl Shard {
         let ear = desk.give_ear(core, conn);
         Some(Box::new(DeviceEnd {
             ear,
+            habits: interpreter.habits(),
             interpreter,
             own,
             will: None,
@@ -156,6 +162,8 @@ impl Shard {
             leaves_at: None,
             is_gated,
             wants_reasons: connect.properties.request_problem_information != Some(false),
+            is_judged: false,
+            verdicts: None,
         }))
     }
 
