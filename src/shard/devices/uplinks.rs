@@ -7,7 +7,7 @@
 //! - What a message says is heard before it is acknowledged, and acknowledged before anything is answered to it.
 //! - A message that must be offered again has changed nothing.
 
-use broker::{Level, NoticeKind, Saying, SessionKey};
+use broker::{Behalf, Level, NoticeKind, Saying, SessionKey};
 use device::{Answer, Outcome, Said, Speech, Uplink};
 use mqtt::{Ack, Frame, Packet, Publish, ReasonCode, Subscribe, Unsubscribe, Version, Violation, decode};
 use stdx::{Instant, Span};
@@ -123,7 +123,7 @@ impl Shard {
             return Ok(Flow::Again);
         }
         let mut out = self.outcome();
-        self.bring_forwards(now, Some(key), publish.qos, &speech);
+        self.bring_forwards(now, Behalf::Client(key), publish.qos, &speech);
         let is_awaited = end.is_gated && publish.qos != mqtt::QoS::AtMostOnce;
         for remark in &mut speech.remarks {
             match self.heed(now, conn, &mut end, remark, is_awaited, &mut out) {
@@ -172,7 +172,7 @@ impl Shard {
     pub(crate) fn bring_forwards(
         &mut self,
         now: Instant,
-        on_behalf: Option<SessionKey>,
+        on_behalf: Behalf,
         qos: mqtt::QoS,
         speech: &Speech<'_>,
     ) {
