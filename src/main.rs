@@ -10,6 +10,7 @@
 //!   standard error.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -236,9 +237,27 @@ fn start_control(config: &Config, started: &Started) -> Result<(), String> {
             format!("{store}{doors}{guard}{}", server::census(&platform))
         }),
         platform: started.platform.clone(),
+        doorman: Arc::new(Doorman(Arc::clone(&started.watching))),
         api: api_settings(config, started),
     };
     control::start(bind, VERSION, sources).map(drop).map_err(|failure| failure.to_string())
+}
+
+/// Counts those who guess over HTTP with those who guess over MQTT.
+struct Doorman(Arc<server::Watching>);
+
+impl control::Doorman for Doorman {
+    fn shuts_out(&self, from: IpAddr) -> bool {
+        self.0.shuts_out(from)
+    }
+
+    fn failed(&self, from: IpAddr) {
+        self.0.note_failure(from);
+    }
+
+    fn succeeded(&self, from: IpAddr) {
+        self.0.note_success(from);
+    }
 }
 
 fn api_settings(config: &Config, started: &Started) -> control::ApiSettings {

@@ -41,6 +41,17 @@ pub struct Saying<'a> {
     pub qos: QoS,
 }
 
+/// Who waits until a message that is brought to subscribers is kept where it must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Behalf {
+    /// Nobody.
+    Nobody,
+    /// A client, for its acknowledgement.
+    Client(SessionKey),
+    /// Somebody without a connection, for this turn: [`Exchange::await_turn`].
+    Caller,
+}
+
 impl Exchange {
     /// Takes in a PUBLISH that somebody else interprets: gives its topic name. None if it is answered already: it was repeated,
     /// its id is in use, or there is no space on disk.
@@ -162,11 +173,20 @@ impl Exchange {
         self.sessions.get(key.index())?.window.as_ref()?.place(id)
     }
 
-    /// Brings a message to subscribers with nobody as its publisher. `on_behalf` waits for its acknowledgement meanwhile.
-    pub fn bring(&mut self, now: Instant, on_behalf: Option<SessionKey>, saying: Saying<'_>) {
+    /// Brings a message to subscribers with nobody as its publisher.
+    pub fn bring(&mut self, now: Instant, on_behalf: Behalf, saying: Saying<'_>) {
         let levels_max = stdx::widen(self.limits.topic_levels_max);
-        let link = on_behalf.and_then(|key| self.sessions.get_mut(key.index())?.link.as_deref_mut());
-        let is_awaited = saying.qos != QoS::AtMostOnce && link.as_ref().is_some_and(|link| link.is_gated);
+        let (link, waits) = match on_behalf {
+            Behalf::Nobody => (None, false),
+            Behalf::Caller => (None, self.journal.is_on),
+            Behalf::Client(key) => {
+                let session = self.sessions.get_mut(key.index());
+                let link = session.and_then(|session| session.link.as_deref_mut());
+                let waits = link.as_ref().is_some_and(|link| link.is_gated);
+                (link, waits)
+            }
+        };
+        let is_awaited = saying.qos != QoS::AtMostOnce && waits;
         let mut elsewhere = u32::MAX;
         let near = link.map_or(&mut elsewhere, |link| &mut link.route_near);
         let routed = self.table.route_near(saying.topic.as_bytes(), levels_max, near, &self.holders);

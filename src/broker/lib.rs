@@ -61,7 +61,7 @@ pub use core_id::{CORES_MAX, CoreId, CoreSet};
 pub use counters::{CounterKind, Counters};
 pub use exchange::{Exchange, ExchangeSetup, LinkEnd};
 pub use filter_tree::FilterTree;
-pub use interpreted::{Freight, Saying};
+pub use interpreted::{Behalf, Freight, Saying};
 pub use limits::Limits;
 pub use link::LinkId;
 pub use message::{StoredMessage, StoredParts};

@@ -6,9 +6,11 @@
 //! Invariants:
 //! - Nothing here blocks a core.
 
+mod doorman;
 mod metrics;
 mod serve;
 mod thingsboard;
 
+pub use doorman::Doorman;
 pub use serve::{Ask, ControlError, Reloaded, Sources, start};
 pub use thingsboard::ApiSettings;

@@ -20,6 +20,7 @@ use platform::Platform;
 use shard::Reply;
 use thiserror::Error;
 
+use crate::doorman::Doorman;
 use crate::thingsboard::{self, Api, ApiSettings};
 
 /// How long a core may take to answer.
@@ -57,6 +58,8 @@ pub struct Sources {
     pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
     /// Devices, and the ways to them.
     pub platform: Platform,
+    /// Counts those who guess tokens.
+    pub doorman: Arc<dyn Doorman>,
     /// How the HTTP API of devices behaves.
     pub api: ApiSettings,
 }
@@ -87,7 +90,7 @@ pub fn start(address: SocketAddr, version: &str, sources: Sources) -> Result<Soc
     listener.set_nonblocking(true).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let api = Api::on(sources.platform.clone(), sources.api.clone());
+    let api = Api::on(&sources);
     let router = router(Plane { sources, api: api.clone(), version: version.into() });
     // Failed logins are counted by address.
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -175,6 +178,8 @@ impl Plane {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
     use tower::ServiceExt;
@@ -186,6 +191,18 @@ mod tests {
         answered_by(path, Sources { ask, more_metrics: Arc::new(more_metrics), ..sources() })
     }
 
+    struct Trusting;
+
+    impl Doorman for Trusting {
+        fn shuts_out(&self, _from: IpAddr) -> bool {
+            false
+        }
+
+        fn failed(&self, _from: IpAddr) {}
+
+        fn succeeded(&self, _from: IpAddr) {}
+    }
+
     fn sources() -> Sources {
         let nothing = || Reloaded { text: String::new(), is_whole: true };
         Sources {
@@ -194,6 +211,7 @@ mod tests {
             more_metrics: Arc::new(String::new),
             reload: Arc::new(nothing),
             platform: Platform::new(Box::new(|_| Ok(None))),
+            doorman: Arc::new(Trusting),
             api: ApiSettings {
                 jwt_secret: Vec::new(),
                 token_s: 9_000,
@@ -214,7 +232,7 @@ mod tests {
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let request = request.body(Body::empty()).unwrap();
-            let api = Api::on(sources.platform.clone(), sources.api.clone());
+            let api = Api::on(&sources);
             let plane = Plane { sources, api, version: "1.0".into() };
             let response = router(plane).oneshot(request).await.unwrap();
             let status = response.status();

@@ -15,7 +15,7 @@ use crate::ids::{CommandId, DeviceId};
 use crate::package::{Assignment, PackageKind, unassign};
 use crate::presence::{Presence, Turn};
 use crate::profile::Keeping;
-use crate::speech::{Cookie, Downlink, Ear, Uplink};
+use crate::speech::{Cookie, Downlink, Ear, Forward, Uplink};
 use crate::value::{Sample, Value};
 
 /// What is asked of the hub at a device's home.
@@ -55,6 +55,17 @@ pub enum HubCall {
         samples: Vec<Sample<'static>>,
         /// What to keep of it.
         keeping: Keeping,
+        /// What subscribers of canonical topics get. No hub's business: whoever carries the call takes it out.
+        forward: Option<Forward<'static>>,
+    },
+    /// It says something without a connection: it is heard, and nobody listens.
+    Say {
+        /// What is kept of what it says.
+        keeping: Keeping,
+        /// What.
+        uplink: Uplink<'static>,
+        /// As above.
+        forward: Option<Forward<'static>>,
     },
     /// Delete telemetry.
     DeleteTelemetry {
@@ -138,7 +149,7 @@ pub enum HubReply {
     TooManyCommands,
     /// To [`HubCall::Redeem`].
     Redeemed(Redeemed),
-    /// To [`HubCall::WriteAttributes`] and [`HubCall::Keep`]: not all of it was taken, and why.
+    /// To [`HubCall::WriteAttributes`], [`HubCall::Keep`] and [`HubCall::Say`]: not all of it was taken, and why.
     Refused(Refusal),
 }
 
@@ -171,6 +182,43 @@ pub enum News {
     Turn(DeviceId, Turn),
 }
 
+impl HubCall {
+    /// Takes out what goes to subscribers, for whoever brings it to them.
+    pub fn take_forward(&mut self) -> Option<Forward<'static>> {
+        match self {
+            Self::Keep { forward, .. } | Self::Say { forward, .. } => forward.take(),
+            _nobody_subscribes_to => None,
+        }
+    }
+
+    /// Whether there will be more to keep than before, for whoever knows that there is no space.
+    #[must_use]
+    pub fn adds(&self) -> bool {
+        match self {
+            Self::WriteAttributes { .. } | Self::Keep { .. } | Self::Assign(_) => true,
+            Self::Say { uplink, .. } | Self::Hear { uplink, .. } => {
+                matches!(uplink, Uplink::Telemetry(_) | Uplink::Attributes(_) | Uplink::Claimable { .. })
+            }
+            Self::Order(order) => order.is_persistent,
+            Self::Attributes { .. }
+            | Self::Latest { .. }
+            | Self::Presence
+            | Self::DeleteAttributes { .. }
+            | Self::DeleteTelemetry { .. }
+            | Self::DeleteCommand(_)
+            | Self::Redeem { .. }
+            | Self::Unassign(_)
+            | Self::Forget
+            | Self::Evict
+            | Self::Open { .. }
+            | Self::Delivered { .. }
+            | Self::Close { .. }
+            | Self::AnswerCall { .. }
+            | Self::Restore(_) => false,
+        }
+    }
+}
+
 impl Hub {
     /// Answers a call from outside.
     pub fn call(&mut self, device: DeviceId, call: HubCall, now_ms: i64, out: &mut Outcome) -> HubReply {
@@ -184,7 +232,8 @@ impl Hub {
             },
             HubCall::Redeem { secret } => HubReply::Redeemed(self.redeem(device, &secret, now_ms, out)),
             HubCall::WriteAttributes { scope, samples } => done(self.write_all(device, scope, &samples, out)),
-            HubCall::Keep { samples, keeping } => done(self.keep_all(device, &samples, keeping, out)),
+            HubCall::Keep { samples, keeping, .. } => done(self.keep_all(device, &samples, keeping, out)),
+            HubCall::Say { keeping, uplink, .. } => done(self.say(device, keeping, &uplink, now_ms, out)),
             verb => {
                 self.do_verb(device, verb, now_ms, out);
                 HubReply::Done
@@ -227,7 +276,8 @@ impl Hub {
             | HubCall::Order(_)
             | HubCall::Redeem { .. }
             | HubCall::WriteAttributes { .. }
-            | HubCall::Keep { .. } => unreachable!("answered by whoever called this"),
+            | HubCall::Keep { .. }
+            | HubCall::Say { .. } => unreachable!("answered by whoever called this"),
         }
     }
 }
@@ -333,7 +383,7 @@ mod tests {
     #[test]
     fn history_is_deleted_and_the_latest_value_only_if_it_lies_there() {
         let mut hub = Hub::default();
-        let keep = |samples| HubCall::Keep { samples, keeping: Keeping::History };
+        let keep = |samples| HubCall::Keep { samples, keeping: Keeping::History, forward: None };
         let (_, out) =
             ask(&mut hub, keep(vec![sample("t", 1, 100), sample("t", 2, 200), sample("u", 5, 100)]));
         assert!(matches!(&out.changes[..], [Change::Telemetry { samples, .. }] if samples.len() == 3));
@@ -402,6 +452,43 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_without_a_connection_is_heard_as_on_one_and_wakes_the_device_once() {
+        let mut hub = Hub::new(HubTerms { facts_per_device_max: 1, ..HubTerms::default() });
+        let say = |samples| HubCall::Say {
+            keeping: Keeping::History,
+            uplink: Uplink::Telemetry(samples),
+            forward: None,
+        };
+        let (reply, out) = ask(&mut hub, say(vec![sample("t", 1, 5)]));
+        assert_eq!(reply, HubReply::Done);
+        assert!(
+            matches!(out.changes[..], [Change::Presence { .. }, Change::Telemetry { .. }]),
+            "{:?}",
+            out.changes
+        );
+        let (_, out) = ask(&mut hub, say(vec![sample("t", 2, 6)]));
+        assert!(matches!(out.changes[..], [Change::Telemetry { .. }]), "{:?}", out.changes);
+        let presence = hub.presence(DEVICE);
+        assert_eq!((presence.is_active, presence.connected_ms, presence.heard_ms), (true, 0, 10));
+        assert_eq!(ask(&mut hub, say(vec![sample("u", 2, 6)])).0, HubReply::Refused(Refusal::TooManyFacts));
+        let claimable = Uplink::Claimable { secret: "s".into(), duration_ms: None };
+        ask(&mut hub, HubCall::Say { keeping: Keeping::Latest, uplink: claimable, forward: None });
+        let redeemed = ask(&mut hub, HubCall::Redeem { secret: "s".into() }).0;
+        assert_eq!(redeemed, HubReply::Redeemed(Redeemed::Granted));
+    }
+
+    #[test]
+    fn telemetry_that_is_only_forwarded_is_not_kept_whoever_writes_it() {
+        let mut hub = Hub::default();
+        let samples = vec![sample("t", 1, 5)];
+        let call = HubCall::Keep { samples: samples.clone(), keeping: Keeping::Forward, forward: None };
+        assert_eq!(ask(&mut hub, call).0, HubReply::Done);
+        let uplink = Uplink::Telemetry(samples);
+        ask(&mut hub, HubCall::Say { keeping: Keeping::Forward, uplink, forward: None });
+        assert_eq!(latest(&mut hub), "");
+    }
+
+    #[test]
     fn an_answer_to_a_call_goes_to_whoever_called() {
         let answer: Result<Box<str>, Box<str>> = Ok("5".into());
         let call = HubCall::AnswerCall { ear: EAR, cookie: Cookie(9), answer: answer.clone() };
@@ -413,6 +500,7 @@ mod tests {
     #[test]
     fn what_was_assigned_is_told_and_gone_when_it_is_unassigned() {
         let package = Package {
+            created_ms: 0,
             id: PackageId::from_bytes([1; 16]),
             tenant: TenantId::from_bytes([1; 16]),
             profile: ProfileId::from_bytes([1; 16]),
@@ -445,7 +533,7 @@ mod tests {
     fn what_is_too_much_for_a_device_is_refused() {
         let mut hub = Hub::new(HubTerms { facts_per_device_max: 2, ..HubTerms::default() });
         let write = |samples| HubCall::WriteAttributes { scope: Scope::Shared, samples };
-        let keep = |samples| HubCall::Keep { samples, keeping: Keeping::Latest };
+        let keep = |samples| HubCall::Keep { samples, keeping: Keeping::Latest, forward: None };
         let too_many = HubReply::Refused(Refusal::TooManyFacts);
         assert_eq!(ask(&mut hub, write(vec![sample("a", 1, 0)])).0, HubReply::Done);
         let (reply, out) =

@@ -52,7 +52,7 @@ pub use hub::{Addressed, Hub, HubCounters, HubTerms, Outcome, Refusal, Report, T
 pub use ids::{Chance, CommandId, CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId, random_word};
 pub use package::{Assignment, Chunk, Content, NoChunk, Package, PackageKind, WrongChecksum, unassign};
 pub use presence::{Presence, Turn};
-pub use profile::{ChainRule, Keeping, Profile, ProvisionKey, Provisioning, Terms, Transport};
+pub use profile::{ChainRule, Keeping, Profile, ProvisionKey, Provisioning, Terms, Transport, Untold};
 pub use provision::{CredentialWanted, PROVISIONED_STAY_MS, ProvisionReply, ProvisionRequest};
 pub use rate::{BadRate, Bucket, Rate, TooMuch};
 pub use record::{Authority, Customer, DEVICE_BYTES_MAX, Device, Rare, Role, Tenant, User};

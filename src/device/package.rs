@@ -41,6 +41,8 @@ pub struct Package {
     pub version: Box<str>,
     /// A third name.
     pub tag: Option<Box<str>>,
+    /// When it was created, in Unix milliseconds; 0 if nobody knows.
+    pub created_ms: i64,
     /// Where its bytes are.
     pub content: Content,
 }
@@ -248,6 +250,7 @@ mod tests {
 
     fn package(content: Content, tag: Option<&str>) -> Package {
         Package {
+            created_ms: 0,
             id: PackageId::from_bytes([1; 16]),
             tenant: TenantId::from_bytes([2; 16]),
             profile: ProfileId::from_bytes([3; 16]),

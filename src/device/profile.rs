@@ -44,6 +44,21 @@ pub struct Profile {
     pub firmware: Option<PackageId>,
     /// The software of devices that have none of their own.
     pub software: Option<PackageId>,
+    /// Of which packages not all devices were told yet.
+    pub untold: Untold,
+    /// When it was created, in Unix milliseconds; 0 if nobody knows.
+    pub created_ms: i64,
+    /// How often it was saved.
+    pub version: u32,
+}
+
+/// Kinds of packages of whose assignment not all devices were told yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Untold {
+    /// Of their firmware.
+    pub firmware: bool,
+    /// Of their software.
+    pub software: bool,
 }
 
 /// How the devices of a profile connect.
@@ -121,6 +136,9 @@ impl Profile {
             retention_ms: None,
             firmware: None,
             software: None,
+            untold: Untold::default(),
+            created_ms: 0,
+            version: 1,
         }
     }
 
@@ -130,6 +148,25 @@ impl Profile {
         match kind {
             PackageKind::Firmware => self.firmware,
             PackageKind::Software => self.software,
+        }
+    }
+}
+
+impl Untold {
+    /// Whether not all devices were told of their package.
+    #[must_use]
+    pub const fn of(self, kind: PackageKind) -> bool {
+        match kind {
+            PackageKind::Firmware => self.firmware,
+            PackageKind::Software => self.software,
+        }
+    }
+
+    /// Says so, or that all were.
+    pub fn set(&mut self, kind: PackageKind, is_untold: bool) {
+        match kind {
+            PackageKind::Firmware => self.firmware = is_untold,
+            PackageKind::Software => self.software = is_untold,
         }
     }
 }

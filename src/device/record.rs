@@ -128,6 +128,10 @@ pub struct Rare {
     pub creator: Option<DeviceId>,
     /// Whether it got its credentials by introducing itself.
     pub is_provisioned: bool,
+    /// How often it was changed.
+    pub changes: u32,
+    /// How often its credential was changed.
+    pub credential_changes: u32,
 }
 
 impl Device {
@@ -151,6 +155,24 @@ impl Device {
             PackageKind::Firmware => rare.firmware,
             PackageKind::Software => rare.software,
         }
+    }
+
+    /// Counts its changes from 1 on, for whoever changes what he has read.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.rare.as_ref().map_or(0, |rare| rare.changes).saturating_add(1)
+    }
+
+    /// Counts the changes of its credential from 1 on.
+    #[must_use]
+    pub fn credential_version(&self) -> u32 {
+        self.rare.as_ref().map_or(0, |rare| rare.credential_changes).saturating_add(1)
+    }
+
+    /// Somebody has changed it.
+    pub(crate) fn count_change(&mut self) {
+        let rare = self.rare_mut();
+        rare.changes = rare.changes.saturating_add(1);
     }
 
     /// What it has of the rare things, to be changed.

@@ -22,6 +22,9 @@ use crate::value::Sample;
 pub struct Ear(pub u64);
 
 impl Ear {
+    /// Nobody's: what is said to it is heard by nobody.
+    pub const NOBODY: Self = Self(u64::MAX);
+
     /// Whether it belongs to no core but to somebody outside: the highest sixteen bits say so.
     #[must_use]
     pub const fn is_outside(self) -> bool {

@@ -12,7 +12,7 @@ use device::{Change, Command, CommandId, DeviceId, Hub, HubCall, HubReply, Keepi
 use flume::Sender;
 
 use crate::archive::{Archive, ArchiveFault, Points};
-use crate::platform::{Cores, Platform, ReadSettings};
+use crate::platform::{Cores, Crowded, Platform, ReadSettings};
 use crate::waiting::held;
 
 /// Values by device, key and time.
@@ -48,7 +48,7 @@ impl Platform {
 }
 
 impl Cores for Alone {
-    fn ask(&self, device: DeviceId, call: HubCall, reply: Sender<HubReply>) {
+    fn ask(&self, device: DeviceId, call: HubCall, reply: Sender<HubReply>) -> Result<(), Crowded> {
         let mut out = Outcome::default();
         let answer = held(&self.hub).call(device, call, (self.now_ms)(), &mut out);
         out.changes.iter().for_each(|change| self.archive.keep(change));
@@ -60,6 +60,7 @@ impl Cores for Alone {
         });
         // Whoever asked may be gone.
         let _ = reply.send(answer);
+        Ok(())
     }
 }
 

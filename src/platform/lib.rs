@@ -18,5 +18,5 @@ mod waiting;
 
 pub use alone::MemoryArchive;
 pub use archive::{Archive, ArchiveFault, Points};
-pub use platform::{Cores, Journal, Kept, NotKept, Platform, ReadSettings};
+pub use platform::{Cores, Crowded, Journal, Kept, NotKept, Platform, ReadSettings};
 pub use waiting::{Called, Listening, WaitingFigures, Watching};

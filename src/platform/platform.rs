@@ -21,12 +21,18 @@ pub trait Journal: Send + Sync {
     /// Hands changes over; `kept` is told when they and all before them are safe, and dropped if they never will be. Does not
     /// wait.
     fn keep(&self, changes: Vec<Change>, kept: Option<Sender<()>>);
+
+    /// Whether there is space for anything new.
+    fn has_space(&self) -> bool;
 }
 
 /// The way to the hubs.
 pub trait Cores: Send + Sync {
     /// Asks the home of a device. The reply comes when what it tells is safe; the sender is dropped if it never comes.
-    fn ask(&self, device: DeviceId, call: HubCall, reply: Sender<HubReply>);
+    ///
+    /// # Errors
+    /// Too many calls wait there already.
+    fn ask(&self, device: DeviceId, call: HubCall, reply: Sender<HubReply>) -> Result<(), Crowded>;
 }
 
 /// Reads a profile's settings: [`device::Dialect::read_settings`] of the dialect that they are for.
@@ -36,6 +42,11 @@ pub type ReadSettings = dyn Fn(&str) -> Result<Option<Terms>, String> + Send + S
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the store has failed")]
 pub struct NotKept;
+
+/// Too many calls wait at the home of the device: the call, back.
+#[derive(Debug, Error)]
+#[error("too many calls wait at the home of the device")]
+pub struct Crowded(pub Box<HubCall>);
 
 /// Whether a change is kept.
 #[must_use]
@@ -107,6 +118,12 @@ impl Platform {
         (result, kept)
     }
 
+    /// Whether there is space for anything new; without a store there always is.
+    #[must_use]
+    pub fn has_space(&self) -> bool {
+        self.house.journal.get().is_none_or(|journal| journal.has_space())
+    }
+
     /// Repeats a change that an earlier process wrote down, before cores start.
     pub fn restore(&self, change: &Change) {
         self.owned().apply(change);
@@ -132,13 +149,15 @@ impl Platform {
     }
 
     /// Asks the hub of a device. The receiver is disconnected if nobody answers.
-    #[must_use]
-    pub fn ask(&self, device: DeviceId, call: HubCall) -> Receiver<HubReply> {
+    ///
+    /// # Errors
+    /// Too many calls wait there already.
+    pub fn ask(&self, device: DeviceId, call: HubCall) -> Result<Receiver<HubReply>, Crowded> {
         let (reply, answer) = flume::bounded(1);
-        if let Some(cores) = self.house.cores.get() {
-            cores.ask(device, call, reply);
+        match self.house.cores.get() {
+            Some(cores) => cores.ask(device, call, reply).map(|()| answer),
+            None => Ok(answer),
         }
-        answer
     }
 
     /// Waits for what becomes of a command; to be called before it is ordered.

@@ -49,7 +49,7 @@ pub use doors::{Doors, DoorsError, examine_doors};
 pub use doorway::{CertError, inspect, make_first_certificates};
 pub use explain::explain_acl;
 pub use founding::Founded;
-pub use guard::Guard;
+pub use guard::{Guard, Watching};
 pub use journal::{SafeError, StoreWatch};
 pub use kernel::KernelError;
 pub use launch::{LaunchError, Plan, Running, Stopper, launch};

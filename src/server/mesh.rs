@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use broker::{Batch, CoreId};
 use device::{DeviceId, HubCall, HubReply};
 use flume::{Receiver, Sender, TrySendError};
+use platform::Crowded;
 use shard::{Arrival, Call, Reply};
 use wire::Wardrobe;
 
@@ -124,14 +125,18 @@ impl Inquiry {
         answers.into_iter().enumerate().filter_map(silent).collect()
     }
 
-    /// Brings a call to the home of a device. If that has ended, or too many calls wait there, `reply` is dropped.
-    pub(crate) fn call_device(&self, device: DeviceId, call: HubCall, reply: Sender<HubReply>) {
+    /// Brings a call to the home of a device. If that has ended, `reply` is dropped.
+    fn call_device(&self, device: DeviceId, call: HubCall, reply: Sender<HubReply>) -> Result<(), Crowded> {
         let cores = u16::try_from(self.calls.len()).expect("at most CORES_MAX cores");
         let home = CoreId::home_of(device.bytes(), cores).index();
         let call = Box::new(call);
-        if self.calls[home].try_send(Freight::DeviceCall { device, call, reply }).is_ok() {
-            self.ring(home);
+        match self.calls[home].try_send(Freight::DeviceCall { device, call, reply }) {
+            Ok(()) => self.ring(home),
+            Err(TrySendError::Full(Freight::DeviceCall { call, .. })) => return Err(Crowded(call)),
+            Err(TrySendError::Full(_)) => unreachable!("what is refused is what was offered"),
+            Err(TrySendError::Disconnected(_)) => {}
         }
+        Ok(())
     }
 
     fn ring(&self, core: usize) {
@@ -142,8 +147,8 @@ impl Inquiry {
 }
 
 impl platform::Cores for Inquiry {
-    fn ask(&self, device: DeviceId, call: HubCall, reply: Sender<HubReply>) {
-        self.call_device(device, call, reply);
+    fn ask(&self, device: DeviceId, call: HubCall, reply: Sender<HubReply>) -> Result<(), Crowded> {
+        self.call_device(device, call, reply)
     }
 }
 

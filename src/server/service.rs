@@ -116,6 +116,8 @@ pub struct Started {
     pub doors: Doors,
     /// Stands at its doors.
     pub guard: Arc<Guard>,
+    /// The same, with a clock, for those who come in another way.
+    pub watching: Arc<Watching>,
     /// Reads certificates, lists, passwords and rules again.
     pub reloader: Reloader,
     /// Knows devices, and the ways to them.
@@ -149,7 +151,7 @@ pub fn serve(
     remarks.iter().for_each(|remark| warn!("{remark}"));
     let platform = Platform::new(read_settings(dialects));
     let watching = Arc::new(Watching::new(Arc::clone(&guard), clock));
-    let doors = Doors::open(config, cpus.len(), clock, watching, &platform)?;
+    let doors = Doors::open(config, cpus.len(), clock, watching.clone(), &platform)?;
     let settings = settings(config, (room, cpus.len()), dialects, version, &doors)?;
     let settings = Settings { wardrobes: doorway.wardrobes(), ..settings };
     let settings = Arc::new(Settings { registry: registry(config, &platform), ..settings });
@@ -187,8 +189,18 @@ pub fn serve(
     let reloader = reloader(doorway, &doors, running.inquiry());
     signals::heed(running.stopper(), reloader.clone())?;
     let inquiry = running.inquiry();
-    let started =
-        Started { ready_line, inquiry, store, doors, guard, reloader, platform, token_secret, founded };
+    let started = Started {
+        ready_line,
+        inquiry,
+        store,
+        doors,
+        guard,
+        watching,
+        reloader,
+        platform,
+        token_secret,
+        founded,
+    };
     let announced = announce(started);
     match &announced {
         Ok(()) => signals::tell_supervisor(NotifyState::Ready),

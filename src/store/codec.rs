@@ -95,6 +95,10 @@ impl<'a> Input<'a> {
         std::mem::take(&mut self.0)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn end(&self) -> Result<(), Garbled> {
         if self.0.is_empty() { Ok(()) } else { Err(Garbled("a record is too long")) }
     }

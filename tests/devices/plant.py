@@ -28,6 +28,7 @@ cores = "{cores}"
 
 [store]
 dir = "{data}"
+{store}
 
 [limits]
 packet_bytes_max = 65536
@@ -76,10 +77,11 @@ def new_name(prefix="d"):
 class Plant:
     """A running broker; `stop` and `kill` leave its data, `start` continues with it."""
 
-    def __init__(self, cores=1, certificate=None, more=""):
-        """`certificate` is a pair of paths, the certificate of the listener in TLS and its key."""
+    def __init__(self, cores=1, certificate=None, more="", data=None, store=""):
+        """`certificate` is a pair of paths, the certificate of the listener in TLS and its key; `store` are lines of that
+        section of the configuration."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ringmq-plant-"))
-        self.data = self.folder / "data"
+        self.data = data or self.folder / "data"
         self.devices, self.plain, self.http = free_address(), free_address(), free_address()
         self.secure = free_address() if certificate else None
         secure = ""
@@ -89,7 +91,7 @@ class Plant:
         self.configuration.write_text(
             CONFIGURATION.format(
                 cores=cores, data=self.data, devices=self.devices, plain=self.plain, http=self.http,
-                secure=secure, more=more,
+                secure=secure, more=more, store=store,
             )
         )
         self.process = None

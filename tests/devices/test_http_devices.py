@@ -1,10 +1,12 @@
 """Devices that speak HTTP: the token is in the path."""
 
 import hashlib
+import json
 
 import pytest
 import requests
-from plant import HTTP_S, TIMEOUT_S, Api, until
+from client import Client
+from plant import HTTP_S, TIMEOUT_S, Api, Plant, until
 from thing import ATTRIBUTES, COMMAND
 
 JSON = {"content-type": "application/json"}
@@ -134,3 +136,123 @@ def test_a_device_over_http_and_one_over_mqtt_are_the_same(me, device, things):
     assert device.latest("over") == {"over": "http"}
     device.rpc("m", way="oneway")
     assert thing.take_command()[1] == "m", "the connection was not taken over"
+
+
+@pytest.fixture
+def plain(plant, name):
+    """An application that subscribes to canonical topics and knows nothing of devices."""
+    listener = Client(plant.plain, f"listener-{name}")
+    listener.connect()
+    yield listener
+    listener.close()
+
+
+BATCH = '[{"ts":1760000000000,"values":{"a":1, "b":"x"}}]'
+
+
+@pytest.mark.parametrize(
+    ("way", "kind"), [("device", "telemetry"), ("device", "attributes"), ("rest", "telemetry"), ("ttl", "telemetry")]
+)
+@pytest.mark.parametrize("keeping", ["HISTORY", "LATEST", "FORWARD"])
+def test_what_is_posted_reaches_subscribers_of_canonical_topics(plant, api, plain, name, way, kind, keeping):
+    device = api.device(name, deviceProfileId=api.profile(telemetryKeeping=keeping)["id"])
+    plain.subscribe(f"thingsboard/+/{name}/{kind}", 1)
+    said = BATCH if kind == "telemetry" else '{"fw": "v1"}'
+    path = {
+        "device": f"{plant.url}/api/v1/{device.token}/{kind}",
+        "rest": f"{plant.url}{device.path}/timeseries/ANY",
+        "ttl": f"{plant.url}{device.path}/timeseries/ANY/3600",
+    }[way]
+    for text in (said, '{"last":1}'):
+        answer = api.session.post(path, data=text, headers=JSON, timeout=HTTP_S)
+        assert (answer.status_code, answer.content) == (200, b"")
+    first, last = plain.message(), plain.message()
+    assert (first.payload, first.qos, first.retain) == (said.encode(), 1, False), "as it was written, at QoS 1"
+    assert last.payload == b'{"last":1}', "and once"
+    assert first.topic == last.topic and first.topic.startswith("thingsboard/") and first.topic.endswith(f"/{name}/{kind}")
+
+
+def test_an_application_that_is_away_gets_what_was_posted_meanwhile(plant, device, me, name):
+    listener = Client(plant.plain, f"away-{name}")
+    listener.connect(clean=False, SessionExpiryInterval=600)
+    listener.subscribe(f"thingsboard/+/{device.name}/telemetry", 1)
+    listener.disconnect()
+    me.post("/telemetry", {"while": "away"})
+    listener.close()
+    back = Client(plant.plain, f"away-{name}")
+    try:
+        back.connect(clean=False, SessionExpiryInterval=600)
+        assert json.loads(back.message().payload) == {"while": "away"}
+    finally:
+        back.close()
+
+
+def test_what_is_larger_than_a_packet_is_kept_and_not_forwarded(plant, api, device, me, plain):
+    plain.subscribe(f"thingsboard/+/{device.name}/telemetry", 1)
+    before = unforwarded(plant)
+    me.post("/telemetry", {"large": "x" * 70_000})
+    me.post("/telemetry", {"small": 1})
+    assert json.loads(plain.message().payload) == {"small": 1}
+    assert len(device.latest("large")["large"]) == 70_000
+    assert unforwarded(plant) == before + 1
+
+
+def unforwarded(plant):
+    return metric(plant, "ringmq_api_unforwarded_total")
+
+
+def metric(plant, name):
+    lines = requests.get(f"{plant.url}/metrics", timeout=HTTP_S).text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def test_many_values_of_one_body_are_all_kept(me, device):
+    """More than one core takes at once, and more than is read on the thread of all requests."""
+    me.post("/telemetry", [{"ts": 1_000 + at, "values": {"n": at}} for at in range(20_000)])
+    assert device.history("n")["n"] == [(1_000 + at, at) for at in range(20_000)]
+
+
+def test_a_device_that_speaks_http_is_active_and_never_connected(api, me, device):
+    me.post("/telemetry", {"a": 1})
+    found = device.attributes("SERVER_SCOPE")
+    assert found["active"] is True and found["lastActivityTime"] > 0
+    assert "lastConnectTime" not in found and "lastDisconnectTime" not in found
+
+
+@pytest.fixture
+def watchful(cores):
+    """A plant that minds who guesses."""
+    running = Plant(cores)
+    text = running.configuration.read_text()
+    running.stop()
+    running.configuration.write_text(text.replace("failed_logins_per_address_max = 0", "failed_logins_per_address_max = 5"))
+    running.start()
+    try:
+        yield running
+        assert running.stop() == 0
+    finally:
+        running.close()
+
+
+def test_whoever_guesses_tokens_is_shut_out(watchful):
+    api = watchful.api()
+    device = api.device()
+    right, wrong = (Api(f"{watchful.url}/api/v1/{token}") for token in (device.token, "guess"))
+    right.post("/telemetry", {"a": 1})
+    for _ in range(5):
+        wrong.call("POST", "/telemetry", {"a": 1}, status=401)
+    for who in (wrong, right):
+        answer = who.refusal("POST", "/telemetry", {"a": 1}, 429, 33)
+        assert answer == "Too many wrong tokens from this address"
+    assert metric(watchful, 'ringmq_api_refused_total{what="guesses"}') == 2
+    assert metric(watchful, "ringmq_failed_logins_total") >= 5
+    assert device.latest("a") == {"a": 1}, "those who have logged in are served"
+
+
+def test_whoever_guesses_provision_keys_is_shut_out(watchful):
+    _, key, secret = watchful.api().provisioning_profile("ALLOW_CREATE_NEW_DEVICES")
+    nobody = Api(f"{watchful.url}/api/v1")
+    body = {"deviceName": "x", "provisionDeviceKey": key, "provisionDeviceSecret": "wrong"}
+    for _ in range(5):
+        assert nobody.post("/provision", body)["status"] == "NOT_FOUND"
+    nobody.refusal("POST", "/provision", {**body, "provisionDeviceSecret": secret}, 429, 33)

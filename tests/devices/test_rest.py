@@ -25,7 +25,7 @@ def identity(found, kind):
 def test_01_a_login_gives_two_tokens(plant):
     user, password = plant.password()
     pair = Api(plant.url).post("/api/auth/login", {"username": user, "password": password})
-    assert set(pair) >= {"token", "refreshToken"} and pair["token"].count(".") == 2
+    assert list(pair) == ["token", "refreshToken"] and pair["token"].count(".") == 2
 
 
 def test_01_a_wrong_password_is_refused(plant):
@@ -94,6 +94,30 @@ def test_03_a_device_is_changed_by_saving_it(api, device):
 def test_03_a_name_belongs_to_one_device(api, device):
     message = api.refusal("POST", "/api/device", {"name": device.name, "type": "default"}, 400, 31)
     assert message == "Device with such name already exists!"
+
+
+def test_03_whoever_has_read_an_older_version_is_told_so(api, device):
+    assert device.found["version"] == 1
+    assert device.save(label="a")["version"] == 2
+    path = "/api/device"
+    message = api.refusal("POST", path, {**device.found, "version": 1, "label": "b"}, 409, 35)
+    assert message == "Device was already changed by someone else"
+    assert api.get(f"/api/device/{device.id}")["label"] == "a"
+    anyway = {name: value for name, value in device.found.items() if name != "version"}
+    assert api.post(path, {**anyway, "label": "c"})["version"] == 3
+    assert api.get(f"/api/device/{device.id}/credentials")["version"] == 1
+
+
+def test_03_a_taken_name_is_made_unique_if_that_is_wanted(api, device):
+    path = "/api/device?nameConflictPolicy=UNIQUIFY&uniquifySeparator=-&uniquifyStrategy=INCREMENTAL"
+    body = {"name": device.name, "type": "default"}
+    assert [api.post(path, body)["name"] for _ in range(2)] == [f"{device.name}-1", f"{device.name}-2"]
+    by_chance = api.post("/api/device?nameConflictPolicy=UNIQUIFY", body)["name"]
+    assert by_chance.startswith(f"{device.name}_") and len(by_chance) > len(device.name) + 1
+    free = new_name()
+    assert api.post(path, {**body, "name": free})["name"] == free
+    api.refusal("POST", "/api/device?nameConflictPolicy=FAIL", body, 400, 31)
+    api.refusal("POST", "/api/device?nameConflictPolicy=NONSENSE", body, 400, 31)
 
 
 def test_03_a_token_belongs_to_one_device(api, device, name):
@@ -178,6 +202,15 @@ def test_09_credentials_are_replaced(api, device, things, name):
     assert saved["credentialsType"] == "MQTT_BASIC" and isinstance(saved["credentialsValue"], str)
     assert things(device.token).connack.reason == 0x86
     assert things(f"u-{name}", password="p").connack.reason == 0
+
+
+def test_09_credentials_have_versions_of_their_own(api, device, name):
+    known = device.credentials
+    changed = api.post("/api/device/credentials", {**known, "credentialsId": name})
+    assert (known["version"], changed["version"]) == (1, 2)
+    assert api.get(f"/api/device/{device.id}")["version"] == 1
+    message = api.refusal("POST", "/api/device/credentials", {**known, "credentialsId": "other"}, 409, 35)
+    assert message == "Entity was already changed by someone else"
 
 
 def test_09_credentials_of_somebody_else_are_refused(api, device):
@@ -503,6 +536,31 @@ def test_24_a_profile_is_made_changed_found_and_deleted(api, name):
     assert [(one["name"], one["transportType"]) for one in infos] == [(name, "MQTT")]
     api.delete(path)
     api.refusal("GET", path, status=404)
+
+
+def test_24_a_profile_has_a_time_and_a_version(api):
+    made = api.profile(telemetryKeeping="LATEST", retentionDays=3)
+    assert made["version"] == 1 and made["createdTime"] > T0
+    silent = {name: value for name, value in made.items() if name not in ("telemetryKeeping", "retentionDays", "version")}
+    saved = api.post("/api/deviceProfile", {**silent, "name": new_name()})
+    assert (saved["version"], saved["createdTime"]) == (2, made["createdTime"])
+    assert (saved["telemetryKeeping"], saved["retentionDays"]) == ("LATEST", 3), "what is not said stays"
+    assert api.refusal("POST", "/api/deviceProfile", made, 409, 35) == "Device profile was already changed by someone else"
+    assert api.post("/api/deviceProfile", {**saved, "retentionDays": None})["retentionDays"] is None
+
+
+def test_24_a_new_profile_keeps_what_the_default_profile_keeps(api):
+    default = api.get("/api/deviceProfileInfo/default")["id"]["id"]
+    usual = api.get(f"/api/deviceProfile/{default}")
+    try:
+        api.post("/api/deviceProfile", {**usual, "telemetryKeeping": "LATEST", "retentionDays": 7})
+        made = api.profile()
+        assert (made["telemetryKeeping"], made["retentionDays"]) == ("LATEST", 7)
+        device = api.device(type=new_name("type"))
+        path = f"/api/deviceProfile/{device.found['deviceProfileId']['id']}"
+        assert api.get(path)["telemetryKeeping"] == "LATEST"
+    finally:
+        api.post("/api/deviceProfile", {**usual, "version": None})
 
 
 def test_24_there_is_a_default_profile_and_it_can_be_another(api):

@@ -1,7 +1,8 @@
 """What survives when the broker ends, in an orderly way or killed, in the middle of commands, downloads and gateways."""
 
 import pytest
-from plant import Plant, new_name
+import requests
+from plant import HTTP_S, Plant, new_name, until
 from thing import ATTRIBUTES, CLAIM, COMMAND, TELEMETRY, V5, Thing
 
 T0 = 1_760_000_000_123
@@ -196,3 +197,56 @@ def test_a_claim_waits_over_a_restart(house):
     house.restart()
     claimed = customer.post(f"/api/customer/device/{device.name}/claim", {"secretKey": "abc"})
     assert claimed["response"] == "SUCCESS"
+
+
+def test_a_rollout_that_was_cut_off_reaches_all_devices_and_none_of_them_twice(house):
+    """A package of a profile is told to its devices after the answer; whether the restart comes before the first of them, in
+    the middle or behind the last is chance, and must make no difference."""
+    api = house.api
+    profile = api.profile()
+    devices = [api.device(deviceProfileId=profile["id"]) for _ in range(150)]
+    info = api.package(profile["id"], IMAGE)
+    own = api.package(profile["id"], IMAGE, version="own")
+    devices[0].save(firmwareId=own["id"])
+    saved = api.post("/api/deviceProfile", {**profile, "firmwareId": info["id"]})
+    house.restart()
+    assert api.get(f"/api/deviceProfile/{profile['id']['id']}")["firmwareId"] == info["id"]
+    versions = [until_told(device) for device in devices]
+    assert versions == ["own"] + ["1.1"] * 149
+    until(lambda: metric(house.plant, "ringmq_rollouts_waiting") == 0, "end of the rollout")
+    told = [len(device.history("target_fw_version")["target_fw_version"]) for device in devices]
+    assert told == [1] * 150, "each of them once"
+    house.restart()
+    assert metric(house.plant, "ringmq_rollout_devices_total") == 0, "what is done is not begun again"
+    api.post("/api/deviceProfile", {**saved, "firmwareId": None, "version": None})
+    house.restart()
+    for device in devices[1:]:
+        until(lambda device=device: "fw_version" not in device.attributes("SHARED_SCOPE"), "withdrawal")
+    assert devices[0].attributes("SHARED_SCOPE", "fw_version") == {"fw_version": "own"}
+
+
+def until_told(device):
+    return until(lambda: device.attributes("SHARED_SCOPE", "fw_version"), "package")["fw_version"]
+
+
+def metric(plant, name):
+    lines = requests.get(f"{plant.url}/metrics", timeout=HTTP_S).text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
+
+
+def test_versions_and_times_of_records_outlive_a_restart(house):
+    api = house.api
+    profile = api.profile()
+    profile = api.post("/api/deviceProfile", {**profile, "description": "d"})
+    device = api.device(deviceProfileId=profile["id"])
+    device.save(label="x")
+    info = api.package(profile["id"], IMAGE)
+    paths = [
+        f"/api/deviceProfile/{profile['id']['id']}", f"/api/device/{device.id}", f"/api/device/{device.id}/credentials",
+        f"/api/otaPackage/{info['id']['id']}",
+    ]
+    before = [api.get(path) for path in paths]
+    assert [one["version"] for one in before[:3]] == [2, 2, 1]
+    assert all(one["createdTime"] > T0 for one in before)
+    house.restart()
+    assert [api.get(path) for path in paths] == before

@@ -251,6 +251,7 @@ impl Scene for Rooms {
         let content =
             Content::upload(Arc::from(bytes), Algorithm::Sha256, None).expect("no sum is asked for");
         let package = Arc::new(Package {
+            created_ms: 0,
             id: PackageId::from_bytes([9; 16]),
             tenant: crate::world::TENANT,
             profile: PROFILE,

@@ -113,6 +113,7 @@ impl World {
         let content =
             Content::upload(Arc::from(bytes), device::Algorithm::Sha256, None).expect("no sum is asked for");
         let package = Arc::new(Package {
+            created_ms: 0,
             id,
             tenant: TENANT,
             profile: PROFILE,

@@ -4,6 +4,7 @@
 //!
 //! Invariants:
 //! - A large body is received only behind a gate, and nothing of it before whoever sends it is known.
+//! - A large body is read on another thread.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
@@ -25,7 +26,7 @@ pub(super) struct Asked(pub(super) Vec<(String, String)>);
 /// A body.
 pub(super) struct Payload {
     pub bytes: Bytes,
-    _place: Option<Place>,
+    place: Option<Place>,
 }
 
 /// A body that is a JSON object.
@@ -54,14 +55,30 @@ impl FromRequest<Api> for Payload {
         };
         let bytes = Bytes::from_request(request, api).await;
         let bytes = bytes.map_err(|rejection| refuse(rejection.status()))?;
-        Ok(Self { bytes, _place: place })
+        Ok(Self { bytes, place })
     }
 }
 
 impl Payload {
-    /// The body as text.
-    pub fn text(&self) -> Result<&str, Refusal> {
-        std::str::from_utf8(&self.bytes).map_err(Refusal::bad_body)
+    /// Reads the body; a large one on another thread, because one thread serves all requests.
+    pub async fn read<R: Send + 'static>(
+        self,
+        read: impl FnOnce(&[u8]) -> R + Send + 'static,
+    ) -> Result<R, Refusal> {
+        if self.place.is_none() {
+            return Ok(read(&self.bytes));
+        }
+        // The place is given back when the body has been read.
+        let read = tokio::task::spawn_blocking(move || read(&self.bytes));
+        read.await.map_err(|_| Refusal::fault("The work was broken off"))
+    }
+
+    /// Reads the body as text, in the same way.
+    pub async fn read_text<R: Send + 'static>(
+        self,
+        read: impl FnOnce(&str) -> Result<R, Refusal> + Send + 'static,
+    ) -> Result<R, Refusal> {
+        self.read(|bytes| read(std::str::from_utf8(bytes).map_err(Refusal::bad_body)?)).await?
     }
 }
 
@@ -69,8 +86,7 @@ impl FromRequest<Api> for Object {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
-        let payload = Payload::from_request(request, api).await?;
-        Self::read(&payload.bytes)
+        Payload::from_request(request, api).await?.read(Self::read).await?
     }
 }
 

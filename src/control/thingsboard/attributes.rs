@@ -96,17 +96,22 @@ async fn write(
         Scope::Client => return Err(Refusal::bad(format!("Invalid scope: {scope}"))),
         other @ (Scope::Shared | Scope::Server) => other,
     };
-    if let Some((key, _)) = Object::read(&body.bytes)?.0.iter().find(|(_, value)| value.is_null()) {
+    let now_ms = api.now_ms();
+    let samples = body.read_text(move |body| samples_of(body, now_ms)).await?;
+    api.ask(device, HubCall::WriteAttributes { scope, samples }).await?;
+    empty_answer()
+}
+
+fn samples_of(body: &str, now_ms: i64) -> Result<Vec<Sample<'static>>, Refusal> {
+    if let Some((key, _)) = Object::read(body.as_bytes())?.0.iter().find(|(_, value)| value.is_null()) {
         return Err(Refusal::bad(format!("Attribute '{key}' has no value: delete it instead")));
     }
     let typing = Typing { casts: false, ..Typing::default() };
-    let samples = http::attributes(body.text()?, api.now_ms(), &typing).map_err(Refusal::bad_body)?;
-    let samples: Vec<_> = samples.into_iter().map(Sample::into_owned).collect();
+    let samples = http::attributes(body, now_ms, &typing).map_err(Refusal::bad_body)?;
     if samples.is_empty() {
         return Err(Refusal::bad("No attributes data found in request body!"));
     }
-    api.ask(device, HubCall::WriteAttributes { scope, samples }).await?;
-    empty_answer()
+    Ok(samples.into_iter().map(Sample::into_owned).collect())
 }
 
 async fn remove(

@@ -116,8 +116,9 @@ impl Api {
                 .filter(|customer| is_there(customer))
                 .ok_or_else(Refusal::forbidden)?;
             let given = Device { customer: Some(customer), ..known.clone() };
-            registry.replace(given.clone(), changes)?;
-            Ok((device, super::device_shape::device_json(registry, &given)))
+            registry.save(given, changes)?;
+            let given = registry.device(device).ok_or_else(Refusal::nothing)?;
+            Ok((device, super::device_shape::device_json(registry, given)))
         })
         .await
     }

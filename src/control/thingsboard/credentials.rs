@@ -38,15 +38,19 @@ async fn write(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
     let known = api.device_in(tenant, &id.to_string())?;
     let credential = credential_of(&body)?;
     let is_new = known.credential != credential;
+    let version = body.whole("version")?;
     let device = api
         .change(|registry, changes| {
             let known = registry.device(id).filter(|device| device.tenant == tenant);
             let known = known.ok_or_else(|| Refusal::missing("Device", id))?;
+            if version.is_some_and(|version| version != i64::from(known.credential_version())) {
+                return Err(Refusal::outdated("Entity"));
+            }
             let device = Device { credential, ..known.clone() };
             if is_new {
-                registry.replace(device.clone(), changes)?;
+                registry.save(device.clone(), changes)?;
             }
-            Ok(device)
+            Ok(registry.device(id).cloned().unwrap_or(device))
         })
         .await?;
     if is_new {
@@ -89,7 +93,7 @@ fn credential_json(device: &Device) -> Value {
         "credentialsType": kind,
         "credentialsId": device.credential.id(),
         "credentialsValue": value,
-        "version": 1,
+        "version": device.credential_version(),
     })
 }
 

@@ -16,8 +16,12 @@ use super::device_shape::device_json;
 use super::house::Api;
 use super::pages::{Few, PAGE, Page};
 use super::refusal::Refusal;
+use super::rollout::PLACES_AT_ONCE;
 use super::routes::{Route, delete, get, post};
 use super::shape::{Answer, empty_answer, entity, json_answer, tenant_entity};
+
+/// Devices that a customer gives back at one time.
+const RELEASED_AT_ONCE: usize = 1_024;
 
 const TAKEN: &str = "Customer with such title already exists!";
 
@@ -60,8 +64,39 @@ async fn one(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -
 
 async fn remove(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {
     let customer = customer_in(&api, caller.admin()?, &text)?.id;
-    api.change_or_clash(TAKEN, |registry, changes| registry.delete_customer(customer, changes)).await?;
+    release_all(&api, customer).await?;
+    api.take_away(|registry, changes| registry.delete_customer(customer, changes)).await?;
     empty_answer()
+}
+
+/// Gives all devices of a customer back to the tenant, a few at a time: others look up devices meanwhile.
+async fn release_all(api: &Api, customer: CustomerId) -> Result<(), Refusal> {
+    if api.read(|registry| registry.owned_by(customer)) == 0 {
+        return Ok(());
+    }
+    let owned = api.away(|limits| &limits.searches, move |api| owned_by(api, customer)).await?;
+    for some in owned.chunks(RELEASED_AT_ONCE) {
+        api.take_away(|registry, changes| {
+            registry.release(customer, some, changes);
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+fn owned_by(api: &Api, customer: CustomerId) -> Vec<DeviceId> {
+    let (mut owned, mut from) = (Vec::new(), 0);
+    loop {
+        let part = api.read(|registry| {
+            let devices = registry.devices_in(from, PLACES_AT_ONCE)?;
+            let theirs = devices.filter(|device| device.customer == Some(customer));
+            Some(theirs.map(|device| device.id).collect::<Vec<_>>())
+        });
+        let Some(part) = part else { return owned };
+        owned.extend(part);
+        from += PLACES_AT_ONCE;
+    }
 }
 
 async fn all(State(api): State<Api>, caller: Caller, asked: Asked) -> Answer {
@@ -102,8 +137,9 @@ impl Api {
         self.change(|registry: &mut Registry, changes: &mut Vec<Change>| {
             let known = registry.device(device).ok_or_else(|| Refusal::missing("Device", device))?;
             let given = Device { customer, ..known.clone() };
-            registry.replace(given.clone(), changes)?;
-            Ok(device_json(registry, &given))
+            registry.save(given, changes)?;
+            let given = registry.device(device).ok_or_else(|| Refusal::missing("Device", device))?;
+            Ok(device_json(registry, given))
         })
         .await
     }

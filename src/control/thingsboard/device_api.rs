@@ -6,25 +6,32 @@
 //!
 //! Source: section 13.3 of the vectors.
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
-use device::{Content, Downlink, Offer, PackageKind, Sample, Uplink, Wanted};
+use device::{
+    Change, Chunk, Content, DeviceId, Downlink, Offer, PackageKind, ProvisionReply, Sample, Uplink, Wanted,
+};
 use dialect::http;
 
 use super::asked::{Asked, Object, Payload};
+use super::caller::Peer;
 use super::clock::chance;
 use super::commands::COMMAND_BYTES_MAX;
 use super::house::{ANSWER_MAX, Api};
 use super::packages::file_name;
 use super::refusal::Refusal;
 use super::responder;
+use super::rollout::{Assigned, assigned};
 use super::routes::{Route, get, post};
 use super::seat::{Owner, Seat};
 use super::shape::{Answer, empty_answer, text_answer};
 
 /// Bytes of a body that is no command.
 const BODY_BYTES_MAX: usize = 50 << 20;
+/// Values that a core is told at one time.
+const SAMPLES_AT_ONCE: usize = 4_096;
 
 pub(super) fn routes() -> Vec<Route> {
     let telemetry = r#"{"temperature":21.5}"#;
@@ -50,7 +57,8 @@ pub(super) fn routes() -> Vec<Route> {
             .limit(COMMAND_BYTES_MAX),
         post("/api/v1/{deviceToken}/claim", "Whoever knows the secret may own the device.", claim)
             .open()
-            .body(r#"{"secretKey":"abc","durationMs":60000}"#),
+            .body(r#"{"secretKey":"abc","durationMs":60000}"#)
+            .limit(COMMAND_BYTES_MAX),
         get("/api/v1/{deviceToken}/firmware", "The device's firmware, or a part of it.", firmware)
             .open()
             .query(&["title", "version", "size", "chunk"]),
@@ -59,24 +67,51 @@ pub(super) fn routes() -> Vec<Route> {
             .query(&["title", "version", "size", "chunk"]),
         post("/api/v1/provision", "Asks for credentials with the key and secret of a profile.", provision)
             .open()
-            .body(r#"{"deviceName":"th-001","provisionDeviceKey":"k1","provisionDeviceSecret":"s1"}"#),
+            .body(r#"{"deviceName":"th-001","provisionDeviceKey":"k1","provisionDeviceSecret":"s1"}"#)
+            .limit(COMMAND_BYTES_MAX),
     ]
 }
 
 async fn telemetry_said(State(api): State<Api>, Owner(device): Owner, body: Payload) -> Answer {
-    let (typing, _) = api.typing_of(&device);
-    let samples = http::telemetry(body.text()?, api.now_ms(), &typing).map_err(unreadable)?;
-    let samples = samples.into_iter().map(Sample::into_owned).collect();
-    Seat::take(&api, &device).await?.say(&api, Uplink::Telemetry(samples)).await?;
+    let ((typing, _), (topic, _), now_ms) = (api.typing_of(&device), api.topics_of(&device), api.now_ms());
+    let own = api.clone();
+    let read = move |body: &str| {
+        let samples = http::telemetry(body, now_ms, &typing).map_err(unreadable)?;
+        Ok((in_parts(samples), own.forward(topic, body)))
+    };
+    let (parts, mut forward) = body.read_text(read).await?;
+    for samples in parts {
+        api.say(&device, Uplink::Telemetry(samples), forward.take()).await?;
+    }
     empty_answer()
 }
 
 async fn attributes_said(State(api): State<Api>, Owner(device): Owner, body: Payload) -> Answer {
-    let (typing, _) = api.typing_of(&device);
-    let samples = http::attributes(body.text()?, api.now_ms(), &typing).map_err(unreadable)?;
-    let samples = samples.into_iter().map(Sample::into_owned).collect();
-    Seat::take(&api, &device).await?.say(&api, Uplink::Attributes(samples)).await?;
+    let ((typing, _), (_, topic), now_ms) = (api.typing_of(&device), api.topics_of(&device), api.now_ms());
+    let own = api.clone();
+    let read = move |body: &str| {
+        let samples = http::attributes(body, now_ms, &typing).map_err(unreadable)?;
+        Ok((in_parts(samples), own.forward(topic, body)))
+    };
+    let (parts, mut forward) = body.read_text(read).await?;
+    for samples in parts {
+        api.say(&device, Uplink::Attributes(samples), forward.take()).await?;
+    }
     empty_answer()
+}
+
+/// Values in parts that no core needs long for; at least one part, for a device that says nothing is there all the same.
+pub(super) fn in_parts(samples: Vec<Sample<'_>>) -> Vec<Vec<Sample<'static>>> {
+    let mut parts = vec![Vec::new()];
+    for sample in samples {
+        if parts.last().is_none_or(|part| part.len() >= SAMPLES_AT_ONCE) {
+            parts.push(Vec::new());
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(sample.into_owned());
+        }
+    }
+    parts
 }
 
 /// Bodies that cannot be read are this API's own failures.
@@ -111,7 +146,7 @@ async fn answer(
 ) -> Answer {
     let number = number.parse().map_err(|_| Refusal::bad(format!("'{number}' is no number of a command")))?;
     let uplink = Uplink::CommandAnswered { number, answer: body.bytes.to_vec().into() };
-    Seat::take(&api, &device).await?.say(&api, uplink).await?;
+    api.say(&device, uplink, None).await?;
     empty_answer()
 }
 
@@ -120,7 +155,7 @@ async fn call(State(api): State<Api>, Owner(device): Owner, body: Payload) -> An
     let (Some(method), Some(params)) = (body.text("method")?, body.get("params")) else {
         return Err(Refusal::bad("A call has a method and params"));
     };
-    Seat::take(&api, &device).await?.say(&api, Uplink::Alive).await?;
+    api.say(&device, Uplink::Alive, None).await?;
     let packet_bytes_max = u32::try_from(api.settings().packet_bytes_max).unwrap_or(u32::MAX);
     let offer = Offer { packet_bytes_max, ..Offer::default() };
     if let Some(answer) = http::call_answer(method, &offer, device.is_gateway(), api.now_ms()) {
@@ -142,7 +177,7 @@ async fn claim(State(api): State<Api>, Owner(device): Owner, body: Payload) -> A
         if body.bytes.is_empty() { Object(serde_json::Map::new()) } else { Object::read(&body.bytes)? };
     let secret = body.text("secretKey")?.unwrap_or_default().to_owned();
     let uplink = Uplink::Claimable { secret: secret.into(), duration_ms: body.whole("durationMs")? };
-    Seat::take(&api, &device).await?.say(&api, uplink).await?;
+    api.say(&device, uplink, None).await?;
     empty_answer()
 }
 
@@ -171,11 +206,21 @@ fn package(api: &Api, device: &device::Device, asked: &Asked, kind: PackageKind)
         (header::CONTENT_DISPOSITION, format!("attachment;filename={name}")),
         (HeaderName::from_static("x-filename"), name),
     ];
-    Ok((headers, chunk.bytes().to_vec()).into_response())
+    Ok((headers, Bytes::from_owner(Part(chunk))).into_response())
 }
 
-async fn provision(State(api): State<Api>, body: Payload) -> Answer {
-    let text = body.text()?;
+/// A part of a package on its way: it is not copied.
+struct Part(Chunk);
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+async fn provision(State(api): State<Api>, Peer(peer): Peer, body: Payload) -> Answer {
+    api.trusts(peer)?;
+    let text = std::str::from_utf8(&body.bytes).map_err(Refusal::bad_body)?;
     let request = http::provision(text).map_err(unreadable)?;
     let now_ms = api.now_ms();
     let (reply, facts) = api
@@ -190,11 +235,12 @@ async fn provision(State(api): State<Api>, body: Payload) -> Answer {
             api.ask(device, device::HubCall::Restore(Box::new(fact))).await?;
         }
     }
+    api.note_shown(peer, reply != ProvisionReply::NotFound);
     let answer = http::provisioned(&reply);
     text_answer(answer.ok_or_else(|| Refusal::fault("The profile takes certificates, not requests"))?)
 }
 
 /// Whether a change is the business of a device's home.
-fn is_fact(change: &device::Change) -> bool {
+fn is_fact(change: &Change) -> bool {
     !change.is_of_registry()
 }

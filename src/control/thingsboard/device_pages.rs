@@ -54,13 +54,16 @@ async fn of_tenant(State(api): State<Api>, caller: Caller, asked: Asked) -> Answ
     if let Some(name) = asked.get("deviceName") {
         return json_answer(super::devices::by_name(&api, &caller, name)?);
     }
-    let filter = Filter::read(caller.admin()?, None, &asked)?;
-    page(&api, filter, Page::read(&asked)?, false).await
+    tenant_page(&api, &caller, &asked, Shown::Alone).await
 }
 
 async fn of_tenant_with_state(State(api): State<Api>, caller: Caller, asked: Asked) -> Answer {
-    let filter = Filter::read(caller.admin()?, None, &asked)?;
-    page(&api, filter, Page::read(&asked)?, true).await
+    tenant_page(&api, &caller, &asked, Shown::WithState).await
+}
+
+async fn tenant_page(api: &Api, caller: &Caller, asked: &Asked, shown: Shown) -> Answer {
+    let filter = Filter::read(caller.admin()?, None, asked)?;
+    page(api, filter, Page::read(asked)?, shown).await
 }
 
 async fn of_customer(
@@ -69,9 +72,7 @@ async fn of_customer(
     Path(customer): Path<String>,
     asked: Asked,
 ) -> Answer {
-    let customer = super::customers::customer_of(&api, &caller, &customer)?;
-    let filter = Filter::read(customer.tenant, Some(customer.id), &asked)?;
-    page(&api, filter, Page::read(&asked)?, false).await
+    customer_page(&api, &caller, &customer, &asked, Shown::Alone).await
 }
 
 async fn of_customer_with_state(
@@ -80,9 +81,22 @@ async fn of_customer_with_state(
     Path(customer): Path<String>,
     asked: Asked,
 ) -> Answer {
-    let customer = super::customers::customer_of(&api, &caller, &customer)?;
-    let filter = Filter::read(customer.tenant, Some(customer.id), &asked)?;
-    page(&api, filter, Page::read(&asked)?, true).await
+    customer_page(&api, &caller, &customer, &asked, Shown::WithState).await
+}
+
+async fn customer_page(api: &Api, caller: &Caller, customer: &str, asked: &Asked, shown: Shown) -> Answer {
+    let customer = super::customers::customer_of(api, caller, customer)?;
+    let filter = Filter::read(customer.tenant, Some(customer.id), asked)?;
+    page(api, filter, Page::read(asked)?, shown).await
+}
+
+/// What is shown of each device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// Its record.
+    Alone,
+    /// And whether it is active.
+    WithState,
 }
 
 /// Which devices are wanted.
@@ -111,12 +125,12 @@ fn kind_of<'r>(registry: &'r Registry, device: &Device) -> &'r str {
     registry.profile(device.profile).map_or("", |profile| &profile.name)
 }
 
-async fn page(api: &Api, filter: Filter, page: Page, has_state: bool) -> Answer {
+async fn page(api: &Api, filter: Filter, page: Page, shown: Shown) -> Answer {
     let page = Arc::new(page);
     let wanted = Arc::clone(&page);
     let search = move |api: &Api| search(api, &filter, &wanted);
     let Cut { items, total } = api.away(|limits| &limits.searches, search).await??;
-    let active = if has_state { active(api, &items).await? } else { Vec::new() };
+    let active = if shown == Shown::WithState { active(api, &items).await? } else { Vec::new() };
     let shown: Vec<Value> = api.read(|registry| {
         let devices = items.iter().enumerate().filter_map(|(at, id)| Some((at, registry.device(*id)?)));
         let show = |(at, device)| match active.get(at) {
@@ -173,8 +187,10 @@ fn rank(registry: &Registry, device: &Device, by: Option<&str>) -> Result<Rank, 
 async fn active(api: &Api, devices: &[DeviceId]) -> Result<Vec<bool>, Refusal> {
     let mut active = Vec::with_capacity(devices.len());
     for some in devices.chunks(64) {
-        let answers: Vec<_> =
-            some.iter().map(|device| api.platform().ask(*device, HubCall::Presence)).collect();
+        let mut answers = Vec::with_capacity(some.len());
+        for device in some {
+            answers.push(api.hand(*device, HubCall::Presence).await?);
+        }
         for answer in answers {
             let reply = tokio::time::timeout(super::house::ANSWER_MAX, answer.recv_async()).await;
             match reply.map_err(|_| Refusal::silence())?.map_err(|_| Refusal::silence())? {

@@ -28,6 +28,8 @@ pub(super) struct Wish {
     pub additional: Option<Box<str>>,
     pub firmware: Option<PackageId>,
     pub software: Option<PackageId>,
+    /// Which version of the device was read by whoever wishes; none for whoever does not mind.
+    pub version: Option<i64>,
 }
 
 impl Wish {
@@ -56,6 +58,7 @@ impl Wish {
             additional: (!is_plain).then(|| Value::Object(additional.0).to_string().into()),
             firmware: body.id("firmwareId", PackageId::parse)?,
             software: body.id("softwareId", PackageId::parse)?,
+            version: body.whole("version")?,
         })
     }
 
@@ -94,7 +97,7 @@ pub(super) fn device_json(registry: &Registry, device: &Device) -> Value {
         "firmwareId": entity_or_null("OTA_PACKAGE", rare.and_then(|rare| rare.firmware)),
         "softwareId": entity_or_null("OTA_PACKAGE", rare.and_then(|rare| rare.software)),
         "externalId": null,
-        "version": 1,
+        "version": device.version(),
         "additionalInfo": additional(device),
     })
 }

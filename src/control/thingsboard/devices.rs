@@ -22,6 +22,7 @@ use super::clock::chance;
 use super::credentials::credential_of;
 use super::device_shape::{Wish, device_json, device_with_state_json};
 use super::house::Api;
+use super::names::{NAMING, Naming};
 use super::refusal::Refusal;
 use super::rollout::{Assigned, assigned};
 use super::routes::{Route, delete, get, post};
@@ -33,9 +34,10 @@ const IDS_MAX: usize = 1_000;
 pub(super) fn routes() -> Vec<Route> {
     vec![
         post("/api/device", "Creates a device, or changes the one whose id is given.", save)
-            .query(&["accessToken"])
+            .query(NAMING)
             .body(r#"{"name":"A","type":"default","label":"x"}"#),
         post("/api/device-with-credentials", "As above, with credentials of any kind.", save_with_credentials)
+            .query(&NAMING[1..])
             .body(r#"{"device":{"name":"A","type":"default"},"credentials":{"credentialsType":"ACCESS_TOKEN","credentialsId":"T"}}"#),
         get("/api/device/{deviceId}", "A device.", one),
         delete("/api/device/{deviceId}", "Deletes a device with all that is known of it.", remove),
@@ -49,14 +51,15 @@ pub(super) fn routes() -> Vec<Route> {
 async fn save(State(api): State<Api>, caller: Caller, asked: Asked, body: Object) -> Answer {
     let token = asked.get("accessToken").map(Credential::token).transpose();
     let token = token.map_err(|why| Refusal::bad(why.text()))?;
-    let device = put(&api, caller.admin()?, &body, token).await?;
+    let device = put(&api, caller.admin()?, &body, (token, Naming::read(&asked)?)).await?;
     json_answer(api.read(|registry| device_json(registry, &device)))
 }
 
-async fn save_with_credentials(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
+async fn save_with_credentials(State(api): State<Api>, caller: Caller, asked: Asked, body: Object) -> Answer {
     let device = body.object("device")?.ok_or_else(|| Refusal::bad_body("`device` is missing"))?;
     let shown = body.object("credentials")?.ok_or_else(|| Refusal::bad_body("`credentials` is missing"))?;
-    let device = put(&api, caller.admin()?, &device, Some(credential_of(&shown)?)).await?;
+    let credential = Some(credential_of(&shown)?);
+    let device = put(&api, caller.admin()?, &device, (credential, Naming::read(&asked)?)).await?;
     json_answer(api.read(|registry| device_json(registry, &device)))
 }
 
@@ -114,7 +117,7 @@ async fn kinds(State(api): State<Api>, caller: Caller) -> Answer {
 
 async fn remove(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Answer {
     let gone = api.device_in(caller.admin()?, &id)?;
-    api.change_or_clash("", |registry, changes| registry.delete(gone.id, changes)).await?;
+    api.take_away(|registry, changes| registry.delete(gone.id, changes)).await?;
     api.ask(gone.id, HubCall::Forget).await?;
     api.tell_deleted(&gone).await;
     empty_answer()
@@ -133,13 +136,14 @@ async fn put(
     api: &Api,
     tenant: TenantId,
     body: &Object,
-    credential: Option<Credential>,
+    (credential, naming): (Option<Credential>, Naming),
 ) -> Result<Device, Refusal> {
-    let wish = Wish::read(body)?;
+    let mut wish = Wish::read(body)?;
     let now_ms = api.now_ms();
     match body.id("id", DeviceId::parse)? {
         None => {
             let make = |registry: &mut Registry, changes: &mut Vec<Change>| {
+                wish.name = naming.name(registry, tenant, wish.name);
                 create(registry, (tenant, now_ms), wish, credential, changes)
             };
             let (device, has) = api.change(make).await?;
@@ -148,7 +152,7 @@ async fn put(
         }
         Some(id) => {
             let alter = |registry: &mut Registry, changes: &mut Vec<Change>| {
-                alter(registry, (tenant, id), wish, credential, changes)
+                alter(registry, (tenant, id, now_ms), wish, credential, changes)
             };
             let altered = api.change(alter).await?;
             if altered.must_leave {
@@ -176,7 +180,7 @@ fn create(
     if credential.as_ref().is_some_and(is_taken) {
         return Err(Clash::CredentialTaken.into());
     }
-    let profile = profile_of(registry, tenant, &wish, changes)?;
+    let profile = profile_of(registry, (tenant, now_ms), &wish, changes)?;
     check_packages(registry, profile, &wish)?;
     let new = NewDevice {
         tenant,
@@ -207,17 +211,20 @@ struct Altered {
 
 fn alter(
     registry: &mut Registry,
-    (tenant, id): (TenantId, DeviceId),
+    (tenant, id, now_ms): (TenantId, DeviceId, i64),
     wish: Wish,
     credential: Option<Credential>,
     changes: &mut Vec<Change>,
 ) -> Result<Altered, Refusal> {
     let known = registry.device(id).filter(|device| device.tenant == tenant).cloned();
     let known = known.ok_or_else(|| Refusal::missing("Device", id))?;
+    if wish.version.is_some_and(|version| version != i64::from(known.version())) {
+        return Err(Refusal::outdated("Device"));
+    }
     check(registry, tenant, &wish, Some(id))?;
     let profile = match (wish.profile, &wish.kind) {
         (None, None) => known.profile,
-        (Some(_), _) | (None, Some(_)) => profile_of(registry, tenant, &wish, changes)?,
+        (Some(_), _) | (None, Some(_)) => profile_of(registry, (tenant, now_ms), &wish, changes)?,
     };
     check_packages(registry, profile, &wish)?;
     let had = assigned(registry, id);
@@ -226,7 +233,8 @@ fn alter(
     if let Some(credential) = credential {
         device.credential = credential;
     }
-    registry.replace(device.clone(), changes)?;
+    registry.save(device, changes)?;
+    let device = registry.device(id).ok_or(Clash::DeviceUnknown)?.clone();
     let must_leave = device.profile != known.profile
         || device.role != known.role
         || device.name != known.name
@@ -253,7 +261,7 @@ fn check(registry: &Registry, tenant: TenantId, wish: &Wish, own: Option<DeviceI
 /// The profile that a wish names, made if it has no other sign than an unknown name.
 fn profile_of(
     registry: &mut Registry,
-    tenant: TenantId,
+    (tenant, now_ms): (TenantId, i64),
     wish: &Wish,
     changes: &mut Vec<Change>,
 ) -> Result<ProfileId, Refusal> {
@@ -269,7 +277,8 @@ fn profile_of(
     }
     let id = ProfileId::random(&mut chance);
     let name = wish.kind.as_deref().unwrap_or("default");
-    registry.put_profile(Profile::named(id, tenant, name), changes)?;
+    registry
+        .put_profile(Profile { created_ms: now_ms, ..registry.new_profile(id, tenant, name) }, changes)?;
     Ok(id)
 }
 

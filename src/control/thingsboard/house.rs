@@ -7,11 +7,14 @@
 //! - An answer that says that something is written comes after the store has said so.
 //! - Nobody holds a lock, of the registry or of this room, while waiting.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use device::{Change, Clash, DeviceId, HubCall, HubReply, Registry};
-use platform::{Archive, ArchiveFault, Kept, Platform};
+use flume::Receiver;
+use platform::{Archive, ArchiveFault, Crowded, Kept, Platform};
+use tokio::time::Instant;
 
 use super::attempts::Attempts;
 use super::limits::{Gate, Limits};
@@ -20,7 +23,13 @@ use super::responder::Asker;
 use super::rollout::Rollouts;
 use super::settings::ApiSettings;
 use super::tokens::Tokens;
+use crate::doorman::Doorman;
+use crate::serve::Sources;
 
+/// How long a call may wait for room at the home of its device.
+const ROOM_MAX: Duration = Duration::from_secs(1);
+/// How often it looks for some.
+const ROOM_STEP: Duration = Duration::from_millis(10);
 /// How long a core or the store may take to answer.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
 
@@ -38,6 +47,7 @@ struct House {
     limits: Limits,
     rollouts: Rollouts,
     asker: Asker,
+    doorman: Arc<dyn Doorman>,
     now_ms: Box<Clock>,
 }
 
@@ -45,13 +55,19 @@ struct House {
 pub(crate) type Clock = dyn Fn() -> i64 + Send + Sync;
 
 impl Api {
-    /// An API on a platform, with the machine's clock.
-    pub fn on(platform: Platform, settings: ApiSettings) -> Self {
-        Self::new(platform, settings, Box::new(super::clock::wall_ms))
+    /// An API on what the control plane asks, with the machine's clock.
+    pub fn on(sources: &Sources) -> Self {
+        let Sources { platform, api, doorman, .. } = sources;
+        Self::new(platform.clone(), api.clone(), Arc::clone(doorman), Box::new(super::clock::wall_ms))
     }
 
     /// An API on a platform, with a clock in Unix milliseconds.
-    pub fn new(platform: Platform, settings: ApiSettings, now_ms: Box<Clock>) -> Self {
+    pub fn new(
+        platform: Platform,
+        settings: ApiSettings,
+        doorman: Arc<dyn Doorman>,
+        now_ms: Box<Clock>,
+    ) -> Self {
         let house = House {
             tokens: Tokens::new(&settings),
             platform,
@@ -60,6 +76,7 @@ impl Api {
             limits: Limits::default(),
             rollouts: Rollouts::default(),
             asker: Asker::default(),
+            doorman,
             now_ms,
         };
         Self { house: Arc::new(house) }
@@ -89,6 +106,24 @@ impl Api {
         &self.house.asker
     }
 
+    /// Refuses an address that has guessed too often.
+    pub fn trusts(&self, from: IpAddr) -> Result<(), Refusal> {
+        if self.house.doorman.shuts_out(from) {
+            self.limits().note_guess();
+            return Err(Refusal::too_many("Too many wrong tokens from this address"));
+        }
+        Ok(())
+    }
+
+    /// Counts whether somebody has shown what is right.
+    pub fn note_shown(&self, from: IpAddr, is_right: bool) {
+        if is_right {
+            self.house.doorman.succeeded(from);
+        } else {
+            self.house.doorman.failed(from);
+        }
+    }
+
     pub fn attempts(&self) -> MutexGuard<'_, Attempts> {
         self.house.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,6 +135,7 @@ impl Api {
     /// Starts what goes on beside requests; on the thread's runtime.
     pub fn start(&self) {
         super::responder::start(self);
+        self.resume_rollouts();
     }
 
     /// Metrics in Prometheus' text format.
@@ -115,8 +151,26 @@ impl Api {
         self.platform().read(look)
     }
 
+    /// Refuses if there is no space for anything new: whoever waits for the disk should hear so at once.
+    pub fn needs_space(&self) -> Result<(), Refusal> {
+        if self.platform().has_space() {
+            return Ok(());
+        }
+        self.limits().note_full();
+        Err(Refusal::full())
+    }
+
     /// Changes the registry and waits until that is kept.
     pub async fn change<R>(
+        &self,
+        change: impl FnOnce(&mut Registry, &mut Vec<Change>) -> Result<R, Refusal>,
+    ) -> Result<R, Refusal> {
+        self.needs_space()?;
+        self.change_anyway(change).await
+    }
+
+    /// As [`Api::change`], where something is taken away: that is tried without space, too.
+    pub async fn change_anyway<R>(
         &self,
         change: impl FnOnce(&mut Registry, &mut Vec<Change>) -> Result<R, Refusal>,
     ) -> Result<R, Refusal> {
@@ -136,13 +190,41 @@ impl Api {
         self.change(|registry, changes| change(registry, changes).map_err(refuse)).await
     }
 
+    /// As [`Api::change_anyway`], for verbs that are refused in the registry's own words.
+    pub async fn take_away<R>(
+        &self,
+        change: impl FnOnce(&mut Registry, &mut Vec<Change>) -> Result<R, Clash>,
+    ) -> Result<R, Refusal> {
+        self.change_anyway(|registry, changes| change(registry, changes).map_err(Refusal::from)).await
+    }
+
     /// Asks the home of a device.
     pub async fn ask(&self, device: DeviceId, call: HubCall) -> Result<HubReply, Refusal> {
-        let answer = self.platform().ask(device, call);
+        if call.adds() {
+            self.needs_space()?;
+        }
+        let answer = self.hand(device, call).await?;
         match tokio::time::timeout(ANSWER_MAX, answer.recv_async()).await {
+            Ok(Ok(HubReply::Refused(refusal))) => Err(Refusal::of_home(refusal)),
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => Err(Refusal::not_kept()),
             Err(_) => Err(Refusal::silence()),
+        }
+    }
+
+    /// Hands a call to the home of a device, or waits a little for room there.
+    pub async fn hand(&self, device: DeviceId, mut call: HubCall) -> Result<Receiver<HubReply>, Refusal> {
+        let until = Instant::now() + ROOM_MAX;
+        loop {
+            match self.platform().ask(device, call) {
+                Ok(answer) => return Ok(answer),
+                Err(Crowded(back)) if Instant::now() < until => call = *back,
+                Err(_) => {
+                    self.limits().note_crowded();
+                    return Err(Refusal::crowded());
+                }
+            }
+            tokio::time::sleep(ROOM_STEP).await;
         }
     }
 

@@ -25,6 +25,14 @@ pub(crate) struct Limits {
     pub answers: Gate,
     /// Requests that listen in the place of a device.
     pub polls: Gate,
+    /// Bodies that were kept, and that no subscriber of a canonical topic has got because no packet may be so large.
+    unforwarded: AtomicU64,
+    /// Requests that were refused because the disk is full.
+    full: AtomicU64,
+    /// Requests that were refused because their address has guessed too often.
+    guesses: AtomicU64,
+    /// Calls for which there was no room at the home of their device.
+    crowded: AtomicU64,
 }
 
 /// One limit.
@@ -52,6 +60,10 @@ impl Default for Limits {
             bodies: Gate::new("bodies", (8, 64), "Too many large bodies at once"),
             answers: Gate::new("answers", (10_000, 0), "Too many requests wait for devices"),
             polls: Gate::new("polls", (10_000, 0), "Too many devices wait for news"),
+            unforwarded: AtomicU64::new(0),
+            full: AtomicU64::new(0),
+            guesses: AtomicU64::new(0),
+            crowded: AtomicU64::new(0),
         }
     }
 }
@@ -59,7 +71,18 @@ impl Default for Limits {
 impl Limits {
     /// Appends counters in Prometheus' text format.
     pub fn render(&self, text: &mut String) {
-        let Self { passwords, searches, readings, bodies, answers, polls } = self;
+        let Self {
+            passwords,
+            searches,
+            readings,
+            bodies,
+            answers,
+            polls,
+            unforwarded,
+            full,
+            guesses,
+            crowded,
+        } = self;
         let gates = [passwords, searches, readings, bodies, answers, polls];
         text.push_str("# TYPE ringmq_api_busy gauge\n");
         for gate in gates {
@@ -73,6 +96,34 @@ impl Limits {
             let _writing_to_a_string_cannot_fail =
                 writeln!(text, "ringmq_api_refused_total{{what=\"{}\"}} {refused}", gate.name);
         }
+        for (name, refused) in [("full", full), ("guesses", guesses), ("crowded", crowded)] {
+            let refused = refused.load(Ordering::Relaxed);
+            text.push_str(&format!("ringmq_api_refused_total{{what=\"{name}\"}} {refused}\n"));
+        }
+        let unforwarded = unforwarded.load(Ordering::Relaxed);
+        text.push_str(&format!(
+            "# TYPE ringmq_api_unforwarded_total counter\nringmq_api_unforwarded_total {unforwarded}\n"
+        ));
+    }
+
+    /// A request was refused because the disk is full.
+    pub fn note_full(&self) {
+        self.full.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request was refused because its address has guessed too often.
+    pub fn note_guess(&self) {
+        self.guesses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// There was no room for a call at the home of its device.
+    pub fn note_crowded(&self) {
+        self.crowded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A body was kept and not forwarded.
+    pub fn note_unforwarded(&self) {
+        self.unforwarded.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,6 @@ use std::sync::OnceLock;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use device::{Change, User, UserId, random_word};
-use serde_json::json;
 
 use super::asked::{Object, id};
 use super::caller::{Caller, Peer};
@@ -21,7 +20,7 @@ use super::clock::chance;
 use super::house::Api;
 use super::refusal::Refusal;
 use super::routes::{Route, get, post};
-use super::shape::{Answer, empty_answer, json_answer, user_json};
+use super::shape::{Answer, empty_answer, json_answer, text_answer, user_json};
 use super::tokens::Use;
 
 /// Letters of a password.
@@ -144,7 +143,12 @@ pub(super) async fn set_password(
 
 fn tokens(api: &Api, user: &User, session: &str) -> Answer {
     let make = |purpose| api.tokens().make(user, purpose, session, api.now_ms());
-    json_answer(json!({"token": make(Use::Access)?, "refreshToken": make(Use::Refresh)?}))
+    // Tokens are letters that JSON takes as they are, and the token comes first, as it always has.
+    text_answer(format!(
+        "{{\"token\":\"{}\",\"refreshToken\":\"{}\"}}",
+        make(Use::Access)?,
+        make(Use::Refresh)?
+    ))
 }
 
 /// Whether it is the password of a hash; without a hash it never is, and takes as long.

@@ -21,6 +21,7 @@ mod history;
 mod house;
 mod limits;
 mod login;
+mod names;
 mod packages;
 mod pages;
 mod persistent;

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::multipart::MultipartRejection;
 use axum::extract::{Multipart, Path, State};
 use axum::http::{HeaderName, StatusCode, header};
@@ -71,6 +72,7 @@ async fn create(State(api): State<Api>, caller: Caller, body: Object) -> Answer 
         title: body.needed("title")?.into(),
         version: body.needed("version")?.into(),
         tag: body.text("tag")?.filter(|tag| !tag.is_empty()).map(Box::from),
+        created_ms: api.now_ms(),
         content,
     };
     let package = api
@@ -113,7 +115,7 @@ fn check_new(registry: &Registry, package: Package, known: Option<PackageId>) ->
             "Updating otaPackage title, version, type or device profile is prohibited!",
         ));
     }
-    Ok(Package { content: old.content.clone(), ..package })
+    Ok(Package { content: old.content.clone(), created_ms: old.created_ms, ..package })
 }
 
 async fn upload(
@@ -151,7 +153,7 @@ async fn upload(
 }
 
 /// The file of a form.
-async fn file(mut form: Multipart) -> Result<axum::body::Bytes, Refusal> {
+async fn file(mut form: Multipart) -> Result<Bytes, Refusal> {
     let refuse = |error: axum::extract::multipart::MultipartError| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::too_large(),
         _broken_off => Refusal::bad("Invalid request body"),
@@ -180,7 +182,7 @@ async fn download(State(api): State<Api>, caller: Caller, Path(text): Path<Strin
         (header::CONTENT_DISPOSITION, format!("attachment;filename={name}")),
         (HeaderName::from_static("x-filename"), name),
     ];
-    Ok((headers, bytes.to_vec()).into_response())
+    Ok((headers, Bytes::from_owner(Arc::clone(bytes))).into_response())
 }
 
 /// A name for the file of a package that every header may hold.
@@ -196,7 +198,7 @@ async fn remove(State(api): State<Api>, caller: Caller, Path(text): Path<String>
     if api.away(|limits| &limits.searches, has).await? {
         return Err(Clash::PackageInUse.into());
     }
-    api.change(|registry, changes| {
+    api.take_away(|registry, changes| {
         registry.delete_package(package, changes);
         Ok(())
     })
@@ -248,7 +250,7 @@ fn list(api: &Api, asked: &Asked, is_wanted: impl Fn(&Package) -> bool) -> Answe
     let few = |package: &Arc<Package>| Few {
         id: *package.id.bytes(),
         name: package.title.to_string(),
-        created_ms: 0,
+        created_ms: package.created_ms,
         json: package_json(package),
     };
     let found =
@@ -299,6 +301,7 @@ fn package_json(package: &Package) -> Value {
     let is_here = matches!(package.content, Content::Here { .. });
     json!({
         "id": entity("OTA_PACKAGE", package.id),
+        "createdTime": package.created_ms,
         "tenantId": tenant_entity(Some(package.tenant)),
         "deviceProfileId": entity("DEVICE_PROFILE", package.profile),
         "type": kind_name(package.kind),

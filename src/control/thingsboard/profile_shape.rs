@@ -40,7 +40,12 @@ pub(super) fn fulfil(body: &Object, profile: Profile) -> Result<Profile, Refusal
     let written = parts.object("transportConfiguration")?;
     let written = written.filter(|settings| settings.0.keys().any(|name| name != "type"));
     let settings = written.map(|settings| Value::Object(settings.0).to_string()).unwrap_or_default();
-    let days = body.whole("retentionDays")?.map(|days| u64::try_from(days).unwrap_or_default());
+    // What is not said of a member of our own stays as it is: scripts for the other system do not know it.
+    let retention_ms = if body.0.contains_key("retentionDays") {
+        retention_ms(body.whole("retentionDays")?)
+    } else {
+        profile.retention_ms
+    };
     Ok(Profile {
         name: name.into(),
         is_default: profile.is_default || body.flag("default"),
@@ -48,22 +53,25 @@ pub(super) fn fulfil(body: &Object, profile: Profile) -> Result<Profile, Refusal
         settings: Arc::from(settings),
         terms: None,
         provisioning: provisioning(body, &parts, &profile.provisioning)?,
-        keeping: keeping(body.text("telemetryKeeping")?)?,
-        retention_ms: days.filter(|days| *days > 0).map(|days| days.saturating_mul(DAY_MS)),
+        keeping: body.text("telemetryKeeping")?.map_or(Ok(profile.keeping), keeping)?,
+        retention_ms,
         firmware: body.id("firmwareId", PackageId::parse)?,
         software: body.id("softwareId", PackageId::parse)?,
         ..profile
     })
 }
 
-fn keeping(name: Option<&str>) -> Result<Keeping, Refusal> {
+fn retention_ms(days: Option<i64>) -> Option<u64> {
+    let days = days.and_then(|days| u64::try_from(days).ok()).filter(|days| *days > 0)?;
+    Some(days.saturating_mul(DAY_MS))
+}
+
+fn keeping(name: &str) -> Result<Keeping, Refusal> {
     match name {
-        None | Some("HISTORY") => Ok(Keeping::History),
-        Some("LATEST") => Ok(Keeping::Latest),
-        Some("FORWARD") => Ok(Keeping::Forward),
-        Some(other) => {
-            Err(Refusal::bad(format!("telemetryKeeping is HISTORY, LATEST or FORWARD, not '{other}'")))
-        }
+        "HISTORY" => Ok(Keeping::History),
+        "LATEST" => Ok(Keeping::Latest),
+        "FORWARD" => Ok(Keeping::Forward),
+        other => Err(Refusal::bad(format!("telemetryKeeping is HISTORY, LATEST or FORWARD, not '{other}'"))),
     }
 }
 
@@ -136,7 +144,7 @@ pub(super) fn profile_json(profile: &Profile) -> Value {
     configuration["type"] = json!(kind);
     json!({
         "id": entity("DEVICE_PROFILE", profile.id),
-        "createdTime": 0,
+        "createdTime": profile.created_ms,
         "tenantId": tenant_entity(Some(profile.tenant)),
         "name": profile.name,
         "description": null,
@@ -159,7 +167,7 @@ pub(super) fn profile_json(profile: &Profile) -> Value {
         "default": profile.is_default,
         "telemetryKeeping": keeping_name(profile.keeping),
         "retentionDays": profile.retention_ms.map(|retention_ms| retention_ms / DAY_MS),
-        "version": 1,
+        "version": profile.version,
     })
 }
 

@@ -9,7 +9,7 @@
 //! Source: rank 24 of section 13.2 of the vectors.
 
 use axum::extract::{Path, State};
-use device::{PackageKind, Profile, ProfileId, TenantId};
+use device::{Change, PackageKind, Profile, ProfileId, Registry, TenantId};
 
 use super::asked::{Asked, Object, id};
 use super::caller::Caller;
@@ -45,34 +45,65 @@ async fn save(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
         Some(id) => Some(profile_of(&api, tenant, &id.to_string())?),
         None => None,
     };
-    let base = known.clone().unwrap_or_else(|| Profile::named(ProfileId::random(&mut chance), tenant, ""));
+    let version = body.whole("version")?;
+    let is_new = known.is_none();
+    let base = known.unwrap_or_else(|| {
+        let fresh = api.read(|registry| registry.new_profile(ProfileId::random(&mut chance), tenant, ""));
+        Profile { created_ms: api.now_ms(), ..fresh }
+    });
     let mut profile = fulfil(&body, base)?;
     profile.terms = api.platform().read_settings(&profile.settings).map_err(Refusal::bad)?;
-    let (profile, must_leave) = api
-        .change(|registry, changes| {
-            for (kind, package) in
-                [(PackageKind::Firmware, profile.firmware), (PackageKind::Software, profile.software)]
-            {
-                if let Some(package) = package {
-                    check_assignable(registry, package, kind, profile.id)?;
-                }
-            }
-            let must_leave = differs_for_connections(registry, &profile);
-            let taken = |clash| Refusal::of_clash(clash, TAKEN);
-            registry.put_profile(profile.clone(), changes).map_err(taken)?;
-            Ok((registry.profile(profile.id).cloned().unwrap_or(profile), must_leave))
-        })
-        .await?;
+    let change = |registry: &mut Registry, changes: &mut Vec<Change>| {
+        put(registry, profile, (is_new, version), changes)
+    };
+    let Saved { profile, must_leave, rolls_out } = api.change(change).await?;
     if must_leave {
         api.let_in_anew(profile.id);
     }
-    let old = known.as_ref();
-    for kind in [PackageKind::Firmware, PackageKind::Software] {
-        if old.and_then(|old| old.package(kind)) != profile.package(kind) {
-            api.roll_out(profile.id, kind);
-        }
+    for kind in rolls_out {
+        api.roll_out(profile.id, kind);
     }
     json_answer(profile_json(&profile))
+}
+
+/// What came of saving a profile.
+struct Saved {
+    profile: Profile,
+    /// Whether the connections of its devices end.
+    must_leave: bool,
+    /// Packages that its devices are to be told of.
+    rolls_out: Vec<PackageKind>,
+}
+
+fn put(
+    registry: &mut Registry,
+    mut profile: Profile,
+    (is_new, version): (bool, Option<i64>),
+    changes: &mut Vec<Change>,
+) -> Result<Saved, Refusal> {
+    let kinds = [PackageKind::Firmware, PackageKind::Software];
+    for kind in kinds {
+        if let Some(package) = profile.package(kind) {
+            check_assignable(registry, package, kind, profile.id)?;
+        }
+    }
+    let mut rolls_out = Vec::new();
+    if !is_new {
+        let known =
+            registry.profile(profile.id).ok_or_else(|| Refusal::missing("Device profile", profile.id))?;
+        if version.is_some_and(|version| version != i64::from(known.version)) {
+            return Err(Refusal::outdated("Device profile"));
+        }
+        profile.version = known.version.saturating_add(1);
+        profile.untold = known.untold;
+        rolls_out.extend(kinds.into_iter().filter(|kind| known.package(*kind) != profile.package(*kind)));
+        rolls_out.iter().for_each(|kind| profile.untold.set(*kind, true));
+    }
+    let must_leave = differs_for_connections(registry, &profile);
+    let taken = |clash| Refusal::of_clash(clash, TAKEN);
+    registry.put_profile(profile.clone(), changes).map_err(taken)?;
+    let profile = registry.profile(profile.id).cloned().unwrap_or(profile);
+    Ok(Saved { profile, must_leave, rolls_out })
 }
 
 async fn one(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {
@@ -91,12 +122,13 @@ async fn default_short(State(api): State<Api>, caller: Caller) -> Answer {
 
 async fn remove(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {
     let profile = profile_of(&api, caller.admin()?, &text)?.id;
-    api.change_or_clash(TAKEN, |registry, changes| registry.delete_profile(profile, changes)).await?;
+    api.take_away(|registry, changes| registry.delete_profile(profile, changes)).await?;
     empty_answer()
 }
 
 async fn make_default(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {
-    let profile = Profile { is_default: true, ..profile_of(&api, caller.admin()?, &text)? };
+    let known = profile_of(&api, caller.admin()?, &text)?;
+    let profile = Profile { is_default: true, version: known.version.saturating_add(1), ..known };
     let shown = profile_json(&profile);
     api.change_or_clash(TAKEN, |registry, changes| registry.put_profile(profile, changes)).await?;
     json_answer(shown)
@@ -115,7 +147,7 @@ fn list(api: &Api, tenant: TenantId, asked: &Asked, show: fn(&Profile) -> serde_
     let few = |profile: &Profile| Few {
         id: *profile.id.bytes(),
         name: profile.name.to_string(),
-        created_ms: 0,
+        created_ms: profile.created_ms,
         json: show(profile),
     };
     let theirs = |profile: &&Profile| profile.tenant == tenant;

@@ -107,6 +107,27 @@ impl Refusal {
         Self::coded(StatusCode::INTERNAL_SERVER_ERROR, 46, "The store has failed; the change may be lost")
     }
 
+    /// The store has no space: nothing was done.
+    pub fn full() -> Self {
+        let text = "The disk is full: nothing new is kept until there is space, and nothing was changed";
+        Self::coded(StatusCode::INSUFFICIENT_STORAGE, 46, text)
+    }
+
+    /// Too much waits at the home of a device: nothing was asked of it.
+    pub fn crowded() -> Self {
+        Self::coded(StatusCode::SERVICE_UNAVAILABLE, 2, "Too many calls wait at the home of the device")
+    }
+
+    /// Somebody else has changed it since whoever asks has read it.
+    pub fn outdated(kind: &str) -> Self {
+        Self::coded(StatusCode::CONFLICT, 35, format!("{kind} was already changed by someone else"))
+    }
+
+    /// The home of a device has not taken all of it.
+    pub fn of_home(refusal: device::Refusal) -> Self {
+        Self::coded(StatusCode::FORBIDDEN, 41, refusal.text())
+    }
+
     /// A core, the store or the archive does not answer in time.
     pub fn silence() -> Self {
         Self::coded(StatusCode::SERVICE_UNAVAILABLE, 2, "No answer in time; the change may still be made")

@@ -10,17 +10,26 @@
 //! Source: section 13.3 of the vectors.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use device::{Credential, Device, DeviceId, Downlink, HubCall, Keeping, Probe, Typing, Uplink};
+use device::{Credential, Device, DeviceId, Downlink, Forward, HubCall, Keeping, Probe, Typing, Uplink};
 use dialect::http;
 use flume::Receiver;
 use platform::{Listening, Platform};
 
+use super::caller::Peer;
 use super::house::Api;
 use super::refusal::Refusal;
+
+/// Bytes of a packet that are neither its topic nor its payload, at most.
+const PACKET_BYTES_BESIDE: usize = 16;
+
+/// How often room is looked for to give a seat up.
+const CLOSE_STEP: Duration = Duration::from_millis(50);
 
 /// The device whose token stands in the path.
 pub(super) struct Owner(pub Device);
@@ -37,12 +46,16 @@ impl FromRequestParts<Api> for Owner {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
         let stranger = || Refusal::bare(StatusCode::UNAUTHORIZED);
+        let Peer(peer) = Peer::from_request_parts(parts, api).await?;
+        api.trusts(peer)?;
         let path = Path::<HashMap<String, String>>::from_request_parts(parts, api).await;
         let Path(path) = path.map_err(|_| stranger())?;
         let token = path.get("deviceToken").ok_or_else(stranger)?;
         let device = api.read(|registry| registry.device_showing(Probe::of(token)).cloned());
         let is_token = |device: &Device| matches!(device.credential, Credential::Token(_));
-        device.filter(is_token).map(Self).ok_or_else(stranger)
+        let device = device.filter(is_token);
+        api.note_shown(peer, device.is_some());
+        device.map(Self).ok_or_else(stranger)
     }
 }
 
@@ -79,12 +92,50 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        // Nobody waits for the answer: a home that does not answer has no listeners either.
-        drop(self.platform.ask(self.device, HubCall::Close { ear: self.listening.ear() }));
+        // Nobody waits for the answer: a home that does not answer has no listeners either. But where there is no room for
+        // the call, the home still listens.
+        let (platform, device, ear) = (self.platform.clone(), self.device, self.listening.ear());
+        if platform.ask(device, HubCall::Close { ear }).is_err()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                while platform.ask(device, HubCall::Close { ear }).is_err() {
+                    tokio::time::sleep(CLOSE_STEP).await;
+                }
+            });
+        }
     }
 }
 
 impl Api {
+    /// Says something in a device's name, without listening for anything; it is kept when this returns.
+    pub async fn say(
+        &self,
+        device: &Device,
+        uplink: Uplink<'static>,
+        forward: Option<Forward<'static>>,
+    ) -> Result<(), Refusal> {
+        let (_, keeping) = self.terms_of(device);
+        self.ask(device.id, HubCall::Say { keeping, uplink, forward }).await.map(drop)
+    }
+
+    /// The canonical topics of a device: that of its telemetry, and that of its attributes.
+    pub fn topics_of(&self, device: &Device) -> (Arc<str>, Arc<str>) {
+        self.read(|registry| {
+            let tenant = registry.tenant(device.tenant).map_or("", |tenant| &tenant.name);
+            http::topics(tenant, &device.name)
+        })
+    }
+
+    /// What subscribers of a canonical topic get of a body; nothing if it is larger than any packet may be.
+    pub fn forward(&self, topic: Arc<str>, body: &str) -> Option<Forward<'static>> {
+        if body.len() + topic.len() + PACKET_BYTES_BESIDE > self.settings().packet_bytes_max {
+            self.limits().note_unforwarded();
+            return None;
+        }
+        Some(Forward { topic, payload: body.as_bytes().to_vec().into() })
+    }
+
     /// How the values of a device are typed.
     pub fn typing_of(&self, device: &Device) -> (Typing, Keeping) {
         let (terms, keeping) = self.terms_of(device);

@@ -11,6 +11,7 @@ use dialect::http;
 
 use super::asked::{Asked, Payload};
 use super::caller::Caller;
+use super::device_api::in_parts;
 use super::history::newest_before;
 use super::house::Api;
 use super::refusal::Refusal;
@@ -57,7 +58,7 @@ async fn write(
     Path((id, _scope)): Path<(String, String)>,
     body: Payload,
 ) -> Answer {
-    keep(&api, &api.device_of(&caller, &id)?, &body).await
+    keep(&api, &api.device_of(&caller, &id)?, body).await
 }
 
 async fn write_for_a_time(
@@ -66,18 +67,23 @@ async fn write_for_a_time(
     Path((id, _scope, _ttl)): Path<(String, String, String)>,
     body: Payload,
 ) -> Answer {
-    keep(&api, &api.device_of(&caller, &id)?, &body).await
+    keep(&api, &api.device_of(&caller, &id)?, body).await
 }
 
-async fn keep(api: &Api, device: &Device, body: &Payload) -> Answer {
-    let (terms, keeping) = api.terms_of(device);
-    let samples = http::telemetry(body.text()?, api.now_ms(), &http::typing(terms.as_ref()));
-    let samples: Vec<_> = samples.map_err(Refusal::bad_body)?.into_iter().map(Sample::into_owned).collect();
-    if samples.is_empty() {
-        return Err(Refusal::bad("No timeseries data found in request body!"));
-    }
-    if keeping != Keeping::Forward {
-        api.ask(device.id, HubCall::Keep { samples, keeping }).await?;
+async fn keep(api: &Api, device: &Device, body: Payload) -> Answer {
+    let ((typing, keeping), (topic, _), now_ms) =
+        (api.typing_of(device), api.topics_of(device), api.now_ms());
+    let own = api.clone();
+    let read = move |body: &str| {
+        let samples = http::telemetry(body, now_ms, &typing).map_err(Refusal::bad_body)?;
+        if samples.is_empty() {
+            return Err(Refusal::bad("No timeseries data found in request body!"));
+        }
+        Ok((in_parts(samples), own.forward(topic, body)))
+    };
+    let (parts, mut forward) = body.read_text(read).await?;
+    for samples in parts {
+        api.ask(device.id, HubCall::Keep { samples, keeping, forward: forward.take() }).await?;
     }
     empty_answer()
 }

@@ -103,7 +103,7 @@ async fn remove(State(api): State<Api>, caller: Caller, Path(text): Path<String>
     if user == caller.user.id || caller.user.authority == Authority::CustomerUser {
         return Err(Refusal::forbidden());
     }
-    api.change(|registry, changes| {
+    api.take_away(|registry, changes| {
         registry.delete_user(user, changes);
         Ok(())
     })

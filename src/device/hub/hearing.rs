@@ -24,6 +24,15 @@ use crate::profile::Keeping;
 use crate::speech::{Cookie, Downlink, Ear, Uplink, Wanted};
 use crate::value::Sample;
 
+/// Who says something.
+#[derive(Clone, Copy)]
+enum Speaker {
+    /// A device on a connection.
+    On(Ear),
+    /// A device without one, and what is kept of what it says.
+    Apart(Keeping),
+}
+
 impl Hub {
     /// A device says something on a connection that is open for it. Whoever calls answers what needs a registry or a
     /// responder himself: provisioning, parts of packages, calls, and the coming and going of children.
@@ -33,10 +42,46 @@ impl Hub {
 
     /// As [`Hub::hear`], for whoever wants to keep the uplink's room for the next one.
     pub fn heed(&mut self, device: DeviceId, ear: Ear, uplink: &Uplink<'_>, now_ms: i64, out: &mut Outcome) {
+        if self.take(device, Speaker::On(ear), uplink, now_ms, out) > 0 {
+            out.refused.push((ear, device, Refusal::TooManyFacts));
+        }
+    }
+
+    /// A device says something without a connection: it is heard as on one, and nobody listens for an answer.
+    ///
+    /// # Errors
+    /// Not all of it was taken.
+    pub(crate) fn say(
+        &mut self,
+        device: DeviceId,
+        keeping: Keeping,
+        uplink: &Uplink<'_>,
+        now_ms: i64,
+        out: &mut Outcome,
+    ) -> Result<(), Refusal> {
+        self.desk(device).ok_or(Refusal::TooManyDevices)?;
+        let refused = self.take(device, Speaker::Apart(keeping), uplink, now_ms, out);
+        if refused > 0 { Err(Refusal::TooManyFacts) } else { Ok(()) }
+    }
+
+    /// Takes what a device says. Returns how many values were refused, because their keys are too many.
+    fn take(
+        &mut self,
+        device: DeviceId,
+        speaker: Speaker,
+        uplink: &Uplink<'_>,
+        now_ms: i64,
+        out: &mut Outcome,
+    ) -> u64 {
         let Self { devices, terms, counters, .. } = self;
-        let Some(desk) = devices.get_mut(&device) else { return };
-        let Some(listener) = desk.listener(ear) else { return };
-        let keeping = listener.keeping;
+        let Some(desk) = devices.get_mut(&device) else { return 0 };
+        let (ear, keeping) = match speaker {
+            Speaker::On(ear) => match desk.listener(ear) {
+                Some(listener) => (ear, listener.keeping),
+                None => return 0,
+            },
+            Speaker::Apart(keeping) => (Ear::NOBODY, keeping),
+        };
         let turn = desk.presence.hear(now_ms);
         if let Some(turn) = turn {
             out.turns.push((device, turn));
@@ -51,17 +96,15 @@ impl Hub {
             other => {
                 self.heed_other(device, ear, other, now_ms, out);
                 self.plan(device);
-                return;
+                return 0;
             }
         };
-        if refused > 0 {
-            counters.facts_refused += refused;
-            out.refused.push((ear, device, Refusal::TooManyFacts));
-        }
+        counters.facts_refused += refused;
         // Who goes on speaking is silent later than was planned, and that is found out when the time has come.
         if turn.is_some() || !desk.is_planned() {
             self.plan(device);
         }
+        refused
     }
 
     fn heed_other(

@@ -86,6 +86,9 @@ impl Hub {
         keeping: Keeping,
         out: &mut Outcome,
     ) -> Result<(), Refusal> {
+        if keeping == Keeping::Forward {
+            return Ok(());
+        }
         let keys_max = self.terms.facts_per_device_max;
         let desk = self.desk(device).ok_or(Refusal::TooManyDevices)?;
         let refused = keep(desk, device, samples, (keeping, keys_max), out);

@@ -40,6 +40,10 @@ pub struct Registry {
     pub(crate) profiles: BTreeMap<ProfileId, Profile>,
     pub(super) packages: BTreeMap<PackageId, Arc<Package>>,
     pub(super) devices_of: BTreeMap<TenantId, u32>,
+    /// How many devices a profile has, if any.
+    pub(super) devices_like: BTreeMap<ProfileId, u32>,
+    /// How many devices a customer has, if any.
+    owned: BTreeMap<CustomerId, u32>,
 }
 
 /// Why a record cannot be written.
@@ -141,6 +145,12 @@ impl Registry {
     pub fn devices_in(&self, from: usize, places: usize) -> Option<impl Iterator<Item = &Device>> {
         let part = self.slots.get(from..).filter(|rest| !rest.is_empty())?;
         Some(part.iter().take(places).flatten())
+    }
+
+    /// How many devices are a customer's.
+    #[must_use]
+    pub fn owned_by(&self, customer: CustomerId) -> u32 {
+        self.owned.get(&customer).copied().unwrap_or_default()
     }
 
     /// A tenant.
@@ -321,6 +331,10 @@ impl Registry {
     /// Puts a device into a slot and all indices. Its id, name and credential must be free.
     pub(super) fn insert(&mut self, device: Device) {
         *self.devices_of.entry(device.tenant).or_default() += 1;
+        *self.devices_like.entry(device.profile).or_default() += 1;
+        if let Some(customer) = device.customer {
+            *self.owned.entry(customer).or_default() += 1;
+        }
         self.heap_bytes += device.heap_bytes();
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -353,8 +367,10 @@ impl Registry {
         }
         self.free.push(slot);
         self.heap_bytes -= device.heap_bytes();
-        if let Some(devices) = self.devices_of.get_mut(&device.tenant) {
-            *devices -= 1;
+        one_less(&mut self.devices_of, &device.tenant);
+        one_less(&mut self.devices_like, &device.profile);
+        if let Some(customer) = &device.customer {
+            one_less(&mut self.owned, customer);
         }
         Some(device)
     }
@@ -373,6 +389,16 @@ impl Registry {
 
     fn hash_probe(&self, probe: &Probe<'_>) -> u64 {
         self.hasher.hash_one(probe)
+    }
+}
+
+/// Counts one down; what has none left is not counted at all.
+fn one_less<K: Ord>(counts: &mut BTreeMap<K, u32>, of: &K) {
+    if let Some(count) = counts.get_mut(of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(of);
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use stdx::Prng;
 use super::*;
 use crate::change::Change;
 use crate::credential::Credential;
-use crate::ids::{CustomerId, DeviceId, ProfileId, TenantId, UserId};
+use crate::ids::{CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId};
+use crate::package::PackageKind;
 use crate::profile::{Keeping, Profile, ProvisionKey, Provisioning};
 use crate::provision::{CredentialWanted, ProvisionReply, ProvisionRequest};
 use crate::record::{Authority, Customer, Device, Role, Tenant, User};
@@ -432,4 +433,77 @@ fn a_profile_goes_only_if_nobody_needs_it() {
     house.registry.replace(record, &mut house.changes).unwrap();
     assert_eq!(house.registry.delete_profile(spare, &mut house.changes), Ok(()));
     assert!(house.registry.profile(spare).is_none());
+}
+
+#[test]
+fn changes_of_a_device_and_of_its_credential_are_counted_apart() {
+    let mut house = House::new();
+    let id = house.create("a", token("A")).unwrap();
+    let versions = |house: &House| {
+        let device = house.registry.device(id).unwrap();
+        (device.version(), device.credential_version())
+    };
+    assert_eq!(versions(&house), (1, 1));
+    let save = |house: &mut House, change: &dyn Fn(&mut Device)| {
+        let mut device = house.registry.device(id).unwrap().clone();
+        change(&mut device);
+        house.registry.save(device, &mut house.changes).unwrap();
+    };
+    save(&mut house, &|device| device.name = "b".into());
+    assert_eq!(versions(&house), (2, 1));
+    save(&mut house, &|_device| {});
+    assert_eq!(versions(&house), (3, 1), "who saves counts, whatever it is");
+    save(&mut house, &|device| device.credential = token("B").unwrap());
+    assert_eq!(versions(&house), (3, 2));
+    save(&mut house, &|device| {
+        device.name = "c".into();
+        device.credential = token("C").unwrap();
+    });
+    assert_eq!(versions(&house), (4, 3));
+}
+
+#[test]
+fn devices_of_a_profile_and_of_a_customer_are_counted_and_given_back() {
+    let mut house = House::new();
+    let customer = CustomerId::from_bytes([5; 16]);
+    let record = Customer { id: customer, tenant: TENANT, created_ms: 0, title: "c".into() };
+    house.registry.put_customer(record, &mut house.changes).unwrap();
+    let other = ProfileId::from_bytes([6; 16]);
+    house.registry.put_profile(Profile::named(other, TENANT, "other"), &mut house.changes).unwrap();
+    let ids: Vec<_> = ["a", "b", "c"].iter().map(|name| house.create(name, token(name)).unwrap()).collect();
+    for id in &ids {
+        let known = house.registry.device(*id).unwrap().clone();
+        let device = Device { customer: Some(customer), profile: other, ..known };
+        house.registry.save(device, &mut house.changes).unwrap();
+    }
+    assert_eq!(house.registry.owned_by(customer), 3);
+    assert_eq!(house.registry.delete_profile(other, &mut house.changes), Err(Clash::ProfileInUse));
+    house.registry.release(customer, &ids[..2], &mut house.changes);
+    assert_eq!(house.registry.owned_by(customer), 1);
+    assert_eq!(house.registry.device(ids[0]).unwrap().version(), 3);
+    house.registry.delete_customer(customer, &mut house.changes).unwrap();
+    assert_eq!(house.registry.owned_by(customer), 0);
+    assert!(house.registry.devices().all(|device| device.customer.is_none()));
+    for id in ids {
+        house.registry.delete(id, &mut house.changes).unwrap();
+    }
+    assert_eq!(house.registry.delete_profile(other, &mut house.changes), Ok(()));
+}
+
+#[test]
+fn that_all_devices_were_told_counts_only_for_the_package_that_they_were_told_of() {
+    let mut house = House::new();
+    let [old, new] = [1, 2].map(|id| Some(PackageId::from_bytes([id; 16])));
+    let mut profile = house.registry.profile(PROFILE).unwrap().clone();
+    profile.firmware = new;
+    profile.untold.set(PackageKind::Firmware, true);
+    house.registry.put_profile(profile, &mut house.changes).unwrap();
+    for (package, is_untold) in [(old, true), (None, true), (new, false)] {
+        house.registry.told(PROFILE, PackageKind::Firmware, package, &mut house.changes);
+        let untold = house.registry.profile(PROFILE).unwrap().untold;
+        assert_eq!(untold.of(PackageKind::Firmware), is_untold, "{package:?}");
+    }
+    let before = house.changes.len();
+    house.registry.told(PROFILE, PackageKind::Firmware, new, &mut house.changes);
+    assert_eq!(house.changes.len(), before, "it is said once");
 }

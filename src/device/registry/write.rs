@@ -72,13 +72,26 @@ impl Registry {
         let users: Vec<UserId> =
             self.users().filter(|user| user.customer == Some(id)).map(|user| user.id).collect();
         users.into_iter().for_each(|user| self.note(Change::UserGone(user), changes));
-        let owned: Vec<Device> =
-            self.devices().filter(|device| device.customer == Some(id)).cloned().collect();
-        for device in owned {
-            self.note(Change::Device(Box::new(Device { customer: None, ..device })), changes);
+        if self.owned_by(id) > 0 {
+            let owned: Vec<DeviceId> =
+                self.devices().filter(|device| device.customer == Some(id)).map(|device| device.id).collect();
+            self.release(id, &owned, changes);
         }
         self.note(Change::CustomerGone(id), changes);
         Ok(())
+    }
+
+    /// Gives those of some devices that are a customer's back to the tenant. Whoever deletes a customer with many devices
+    /// does this before, a few at a time.
+    pub fn release(&mut self, customer: CustomerId, devices: &[DeviceId], changes: &mut Vec<Change>) {
+        for id in devices {
+            let known = self.device(*id).filter(|device| device.customer == Some(customer));
+            if let Some(known) = known {
+                let mut device = Device { customer: None, ..known.clone() };
+                device.count_change();
+                self.note(Change::Device(Box::new(device)), changes);
+            }
+        }
     }
 
     /// Adds or changes somebody who may log in.
@@ -116,7 +129,7 @@ impl Registry {
     /// It is unknown, the tenant's default, or devices have it.
     pub fn delete_profile(&mut self, id: ProfileId, changes: &mut Vec<Change>) -> Result<(), Clash> {
         let profile = self.profile(id).ok_or(Clash::ProfileUnknown)?;
-        if profile.is_default || self.devices().any(|device| device.profile == id) {
+        if profile.is_default || self.devices_like.contains_key(&id) {
             return Err(Clash::ProfileInUse);
         }
         self.note(Change::ProfileGone(id), changes);
@@ -235,6 +248,40 @@ impl Registry {
         Ok(())
     }
 
+    /// As [`Registry::replace`], and counts the change: of the credential, if nothing else is other than before.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn save(&mut self, mut device: Device, changes: &mut Vec<Change>) -> Result<(), Clash> {
+        let known = self.device(device.id).ok_or(Clash::DeviceUnknown)?;
+        let has_other_credential = device.credential != known.credential;
+        let is_other = Device { credential: known.credential.clone(), ..device.clone() } != *known;
+        if has_other_credential {
+            let rare = device.rare_mut();
+            rare.credential_changes = rare.credential_changes.saturating_add(1);
+        }
+        if is_other || !has_other_credential {
+            device.count_change();
+        }
+        self.replace(device, changes)
+    }
+
+    /// All devices of a profile were told of its package, if it still has that one.
+    pub fn told(
+        &mut self,
+        profile: ProfileId,
+        kind: PackageKind,
+        package: Option<PackageId>,
+        changes: &mut Vec<Change>,
+    ) {
+        let known = self.profile(profile);
+        let known = known.filter(|known| known.package(kind) == package && known.untold.of(kind)).cloned();
+        if let Some(mut profile) = known {
+            profile.untold.set(kind, false);
+            self.note(Change::Profile(Box::new(profile)), changes);
+        }
+    }
+
     /// Deletes a device.
     ///
     /// # Errors
@@ -296,7 +343,8 @@ impl Registry {
         // The device is checked before its profile is made, so that a refusal changes nothing.
         self.may_create(tenant, name)?;
         if let Some(id) = new_profile {
-            self.put_profile(self.new_profile(id, tenant, kind), changes)?;
+            let profile = Profile { created_ms: now_ms, ..self.new_profile(id, tenant, kind) };
+            self.put_profile(profile, changes)?;
         }
         let new = NewDevice { tenant, profile, customer, role: Role::Ordinary, name, credential: None };
         let id = self.create(new, now_ms, chance, changes)?;

@@ -171,6 +171,7 @@ mod tests {
     fn a_part_of_a_download_that_is_forgotten_goes_nowhere() {
         let mut session = gateway(Version::V5, "");
         let package = Package {
+            created_ms: 0,
             id: PackageId::from_bytes([1; 16]),
             tenant: TenantId::from_bytes([1; 16]),
             profile: ProfileId::from_bytes([1; 16]),

@@ -5,8 +5,11 @@
 //! Invariants:
 //! - Nothing is read or written in another way than over MQTT.
 
+use std::sync::Arc;
+
 use device::{Offer, ProvisionReply, ProvisionRequest, Sample, Terms, Typing};
 
+use super::canonical::Canonical;
 use super::settings::Settings;
 use super::{calls, json, registrar, render};
 
@@ -25,6 +28,13 @@ pub fn telemetry<'a>(text: &'a str, now_ms: i64, typing: &Typing) -> Result<Vec<
     let mut samples = Vec::new();
     json::telemetry(text, now_ms, typing, &mut samples).map_err(|malformed| malformed.why)?;
     Ok(samples)
+}
+
+/// The canonical topics of a device: that of its telemetry, and that of its attributes.
+#[must_use]
+pub fn topics(tenant: &str, device: &str) -> (Arc<str>, Arc<str>) {
+    let own = Canonical::new(tenant, device).own;
+    (own.telemetry, own.attributes)
 }
 
 /// Reads attributes: one object.

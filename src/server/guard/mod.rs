@@ -16,4 +16,4 @@ mod watching;
 
 pub(crate) use rules::Rules;
 pub use turnstile::Guard;
-pub(crate) use watching::Watching;
+pub use watching::Watching;

@@ -114,6 +114,13 @@ impl Guard {
         }
     }
 
+    /// Whether an address has failed too often lately, for those who come in another way.
+    #[must_use]
+    pub fn shuts_out(&self, ip: IpAddr, now: Instant) -> bool {
+        let address = Address::of(ip);
+        self.patience.is_some_and(|patience| self.shelf(address).failures.shut_out(patience, address, now))
+    }
+
     /// A login from this address has succeeded: some of its failures are forgiven.
     pub fn succeeded(&self, ip: IpAddr) {
         if let Some(patience) = self.patience {

@@ -17,7 +17,7 @@ use crate::doors::Watch;
 
 /// A guard with a clock.
 #[derive(Debug)]
-pub(crate) struct Watching {
+pub struct Watching {
     guard: Arc<Guard>,
     clock: Clock,
 }
@@ -26,6 +26,22 @@ impl Watching {
     /// `guard` by `clock`.
     pub(crate) fn new(guard: Arc<Guard>, clock: Clock) -> Self {
         Self { guard, clock }
+    }
+
+    /// Whether an address has failed too often lately.
+    #[must_use]
+    pub fn shuts_out(&self, from: IpAddr) -> bool {
+        self.guard.shuts_out(from, self.clock.now())
+    }
+
+    /// Somebody at this address has shown what nobody has.
+    pub fn note_failure(&self, from: IpAddr) {
+        self.guard.failed(from, self.clock.now());
+    }
+
+    /// Somebody at this address has shown what is right.
+    pub fn note_success(&self, from: IpAddr) {
+        self.guard.succeeded(from);
     }
 }
 

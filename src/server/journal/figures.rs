@@ -140,6 +140,11 @@ impl Board {
         was != full
     }
 
+    /// Whether nothing new is kept for want of space.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn figures(&self) -> StoreFigures {
         let mut sum = 0;
         let mut cumulate = |bucket: &AtomicU64| {

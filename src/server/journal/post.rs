@@ -64,6 +64,7 @@ pub(crate) struct JournalEnd {
 #[derive(Clone, Debug)]
 pub(crate) struct StoreJournal {
     errands: WeakSender<Errand>,
+    board: Arc<Board>,
 }
 
 #[derive(Default)]
@@ -114,7 +115,7 @@ pub(crate) fn open_office(
         seen: Seen::default(),
     };
     let ends = (0..bells.len()).map(|core| Some(end(core))).collect();
-    let journal = StoreJournal { errands: sender.downgrade() };
+    let journal = StoreJournal { errands: sender.downgrade(), board: Arc::clone(&board) };
     (
         ends,
         Some(Office {
@@ -229,6 +230,10 @@ impl platform::Journal for StoreJournal {
         if let Some(errands) = self.errands.upgrade() {
             let _ = errands.send(Errand::Keep { changes, kept });
         }
+    }
+
+    fn has_space(&self) -> bool {
+        !self.board.is_full()
     }
 }
 

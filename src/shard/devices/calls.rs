@@ -2,9 +2,12 @@
 //!
 //! Invariants:
 //! - A reply leaves when the turn in which the call was handled is safe, and each call has one.
+//! - What was said without a connection reaches the subscribers of canonical topics as what was said on one.
 //! - Changes of devices that are at home elsewhere are left out.
 
+use broker::{Behalf, Saying};
 use device::{Change, DeviceId, HubCall};
+use mqtt::QoS;
 use stdx::Instant;
 
 use super::desk::PendingReply;
@@ -14,7 +17,7 @@ use crate::shard::Shard;
 impl Shard {
     /// Handles a call for a device that is at home on this core. The reply stands in the effects under the same number,
     /// when what it tells is safe. Without devices there is none.
-    pub fn handle_device_call(&mut self, now: Instant, call_id: u64, device: DeviceId, call: HubCall) {
+    pub fn handle_device_call(&mut self, now: Instant, call_id: u64, device: DeviceId, mut call: HubCall) {
         if self.devices.is_none() {
             return;
         }
@@ -24,6 +27,11 @@ impl Shard {
             _others_open_at_most => Cause::TakenOver,
         };
         let now_ms = self.wall_ms(now);
+        if let Some(forward) = call.take_forward() {
+            // Whoever called is told when the message is kept, as a device that publishes at QoS 1 is.
+            let saying = Saying { topic: &forward.topic, payload: &forward.payload, qos: QoS::AtLeastOnce };
+            self.exchange.bring(now, Behalf::Caller, saying);
+        }
         let mut out = self.outcome();
         let reply = self.desk().hub.call(device, call, now_ms, &mut out);
         self.settle(now, out, cause);

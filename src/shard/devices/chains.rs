@@ -148,6 +148,7 @@ impl Shard {
         if let Some(coating) = self.coating_mut(conn) {
             coating.rests_on_change |= !changed.is_empty();
         }
+        self.tell_home_of_facts(now, changed);
         self.exchange.counters_mut().provisionings_granted += 1;
         if chained.was_replaced {
             self.end_earlier(now, chained.device);

@@ -82,6 +82,15 @@ impl Shard {
         self.settle(now, out, Cause::TakenOver);
     }
 
+    /// The home of a device that was just made learns what was written down of it besides what the registry knows.
+    pub(crate) fn tell_home_of_facts(&mut self, now: Instant, mut changed: Vec<Change>) {
+        changed.retain(|change| !change.is_of_registry());
+        if let Some(device) = changed.first().and_then(Change::device) {
+            let home = self.home_of(device);
+            self.write_to(now, home, Letter::Learn { device, changes: changed }, false);
+        }
+    }
+
     pub(crate) fn send_letter(&mut self, to: CoreId, letter: Letter, is_awaited: bool) {
         self.exchange.send_beside(to, Box::new(letter), is_awaited);
     }

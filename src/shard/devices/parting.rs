@@ -4,6 +4,7 @@
 //! - A will is heard while its device still counts as connected, and once.
 //! - When a connection has ended, no hub has it among its listeners.
 
+use broker::Behalf;
 use device::{Said, Speech};
 use mqtt::QoS;
 use stdx::Instant;
@@ -50,7 +51,7 @@ impl Shard {
         let mut speech = Speech::default();
         let _nobody_is_answered = end.interpreter.publish(&said, &mut speech);
         self.exchange.counters_mut().wills_published += 1;
-        self.bring_forwards(now, None, QoS::AtMostOnce, &speech);
+        self.bring_forwards(now, Behalf::Nobody, QoS::AtMostOnce, &speech);
         let mut out = self.outcome();
         for remark in speech.remarks {
             let nowhere = ConnId { index: u32::MAX, generation: u32::MAX };

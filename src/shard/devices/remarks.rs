@@ -129,11 +129,7 @@ impl Shard {
             changed.extend_from_slice(&changes[before..]);
         });
         self.note_registered(&changed);
-        changed.retain(|change| !change.is_of_registry());
-        if let Some(device) = changed.first().and_then(Change::device) {
-            let home = self.home_of(device);
-            self.write_to(now, home, Letter::Learn { device, changes: changed }, false);
-        }
+        self.tell_home_of_facts(now, changed);
         if reply == ProvisionReply::Broken {
             return Heard::Ends(ReasonCode::ImplementationSpecificError);
         }

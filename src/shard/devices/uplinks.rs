@@ -8,7 +8,7 @@
 //!   from another core may come first.
 //! - A message that must be offered again has changed nothing.
 
-use broker::{Level, NoticeKind, Saying, SessionKey};
+use broker::{Behalf, Level, NoticeKind, Saying, SessionKey};
 use device::{Answer, Outcome, Said, Speech, Uplink};
 use mqtt::{
     Ack, Frame, Packet, Publish, QoS, ReasonCode, Subscribe, Unsubscribe, Version, Violation, decode,
@@ -144,7 +144,7 @@ impl Shard {
             return Ok(Flow::Again);
         }
         let mut out = self.outcome();
-        self.bring_forwards(now, Some(key), publish.qos, &speech);
+        self.bring_forwards(now, Behalf::Client(key), publish.qos, &speech);
         let wants_answer = publish.qos != QoS::AtMostOnce;
         let is_awaited = end.is_gated && wants_answer;
         end.is_judged = at.version == Version::V5 && wants_answer;
@@ -194,7 +194,7 @@ impl Shard {
     pub(crate) fn bring_forwards(
         &mut self,
         now: Instant,
-        on_behalf: Option<SessionKey>,
+        on_behalf: Behalf,
         qos: QoS,
         speech: &Speech<'_>,
     ) {

@@ -4,13 +4,14 @@
 //!
 //! Invariants:
 //! - The id of a thing is in its key alone.
+//! - What a record of an earlier edition does not have at its end is read as nothing.
 
 use std::sync::Arc;
 
 use device::{
     Algorithm, Authority, ChainRule, Content, Credential, Customer, CustomerId, Device, DeviceId, Keeping,
     Package, PackageId, PackageKind, Profile, ProfileId, ProvisionKey, Provisioning, Rare, Role, Tenant,
-    TenantId, Transport, User, UserId,
+    TenantId, Transport, Untold, User, UserId,
 };
 
 use crate::codec::{Garbled, Input, Output};
@@ -101,6 +102,10 @@ pub(crate) fn encode_profile(profile: &Profile, out: &mut Vec<u8>) {
     push_text(out, &profile.name);
     push_text(out, &profile.settings);
     encode_provisioning(&profile.provisioning, out);
+    out.push(u8::from(profile.untold.firmware));
+    out.push(u8::from(profile.untold.software));
+    push_i64(out, profile.created_ms);
+    out.push_u32(profile.version);
 }
 
 pub(super) fn decode_profile(id: ProfileId, value: &[u8]) -> Result<Profile, Garbled> {
@@ -123,6 +128,12 @@ pub(super) fn decode_profile(id: ProfileId, value: &[u8]) -> Result<Profile, Gar
     let (firmware, software) = (package_id_of(&mut input)?, package_id_of(&mut input)?);
     let (name, settings) = (text_of(&mut input)?, Arc::from(input.text()?));
     let provisioning = decode_provisioning(&mut input)?;
+    let (untold, created_ms, version) = if input.is_empty() {
+        (Untold::default(), 0, 1)
+    } else {
+        let untold = Untold { firmware: flag_of(&mut input)?, software: flag_of(&mut input)? };
+        (untold, i64_of(&mut input)?, input.u32()?)
+    };
     input.end()?;
     Ok(Profile {
         id,
@@ -137,6 +148,9 @@ pub(super) fn decode_profile(id: ProfileId, value: &[u8]) -> Result<Profile, Gar
         retention_ms,
         firmware,
         software,
+        untold,
+        created_ms,
+        version,
     })
 }
 
@@ -266,6 +280,8 @@ fn encode_rare(rare: &Rare, out: &mut Vec<u8>) {
         push_some(out, device, |out, device| out.extend_from_slice(device.bytes()));
     }
     out.push(u8::from(rare.is_provisioned));
+    out.push_u32(rare.changes);
+    out.push_u32(rare.credential_changes);
 }
 
 fn decode_rare(input: &mut Input<'_>) -> Result<Rare, Garbled> {
@@ -277,6 +293,8 @@ fn decode_rare(input: &mut Input<'_>) -> Result<Rare, Garbled> {
         gateway: some_of(input, id_of)?.map(DeviceId::from_bytes),
         creator: some_of(input, id_of)?.map(DeviceId::from_bytes),
         is_provisioned: flag_of(input)?,
+        changes: if input.is_empty() { 0 } else { input.u32()? },
+        credential_changes: if input.is_empty() { 0 } else { input.u32()? },
     })
 }
 
@@ -306,6 +324,7 @@ pub(crate) fn encode_package(package: &Package, bytes_len: u64, out: &mut Vec<u8
             push_some(out, checksum.as_ref().map(|(algorithm, sum)| (*algorithm, &**sum)), push_sum);
         }
     }
+    push_i64(out, package.created_ms);
 }
 
 fn push_sum(out: &mut Vec<u8>, (algorithm, sum): (Algorithm, &str)) {
@@ -346,8 +365,9 @@ pub(super) fn decode_package(id: PackageId, value: &[u8]) -> Result<(Package, u6
         },
         _unknown => return Err(Garbled("the bytes of a package are nobody knows where")),
     };
+    let created_ms = if input.is_empty() { 0 } else { i64_of(&mut input)? };
     input.end()?;
-    Ok((Package { id, tenant, profile, kind, title, version, tag, content }, len))
+    Ok((Package { id, tenant, profile, kind, title, version, tag, created_ms, content }, len))
 }
 
 pub(crate) fn encode_piece(bytes: &[u8], out: &mut Vec<u8>) {
@@ -357,4 +377,33 @@ pub(crate) fn encode_piece(bytes: &[u8], out: &mut Vec<u8>) {
 
 pub(super) fn decode_piece(value: &[u8]) -> Result<&[u8], Garbled> {
     Ok(begun(value)?.rest())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_an_earlier_edition_is_read_without_what_it_does_not_have() {
+        let mut out = Vec::new();
+        let profile = Profile {
+            created_ms: 9,
+            version: 4,
+            untold: Untold { firmware: true, software: false },
+            ..Profile::named(ProfileId::from_bytes([1; 16]), TenantId::from_bytes([2; 16]), "p")
+        };
+        encode_profile(&profile, &mut out);
+        let read = |bytes: &[u8]| {
+            let read = decode_profile(profile.id, bytes).unwrap();
+            (read.untold, read.created_ms, read.version)
+        };
+        assert_eq!(read(&out), (profile.untold, 9, 4));
+        assert_eq!(read(&out[..out.len() - 14]), (Untold::default(), 0, 1));
+        let rare = Rare { changes: 3, credential_changes: 5, is_provisioned: true, ..Rare::default() };
+        let mut out = Vec::new();
+        encode_rare(&rare, &mut out);
+        assert_eq!(decode_rare(&mut Input(&out)), Ok(rare.clone()));
+        let old = decode_rare(&mut Input(&out[..out.len() - 8]));
+        assert_eq!(old, Ok(Rare { changes: 0, credential_changes: 0, ..rare }));
+    }
 }

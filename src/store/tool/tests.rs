@@ -231,6 +231,7 @@ fn equipped(dir: &Path) -> Keeper<FjallEngine> {
             password_hash: "secret hash".into(),
         })),
         device::Change::Package(std::sync::Arc::new(Package {
+            created_ms: 0,
             id: PackageId::from_bytes([6; 16]),
             tenant,
             profile,

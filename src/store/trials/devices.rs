@@ -292,6 +292,7 @@ fn the_bytes_of_a_package_are_written_once_and_come_back_whole() {
     let bytes: Arc<[u8]> = (0..2_500_000u32).map(|index| index.to_le_bytes()[1]).collect();
     let package = |title: &str, content| {
         Change::Package(Arc::new(Package {
+            created_ms: 0,
             id: PackageId::from_bytes([7; 16]),
             tenant: TENANT,
             profile: ProfileId::from_bytes([2; 16]),

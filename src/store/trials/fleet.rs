@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use device::Untold;
 use device::{
     Algorithm, Authority, ChainRule, Change, Claim, Command, CommandId, CommandKind, Content, Credential,
     Customer, CustomerId, Device, DeviceId, Keeping, Order, Package, PackageId, PackageKind, Presence,
@@ -325,6 +326,8 @@ impl Yard {
             gateway: self.coin().then(|| DEVICES[0]),
             creator: self.coin().then(|| DEVICES[1]),
             is_provisioned: self.coin(),
+            changes: 7,
+            credential_changes: 9,
         };
         Device {
             id,
@@ -392,6 +395,9 @@ impl Yard {
                 [usize::try_from(self.below(3)).unwrap()],
             retention_ms: self.coin().then_some(1_000),
             firmware: self.coin().then(|| PackageId::from_bytes([4; 16])),
+            untold: Untold { firmware: self.coin(), software: self.coin() },
+            created_ms: 3,
+            version: 5,
             ..Profile::named(ProfileId::from_bytes(self.id(2)), TENANT, &self.word())
         }
     }
@@ -411,6 +417,7 @@ impl Yard {
             }
         };
         Package {
+            created_ms: 0,
             id: PackageId::from_bytes(self.id(2)),
             tenant: TENANT,
             profile: ProfileId::from_bytes([0; 16]),

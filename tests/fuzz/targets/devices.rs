@@ -315,6 +315,7 @@ impl Talk {
 
 fn chunk(payload: &[u8]) -> Chunk {
     let package = Package {
+        created_ms: 0,
         id: PackageId::from_bytes([9; 16]),
         tenant: TENANT,
         profile: ProfileId::from_bytes([2; 16]),

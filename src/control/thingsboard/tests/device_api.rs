@@ -295,6 +295,7 @@ fn firmware_comes_whole_or_in_parts_to_whom_it_was_assigned() {
             let content =
                 device::Content::upload(Arc::from(&b"0123456789"[..]), device::Algorithm::Md5, None).unwrap();
             let package = device::Package {
+                created_ms: 0,
                 id: device::PackageId::from_bytes([5; 16]),
                 tenant: device.tenant,
                 profile: device.profile,
@@ -323,5 +324,97 @@ fn firmware_comes_whole_or_in_parts_to_whom_it_was_assigned() {
         }
         let told = world.ask(Who::Nobody, "GET /api/v1/A/software?title=app&version=1", Value::Null).await;
         assert_eq!(told.status, 404);
+    });
+}
+
+#[test]
+fn whoever_guesses_tokens_and_keys_is_made_to_wait() {
+    story(|world| async move {
+        world.device("A").await;
+        let body = json!({"provisionDeviceKey": "k", "provisionDeviceSecret": "s"});
+        for (call, status) in [("attributes", 401), ("telemetry", 401)] {
+            let call = format!("POST /api/v1/guess/{call}");
+            assert_eq!(world.ask(Who::Nobody, &call, json!({"a": 1})).await.status, status);
+        }
+        world
+            .expect(Who::Nobody, "POST /api/v1/provision", body.clone(), OK, json!({"status": "NOT_FOUND"}))
+            .await;
+        let told = json!({"status": 429, "errorCode": 33});
+        for call in ["POST /api/v1/A/telemetry", "POST /api/v1/provision"] {
+            world.expect(Who::Nobody, call, body.clone(), 429, told.clone()).await;
+        }
+        world.expect(Who::Admin, "GET /api/auth/user", Value::Null, OK, json!({})).await;
+        assert!(world.api.metrics().contains("ringmq_api_refused_total{what=\"guesses\"} 2\n"));
+    });
+}
+
+/// A store without space, in which nothing is ever kept.
+struct Full;
+
+impl platform::Journal for Full {
+    fn keep(&self, _changes: Vec<device::Change>, kept: Option<flume::Sender<()>>) {
+        // Whoever waits for it waits for ever.
+        std::mem::forget(kept);
+    }
+
+    fn has_space(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn without_space_what_adds_is_refused_at_once_and_what_takes_away_is_tried() {
+    story(|world| async move {
+        let id = world.device("A").await;
+        world.api.platform().attach_journal(Box::new(Full));
+        let begin = tokio::time::Instant::now();
+        let refused = json!({"status": 507, "errorCode": 46, "message": "*"});
+        let calls = [
+            "POST /api/v1/A/telemetry".to_owned(),
+            "POST /api/v1/A/claim".to_owned(),
+            format!("POST /api/plugins/telemetry/DEVICE/{id}/timeseries/ANY"),
+            format!("POST /api/plugins/telemetry/{id}/SERVER_SCOPE"),
+            "POST /api/customer".to_owned(),
+            "POST /api/device".to_owned(),
+        ];
+        for call in &calls {
+            world.expect(Who::Admin, call, json!({"name": "n", "title": "t"}), 507, refused.clone()).await;
+        }
+        world.expect(Who::Nobody, "GET /api/v1/A/attributes", Value::Null, OK, json!({})).await;
+        assert_eq!(begin.elapsed().as_millis(), 0, "nobody waited");
+        let counted = format!("ringmq_api_refused_total{{what=\"full\"}} {}\n", calls.len());
+        assert!(world.api.metrics().contains(&counted));
+        let gone = world.ask(Who::Admin, &format!("DELETE /api/device/{id}"), Value::Null).await;
+        assert_eq!((gone.status, begin.elapsed().as_secs()), (503, 10), "the disk is asked");
+    });
+}
+
+/// Cores that have room for nothing.
+struct Crowd;
+
+impl platform::Cores for Crowd {
+    fn ask(
+        &self,
+        _device: device::DeviceId,
+        call: device::HubCall,
+        _reply: flume::Sender<device::HubReply>,
+    ) -> Result<(), platform::Crowded> {
+        Err(platform::Crowded(Box::new(call)))
+    }
+}
+
+#[test]
+fn where_too_many_calls_wait_one_more_is_refused_by_name() {
+    story(|_world| async move {
+        let platform = platform::Platform::new(Box::new(|_| Ok(None)));
+        platform.attach_cores(Box::new(Crowd));
+        let world = World::on(platform, None);
+        let id = world.device("A").await;
+        let told = json!({"status": 503, "message": "Too many calls wait at the home of the device"});
+        let calls = ["POST /api/v1/A/telemetry".to_owned(), format!("GET /api/device/info/{id}")];
+        for call in calls {
+            world.expect(Who::Admin, &call, json!({"a": 1}), 503, told.clone()).await;
+        }
+        assert!(world.api.metrics().contains("ringmq_api_refused_total{what=\"crowded\"} 2\n"));
     });
 }

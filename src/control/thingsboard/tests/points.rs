@@ -53,7 +53,7 @@ fn history_is_limited_ordered_and_aggregated() {
         let id = world.device("A").await;
         let sample = |at_ms: i64| Sample { key: "k".into(), value: Typed::Long(at_ms), at_ms };
         let samples = (0..10).map(|number| sample(number * 10)).collect();
-        let call = HubCall::Keep { samples, keeping: Keeping::History };
+        let call = HubCall::Keep { samples, keeping: Keeping::History, forward: None };
         world.api.ask(device_id(&id), call).await.unwrap();
         let path = format!("GET /api/plugins/telemetry/DEVICE/{id}/values/timeseries");
         let point = |at_ms: i64, value: &str| json!({"ts": at_ms, "value": value});

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - Time passes only when a test says so, or when everybody waits for it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -17,6 +18,7 @@ use platform::Platform;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::doorman::Doorman;
 use crate::thingsboard::tokens::Use;
 use crate::thingsboard::{Api, ApiSettings, router};
 
@@ -41,6 +43,22 @@ pub(super) struct World {
     pub api: Api,
     pub router: Router,
     clock: Arc<AtomicI64>,
+}
+
+/// Nobody may fail more often than three times.
+#[derive(Default)]
+struct Strict(AtomicI64);
+
+impl Doorman for Strict {
+    fn shuts_out(&self, _from: IpAddr) -> bool {
+        self.0.load(Ordering::SeqCst) >= 3
+    }
+
+    fn failed(&self, _from: IpAddr) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn succeeded(&self, _from: IpAddr) {}
 }
 
 /// An answer.
@@ -79,15 +97,25 @@ pub(super) fn customer_id() -> CustomerId {
     CustomerId::from_bytes([9; 16])
 }
 
+fn now(clock: &Arc<AtomicI64>) -> Box<dyn Fn() -> i64 + Send + Sync> {
+    let clock = Arc::clone(clock);
+    Box::new(move || clock.load(Ordering::SeqCst))
+}
+
 impl World {
     pub fn new(webhook: Option<String>) -> Self {
         let clock = Arc::new(AtomicI64::new(START_MS));
-        let now = |clock: &Arc<AtomicI64>| {
-            let clock = Arc::clone(clock);
-            Box::new(move || clock.load(Ordering::SeqCst))
-        };
         let read = |settings: &str| dialect::ThingsBoard.read_settings(settings);
         let platform = Platform::alone(Box::new(read), now(&clock));
+        Self::at(platform, webhook, clock)
+    }
+
+    /// The same with other cores.
+    pub fn on(platform: Platform, webhook: Option<String>) -> Self {
+        Self::at(platform, webhook, Arc::new(AtomicI64::new(START_MS)))
+    }
+
+    fn at(platform: Platform, webhook: Option<String>, clock: Arc<AtomicI64>) -> Self {
         let ((), _kept_in_memory) = platform.change(|registry, changes| {
             for (number, name) in [(1, "A"), (2, "B")] {
                 let id = TenantId::from_bytes([number; 16]);
@@ -103,7 +131,8 @@ impl World {
             }
             changes.retain(|change| matches!(change, Change::User(_)));
         });
-        let api = Api::new(platform, ApiSettings { webhook, ..settings() }, now(&clock));
+        let settings = ApiSettings { webhook, ..settings() };
+        let api = Api::new(platform, settings, Arc::new(Strict::default()), now(&clock));
         Self { router: router(api.clone()), api, clock }
     }
 
