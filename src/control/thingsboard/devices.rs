@@ -11,8 +11,8 @@
 
 use axum::extract::{Path, State};
 use device::{
-    Change, Clash, Credential, Device, DeviceId, HubCall, HubReply, NewDevice, PackageKind, Profile,
-    ProfileId, Registry, TenantId,
+    Change, Clash, Credential, CustomerId, Device, DeviceId, HubCall, HubReply, NewDevice, PackageKind,
+    Profile, ProfileId, Registry, TenantId,
 };
 use serde_json::{Value, json};
 
@@ -49,8 +49,22 @@ pub(super) fn routes() -> Vec<Route> {
 async fn save(State(api): State<Api>, caller: Caller, asked: Asked, body: Object) -> Answer {
     let token = asked.get("accessToken").map(Credential::token).transpose();
     let token = token.map_err(|why| Refusal::bad(why.text()))?;
-    let device = put(&api, caller.admin()?, &body, token).await?;
+    let device = put(&api, may_save(&api, &caller, &body, token.as_ref())?, &body, token).await?;
     json_answer(api.read(|registry| device_json(registry, &device)))
+}
+
+/// The tenant of whoever may save a device: customers change theirs, but make none and give none away.
+fn may_save(
+    api: &Api,
+    caller: &Caller,
+    body: &Object,
+    token: Option<&Credential>,
+) -> Result<TenantId, Refusal> {
+    let Some(own) = caller.customer() else { return caller.admin() };
+    let known = body.id("id", DeviceId::parse)?.ok_or_else(Refusal::forbidden)?;
+    api.device_of(caller, &known.to_string())?;
+    let stays = body.get("customerId").is_none() || body.id("customerId", CustomerId::parse)? == Some(own);
+    if stays && token.is_none() { caller.tenant() } else { Err(Refusal::forbidden()) }
 }
 
 async fn save_with_credentials(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
@@ -87,7 +101,8 @@ pub(super) fn by_name(api: &Api, caller: &Caller, name: &str) -> Result<Value, R
 
 async fn several(State(api): State<Api>, caller: Caller, asked: Asked) -> Answer {
     let tenant = caller.tenant()?;
-    let ids = asked.list("deviceIds", "deviceId").unwrap_or_default();
+    let missing = || Refusal::bad("Required request parameter 'deviceIds' is not present");
+    let ids = asked.list("deviceIds", "deviceId").ok_or_else(missing)?;
     if ids.len() > IDS_MAX {
         return Err(Refusal::bad(format!("More than {IDS_MAX} ids")));
     }

@@ -8,5 +8,6 @@ mod login;
 mod packages;
 mod people;
 mod points;
+mod rights;
 mod tenants;
 mod world;
