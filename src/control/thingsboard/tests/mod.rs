@@ -4,6 +4,7 @@ mod commands;
 mod device_api;
 mod devices;
 mod documents;
+mod lists;
 mod login;
 mod packages;
 mod people;
