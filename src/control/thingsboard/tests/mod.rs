@@ -6,6 +6,7 @@ mod devices;
 mod documents;
 mod lists;
 mod login;
+mod numbers;
 mod packages;
 mod people;
 mod points;
