@@ -11,8 +11,8 @@
 
 use axum::extract::{Path, State};
 use device::{
-    Change, Clash, Credential, CustomerId, Device, DeviceId, HubCall, HubReply, NewDevice, PackageKind,
-    Profile, ProfileId, Registry, TenantId,
+    Change, Clash, Credential, Device, DeviceId, HubCall, HubReply, NewDevice, PackageKind, Profile,
+    ProfileId, Registry, TenantId,
 };
 use serde_json::{Value, json};
 
@@ -53,7 +53,8 @@ async fn save(State(api): State<Api>, caller: Caller, asked: Asked, body: Object
     json_answer(api.read(|registry| device_json(registry, &device)))
 }
 
-/// The tenant of whoever may save a device: customers change theirs, but make none and give none away.
+/// The tenant of whoever may save a device: customers change theirs, but make none and give none away. What a device may do
+/// is not for them: a gateway speaks for devices of others, and an unknown kind would make a profile.
 fn may_save(
     api: &Api,
     caller: &Caller,
@@ -62,9 +63,19 @@ fn may_save(
 ) -> Result<TenantId, Refusal> {
     let Some(own) = caller.customer() else { return caller.admin() };
     let known = body.id("id", DeviceId::parse)?.ok_or_else(Refusal::forbidden)?;
-    api.device_of(caller, &known.to_string())?;
-    let stays = body.get("customerId").is_none() || body.id("customerId", CustomerId::parse)? == Some(own);
-    if stays && token.is_none() { caller.tenant() } else { Err(Refusal::forbidden()) }
+    let (known, wish) = (api.device_of(caller, &known.to_string())?, Wish::read(body)?);
+    let is_theirs = wish.customer.is_none_or(|customer| customer == Some(own));
+    let is_of_kind = match (wish.profile, &wish.kind) {
+        (None, None) => true,
+        (Some(profile), _) => profile == known.profile,
+        (None, Some(kind)) => api
+            .read(|registry| registry.profile(known.profile).is_some_and(|profile| *profile.name == **kind)),
+    };
+    if is_theirs && is_of_kind && wish.role == known.role && token.is_none() {
+        caller.tenant()
+    } else {
+        Err(Refusal::forbidden())
+    }
 }
 
 async fn save_with_credentials(State(api): State<Api>, caller: Caller, body: Object) -> Answer {

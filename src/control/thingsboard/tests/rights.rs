@@ -60,10 +60,20 @@ fn a_customer_changes_the_devices_that_are_theirs_and_makes_and_takes_none() {
 
         let mut nobodys = device.clone();
         nobodys["customerId"] = json!({"id": "13814000-1dd2-11b2-8080-808080808080"});
+        let mut gateway = device.clone();
+        gateway["additionalInfo"]["gateway"] = json!(true);
+        let mut of_kind = device.clone();
+        of_kind["type"] = json!("unheard of");
+        of_kind["deviceProfileId"] = Value::Null;
         let mut others = world.ask(Who::Admin, &format!("GET /api/device/{other}"), Value::Null).await.json();
         others["label"] = json!("x");
-        for (what, body) in [("new", json!({"name": "new"})), ("given away", nobodys), ("another's", others)]
-        {
+        for (what, body) in [
+            ("new", json!({"name": "new"})),
+            ("given away", nobodys),
+            ("a gateway", gateway),
+            ("of another kind", of_kind),
+            ("another's", others),
+        ] {
             let told = world.ask(Who::Customer, call, body).await;
             assert_eq!((told.status, &told.json()["errorCode"]), (FORBIDDEN, &json!(20)), "{what}");
         }
