@@ -151,15 +151,15 @@ impl Object {
         self.text(name)?.filter(|text| !text.trim().is_empty()).ok_or_else(missing)
     }
 
-    /// A whole number.
+    /// A whole number; scripts send it as a text or with a point as well.
     pub fn whole(&self, name: &str) -> Result<Option<i64>, Refusal> {
         let wrong = || Refusal::bad_body(format_args!("`{name}` is not a whole number"));
-        self.get(name).map(|value| value.as_i64().ok_or_else(wrong)).transpose()
+        self.get(name).map(|value| whole(value).ok_or_else(wrong)).transpose()
     }
 
-    /// True or false; what is absent is false.
+    /// True or false, as a text too; what is absent is false.
     pub fn flag(&self, name: &str) -> bool {
-        self.get(name).and_then(Value::as_bool).unwrap_or_default()
+        self.get(name).is_some_and(|value| *value == true || value.as_str() == Some("true"))
     }
 
     /// A member that is an object.
@@ -176,6 +176,17 @@ impl Object {
             return Ok(None);
         }
         id(text, parse).map(Some)
+    }
+}
+
+/// A number of any form as a whole one, without what stands behind its point.
+fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::String(text) => text.trim().parse().ok(),
+        number => number.as_i64().or_else(|| {
+            let near = number.as_f64().filter(|near| near.abs() < 9.0e15)?;
+            format!("{:.0}", near.trunc()).parse().ok()
+        }),
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use device::{CommandId, CommandKind, CommandState, Device, DeviceId, HubCall, HubReply, Order, Report};
+use platform::Platform;
 use serde_json::{Value, json};
 
 use super::asked::{Object, Payload, id};
@@ -84,6 +85,9 @@ async fn order(
     let body = Object::read(&body.bytes).map_err(|_| Refusal::bad("Invalid request body"))?;
     let device = device_for_command(api, caller, device)?;
     let order = read(&body, kind, api.now_ms())?;
+    if order.is_persistent {
+        check_kept(api.platform())?;
+    }
     let _place = api.limits().answers.enter().await?;
     let watching = api.platform().watch(order.id);
     let (command, expires_ms, is_persistent) = (order.id, order.expires_ms, order.is_persistent);
@@ -108,6 +112,12 @@ async fn order(
             Some(End::Answered(answer)) => return answer,
         }
     }
+}
+
+/// A persistent command is asked for again by its id, which a broker that keeps nothing cannot answer.
+fn check_kept(platform: &Platform) -> Result<(), Refusal> {
+    let forgetful = "Persistent commands need a store, and this broker keeps nothing on disk";
+    platform.archive().map(drop).ok_or_else(|| Refusal::bad(forgetful))
 }
 
 fn unanswered(edition: Edition, was_sent: bool) -> Answer {
@@ -177,4 +187,17 @@ fn read(body: &Object, kind: CommandKind, now_ms: i64) -> Result<Order, Refusal>
         retries,
         additional: body.get("additionalInfo").map(|additional| additional.to_string().into()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_forgotten_is_not_taken_as_kept() {
+        let forgetful = Platform::new(Box::new(|_| Ok(None)));
+        let told = "Persistent commands need a store, and this broker keeps nothing on disk";
+        assert_eq!(check_kept(&forgetful), Err(Refusal::bad(told)));
+        assert_eq!(check_kept(&Platform::alone(Box::new(|_| Ok(None)), Box::new(|| 0))), Ok(()));
+    }
 }

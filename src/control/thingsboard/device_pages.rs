@@ -25,8 +25,13 @@ use super::rollout::PLACES_AT_ONCE;
 use super::routes::{Route, get};
 use super::shape::{Answer, json_answer};
 
+/// Devices whose homes are asked whether they are active, where only such are wanted.
+const ASKED_MAX: usize = 100_000;
+
 const QUERY: &[&str] =
     &["pageSize", "page", "textSearch", "sortProperty", "sortOrder", "type", "deviceProfileId"];
+const STATE_QUERY: &[&str] =
+    &["pageSize", "page", "textSearch", "sortProperty", "sortOrder", "type", "deviceProfileId", "active"];
 const TENANT_QUERY: &[&str] =
     &["pageSize", "page", "textSearch", "sortProperty", "sortOrder", "type", "deviceProfileId", "deviceName"];
 
@@ -39,14 +44,15 @@ pub(super) fn routes() -> Vec<Route> {
             "The tenant's devices, and whether they are active.",
             of_tenant_with_state,
         )
-        .query(QUERY),
+        .query(STATE_QUERY),
+        get("/api/deviceInfos/all", "The same, by another name.", of_tenant_with_state).query(STATE_QUERY),
         get("/api/customer/{customerId}/devices", "A customer's devices.", of_customer).query(QUERY),
         get(
             "/api/customer/{customerId}/deviceInfos",
             "A customer's devices, and whether they are active.",
             of_customer_with_state,
         )
-        .query(QUERY),
+        .query(STATE_QUERY),
     ]
 }
 
@@ -105,12 +111,15 @@ struct Filter {
     customer: Option<CustomerId>,
     kind: Option<String>,
     profile: Option<ProfileId>,
+    /// Whether they are active; looked at only where that is shown.
+    active: Option<bool>,
 }
 
 impl Filter {
     fn read(tenant: TenantId, customer: Option<CustomerId>, asked: &Asked) -> Result<Self, Refusal> {
         let profile = asked.get("deviceProfileId").map(|text| id(text, ProfileId::parse)).transpose()?;
-        Ok(Self { tenant, customer, kind: asked.get("type").map(str::to_owned), profile })
+        let kind = asked.get("type").map(str::to_owned);
+        Ok(Self { tenant, customer, kind, profile, active: asked.flag("active") })
     }
 
     fn lets(&self, registry: &Registry, device: &Device) -> bool {
@@ -128,9 +137,15 @@ fn kind_of<'r>(registry: &'r Registry, device: &Device) -> &'r str {
 async fn page(api: &Api, filter: Filter, page: Page, shown: Shown) -> Answer {
     let page = Arc::new(page);
     let wanted = Arc::clone(&page);
-    let search = move |api: &Api| search(api, &filter, &wanted);
-    let Cut { items, total } = api.away(|limits| &limits.searches, search).await??;
-    let active = if shown == Shown::WithState { active(api, &items).await? } else { Vec::new() };
+    let has_state = shown == Shown::WithState;
+    let Cut { items, total } = match filter.active.filter(|_| has_state) {
+        Some(is_active) => by_state(api, filter, &page, is_active).await?,
+        None => {
+            let search = move |api: &Api| Ok::<_, Refusal>(wanted.cut(search(api, &filter, &wanted)?));
+            api.away(|limits| &limits.searches, search).await??
+        }
+    };
+    let active = if has_state { active(api, &items).await? } else { Vec::new() };
     let shown: Vec<Value> = api.read(|registry| {
         let devices = items.iter().enumerate().filter_map(|(at, id)| Some((at, registry.device(*id)?)));
         let show = |(at, device)| match active.get(at) {
@@ -142,7 +157,29 @@ async fn page(api: &Api, filter: Filter, page: Page, shown: Shown) -> Answer {
     json_answer(page.answer(shown, total))
 }
 
-fn search(api: &Api, filter: &Filter, page: &Page) -> Result<Cut<DeviceId>, Refusal> {
+/// Those that are active, or those that are not: their homes know.
+async fn by_state(
+    api: &Api,
+    filter: Filter,
+    page: &Arc<Page>,
+    is_wanted: bool,
+) -> Result<Cut<DeviceId>, Refusal> {
+    let _place = api.limits().readings.enter().await?;
+    let wanted = Arc::clone(page);
+    let search = move |api: &Api| search(api, &filter, &wanted);
+    let found = api.away(|limits| &limits.searches, search).await??;
+    if found.len() > ASKED_MAX {
+        return Err(Refusal::bad(format!(
+            "`active` looks at {ASKED_MAX} devices at most: narrow the search"
+        )));
+    }
+    let devices: Vec<DeviceId> = found.iter().map(|(_, device)| *device).collect();
+    let active = active(api, &devices).await?;
+    let theirs = found.into_iter().zip(active).filter(|(_, is_active)| *is_active == is_wanted);
+    Ok(page.cut(theirs.map(|(found, _)| found).collect()))
+}
+
+fn search(api: &Api, filter: &Filter, page: &Page) -> Result<Vec<(Rank, DeviceId)>, Refusal> {
     let mut found = Vec::new();
     let mut from = 0;
     loop {
@@ -158,7 +195,7 @@ fn search(api: &Api, filter: &Filter, page: &Page) -> Result<Cut<DeviceId>, Refu
             Ok(true)
         })?;
         if !has_more {
-            return Ok(page.cut(found));
+            return Ok(found);
         }
         from += PLACES_AT_ONCE;
     }
@@ -175,6 +212,7 @@ fn rank(registry: &Registry, device: &Device, by: Option<&str>) -> Result<Rank, 
         Some("name") => Rank::Text(device.name.clone()),
         Some("type" | "deviceProfileName") => Rank::Text(kind_of(registry, device).into()),
         Some("label") => Rank::Text(label(device).into()),
+        Some("id" | "tenantId") => Rank::None,
         Some("customerTitle") => {
             let customer = device.customer.and_then(|customer| registry.customer(customer));
             Rank::Text(customer.map_or_else(Box::default, |customer| customer.title.clone()))

@@ -51,8 +51,34 @@ pub(super) fn routes() -> Vec<Route> {
 async fn save(State(api): State<Api>, caller: Caller, asked: Asked, body: Object) -> Answer {
     let token = asked.get("accessToken").map(Credential::token).transpose();
     let token = token.map_err(|why| Refusal::bad(why.text()))?;
-    let device = put(&api, caller.admin()?, &body, (token, Naming::read(&asked)?)).await?;
+    let tenant = may_save(&api, &caller, &body, token.as_ref())?;
+    let device = put(&api, tenant, &body, (token, Naming::read(&asked)?)).await?;
     json_answer(api.read(|registry| device_json(registry, &device)))
+}
+
+/// The tenant of whoever may save a device: customers change theirs, but make none and give none away. What a device may do
+/// is not for them: a gateway speaks for devices of others, and an unknown kind would make a profile.
+fn may_save(
+    api: &Api,
+    caller: &Caller,
+    body: &Object,
+    token: Option<&Credential>,
+) -> Result<TenantId, Refusal> {
+    let Some(own) = caller.customer() else { return caller.admin() };
+    let known = body.id("id", DeviceId::parse)?.ok_or_else(Refusal::forbidden)?;
+    let (known, wish) = (api.device_of(caller, &known.to_string())?, Wish::read(body)?);
+    let is_theirs = wish.customer.is_none_or(|customer| customer == Some(own));
+    let is_of_kind = match (wish.profile, &wish.kind) {
+        (None, None) => true,
+        (Some(profile), _) => profile == known.profile,
+        (None, Some(kind)) => api
+            .read(|registry| registry.profile(known.profile).is_some_and(|profile| *profile.name == **kind)),
+    };
+    if is_theirs && is_of_kind && wish.role == known.role && token.is_none() {
+        caller.tenant()
+    } else {
+        Err(Refusal::forbidden())
+    }
 }
 
 async fn save_with_credentials(State(api): State<Api>, caller: Caller, asked: Asked, body: Object) -> Answer {
@@ -90,7 +116,8 @@ pub(super) fn by_name(api: &Api, caller: &Caller, name: &str) -> Result<Value, R
 
 async fn several(State(api): State<Api>, caller: Caller, asked: Asked) -> Answer {
     let tenant = caller.tenant()?;
-    let ids = asked.list("deviceIds", "deviceId").unwrap_or_default();
+    let missing = || Refusal::bad("Required request parameter 'deviceIds' is not present");
+    let ids = asked.list("deviceIds", "deviceId").ok_or_else(missing)?;
     if ids.len() > IDS_MAX {
         return Err(Refusal::bad(format!("More than {IDS_MAX} ids")));
     }

@@ -4,14 +4,14 @@
 //!
 //! Invariants:
 //! - A password is hashed on another thread, two at a time, and never logged.
-//! - An address that guesses is refused before anything is hashed.
+//! - An address that guesses, one name or many, is refused before anything is hashed.
 //!
 //! Source: section 13.1 of the vectors.
 
 use std::sync::OnceLock;
 
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::response::{Html, IntoResponse};
 use device::{Change, User, UserId, random_word};
 
 use super::asked::{Object, id};
@@ -27,6 +27,25 @@ use super::tokens::Use;
 const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 6..=1024;
 /// Letters of a session's name.
 const SESSION_LETTERS: usize = 24;
+
+/// Where the activation link leads: it posts the token of its own address and a password.
+const ACTIVATION_PAGE: &str = r#"<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>RingMQ: first password</title>
+<form><label>Password <input type="password" minlength="6" required autocomplete="new-password"></label>
+<button>Choose</button></form><output></output>
+<script>
+document.forms[0].onsubmit = async event => {
+  event.preventDefault();
+  const activateToken = new URLSearchParams(location.search).get("activateToken");
+  const password = document.querySelector("input").value;
+  const answer = await fetch("/api/noauth/activate", {
+    method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({activateToken, password}),
+  });
+  const told = await answer.json();
+  document.querySelector("output").textContent = answer.ok ? "The password is set." : told.message;
+};
+</script></html>
+"#;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -45,6 +64,9 @@ pub(super) fn routes() -> Vec<Route> {
         post("/api/noauth/activate", "Chooses a first password.", activate)
             .open()
             .body(r#"{"activateToken":"ey..","password":"new one"}"#),
+        get("/api/noauth/activate", "A page on which a browser chooses a first password.", activation_page)
+            .open()
+            .query(&["activateToken"]),
     ]
 }
 
@@ -54,7 +76,7 @@ async fn login(State(api): State<Api>, Peer(peer): Peer, body: Object) -> Answer
         (Some(name), Some(password)) => (name.to_owned(), password.to_owned()),
         (None, _) | (_, None) => return Err(Refusal::stranger("Username or Password not provided")),
     };
-    if !api.attempts().may_try(peer, api.now_ms()) {
+    if !api.attempts().may_try(peer, &name, api.now_ms()) {
         return Err(Refusal::too_many("Too many failed logins from this address"));
     }
     let user = api.read(|registry| registry.user_named(&name).cloned());
@@ -62,10 +84,10 @@ async fn login(State(api): State<Api>, Peer(peer): Peer, body: Object) -> Answer
     let is_right = api.away(|limits| &limits.passwords, move |_| verify(hash.as_deref(), &password)).await?;
     let Some(user) = user.filter(|_| is_right) else {
         let now_ms = api.now_ms();
-        api.attempts().note_failure(peer, now_ms);
+        api.attempts().note_failure(peer, &name, now_ms);
         return Err(wrong());
     };
-    api.attempts().note_success(peer);
+    api.attempts().note_success(peer, &name);
     tokens(&api, &user, &random_word(SESSION_LETTERS, &mut chance))
 }
 
@@ -101,6 +123,10 @@ async fn activate(State(api): State<Api>, body: Object) -> Answer {
     let seal = user.password_hash.clone();
     let user = set_password(&api, user.id, body.needed("password")?.to_owned(), Some(seal)).await?;
     tokens(&api, &user, &random_word(SESSION_LETTERS, &mut chance))
+}
+
+async fn activation_page() -> Html<&'static str> {
+    Html(ACTIVATION_PAGE)
 }
 
 /// The link with which somebody chooses a first password.

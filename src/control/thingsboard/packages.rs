@@ -44,7 +44,7 @@ pub(super) fn routes() -> Vec<Route> {
             .file()
             .limit(PACKAGE_BYTES_MAX + FORM_BYTES_MAX),
         get("/api/otaPackage/{otaPackageId}", "A package.", one),
-        get("/api/otaPackage/info/{otaPackageId}", "A package.", one),
+        get("/api/otaPackage/info/{otaPackageId}", "A package, for customers too.", info),
         get("/api/otaPackage/{otaPackageId}/download", "The bytes of a package.", download),
         delete("/api/otaPackage/{otaPackageId}", "Deletes a package that nothing has.", remove),
         get("/api/otaPackages", "All packages.", all).query(PAGE),
@@ -168,11 +168,15 @@ async fn file(mut form: Multipart) -> Result<Bytes, Refusal> {
 }
 
 async fn one(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {
+    json_answer(package_json(&*package_of(&api, caller.admin()?, &text)?))
+}
+
+async fn info(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {
     json_answer(package_json(&*package_of(&api, caller.tenant()?, &text)?))
 }
 
 async fn download(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {
-    let package = package_of(&api, caller.tenant()?, &text)?;
+    let package = package_of(&api, caller.admin()?, &text)?;
     let Content::Here { bytes, .. } = &package.content else {
         return Err(Refusal::bad("There are no bytes to download"));
     };

@@ -1,7 +1,7 @@
 //! Pages of lists.
 //!
 //! Invariants:
-//! - A page has at most [`PAGE_ITEMS_MAX`] items.
+//! - A page has at most [`PAGE_ITEMS_MAX`] items; whoever wants more gets so many, and the rest on the pages behind.
 //! - Without a wish the order is that of ids, so that pages do not overlap.
 //!
 //! Source: section 13.1 of the vectors.
@@ -40,14 +40,14 @@ impl Page {
     pub fn read(asked: &Asked) -> Result<Self, Refusal> {
         asked.needed("pageSize")?;
         asked.needed("page")?;
-        let size = asked.number("pageSize")?.unwrap_or_default();
-        if !(1..=PAGE_ITEMS_MAX).contains(&size) {
-            return Err(Refusal::bad(format!(
-                "Incorrect page link page size '{size}'. Page size must be from 1 to {PAGE_ITEMS_MAX}."
-            )));
+        let size: usize = asked.number("pageSize")?.unwrap_or_default();
+        if size == 0 {
+            return Err(Refusal::bad(
+                "Incorrect page link page size '0'. Page size must be greater than zero.",
+            ));
         }
         Ok(Self {
-            size,
+            size: size.min(PAGE_ITEMS_MAX),
             number: asked.number("page")?.unwrap_or_default(),
             text: asked.get("textSearch").map(str::to_lowercase),
             sort: asked.get("sortProperty").map(str::to_owned),
@@ -91,13 +91,26 @@ impl Page {
                 None => Rank::None,
                 Some("createdTime") => Rank::Time(few.created_ms),
                 Some("name" | "title" | "email") => Rank::Text(few.name.as_str().into()),
-                Some(other) => return Err(unsorted(other)),
+                Some(other) => rank(&few.json, other)?,
             };
             ranked.push((rank, few));
         }
         let Cut { items, total } = self.cut(ranked);
         Ok(self.answer(items.into_iter().map(|few| few.json).collect(), total))
     }
+}
+
+/// Something's rank by a member that is shown of it; what is none has the first.
+fn rank(shown: &Value, member: &str) -> Result<Rank, Refusal> {
+    // The column has another name than the member.
+    let member = if member == "isDefault" { "default" } else { member };
+    Ok(match shown.get(member) {
+        Some(Value::String(text)) => Rank::Text(text.as_str().into()),
+        Some(Value::Bool(is)) => Rank::Time(i64::from(*is)),
+        Some(Value::Number(number)) => number.as_i64().map_or(Rank::None, Rank::Time),
+        Some(Value::Null | Value::Array(_) | Value::Object(_)) => Rank::None,
+        None => return Err(unsorted(member)),
+    })
 }
 
 /// A part of what was found.

@@ -77,6 +77,11 @@ impl Refusal {
         Self::coded(StatusCode::NOT_FOUND, 32, "Requested item wasn't found!")
     }
 
+    /// The path is there, and takes another method.
+    pub fn method() -> Self {
+        Self::coded(StatusCode::METHOD_NOT_ALLOWED, 31, "This path does not take that method")
+    }
+
     /// Whoever asks may not.
     pub fn forbidden() -> Self {
         Self::coded(StatusCode::FORBIDDEN, 20, "You don't have permission to perform this operation!")

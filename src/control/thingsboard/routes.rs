@@ -138,6 +138,7 @@ pub(crate) fn router(api: Api) -> Router {
     router
         .route("/api/{*rest}", routing::any(unknown))
         .merge(super::document::routes())
+        .method_not_allowed_fallback(|| async { Refusal::method() })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
 }

@@ -95,11 +95,33 @@ fn tokens_end_and_others_are_refused() {
 fn an_address_that_guesses_waits() {
     story(|world| async move {
         for _ in 0..10 {
-            world.api.attempts().note_failure(IpAddr::V4(Ipv4Addr::UNSPECIFIED), world.api.now_ms());
+            let peer = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            world.api.attempts().note_failure(peer, "admin@example.com", world.api.now_ms());
         }
+        let another = json!({"username": "other@example.com", "password": "guess"});
+        assert_eq!(
+            world.ask(Who::Nobody, "POST /api/auth/login", another).await.status,
+            401,
+            "behind a proxy"
+        );
         let login = json!({"username": "admin@example.com", "password": "guess"});
         world.expect(Who::Nobody, "POST /api/auth/login", login.clone(), 429, json!({"errorCode": 33})).await;
         world.pass(60_000);
         assert_eq!(world.ask(Who::Nobody, "POST /api/auth/login", login).await.status, 401);
+    });
+}
+
+#[test]
+fn an_activation_link_opens_a_page_that_posts_to_its_own_address() {
+    story(|world| async move {
+        let call = format!("GET /api/user/{}/activationLink", user(Who::Admin).id);
+        let link = world.ask(Who::Admin, &call, Value::Null).await.json();
+        let told = world.ask(Who::Nobody, &format!("GET {}", link.as_str().unwrap()), Value::Null).await;
+        assert_eq!(
+            (told.status, &told.headers["content-type"]),
+            (OK, &"text/html; charset=utf-8".parse().unwrap())
+        );
+        let page = String::from_utf8(told.bytes).unwrap();
+        assert!(page.contains("fetch(\"/api/noauth/activate\"") && page.contains("type=\"password\""));
     });
 }
