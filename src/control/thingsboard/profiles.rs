@@ -1,7 +1,6 @@
 //! Device profiles.
 //!
-//! Why devices of a changed profile are let in anew: what their connections mean follows from the profile, and the devices
-//! come back by themselves.
+//! Why devices of a changed profile stay connected: a change counts in running sessions; only another transport ends them.
 //!
 //! Invariants:
 //! - Settings that the dialect does not understand are refused, and nothing is changed.
@@ -17,7 +16,7 @@ use super::clock::chance;
 use super::house::Api;
 use super::packages::check_assignable;
 use super::pages::{Few, PAGE, Page};
-use super::profile_shape::{differs_for_connections, fulfil, profile_json, short_json};
+use super::profile_shape::{differs_for_connections, fulfil, must_leave, profile_json, short_json};
 use super::refusal::Refusal;
 use super::routes::{Route, delete, get, post};
 use super::shape::{Answer, empty_answer, json_answer};
@@ -48,7 +47,7 @@ async fn save(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
     let base = known.clone().unwrap_or_else(|| Profile::named(ProfileId::random(&mut chance), tenant, ""));
     let mut profile = fulfil(&body, base)?;
     profile.terms = api.platform().read_settings(&profile.settings).map_err(Refusal::bad)?;
-    let (profile, must_leave) = api
+    let (profile, before) = api
         .change(|registry, changes| {
             for (kind, package) in
                 [(PackageKind::Firmware, profile.firmware), (PackageKind::Software, profile.software)]
@@ -57,14 +56,16 @@ async fn save(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
                     check_assignable(registry, package, kind, profile.id)?;
                 }
             }
-            let must_leave = differs_for_connections(registry, &profile);
+            let before = registry.profile(profile.id).cloned();
             let taken = |clash| Refusal::of_clash(clash, TAKEN);
             registry.put_profile(profile.clone(), changes).map_err(taken)?;
-            Ok((registry.profile(profile.id).cloned().unwrap_or(profile), must_leave))
+            Ok((registry.profile(profile.id).cloned().unwrap_or(profile), before))
         })
         .await?;
-    if must_leave {
-        api.let_in_anew(profile.id);
+    match &before {
+        Some(before) if must_leave(before, &profile) => api.let_in_anew(profile.id),
+        Some(before) if differs_for_connections(before, &profile) => api.renew_all(profile.id),
+        Some(_) | None => {}
     }
     let old = known.as_ref();
     for kind in [PackageKind::Firmware, PackageKind::Software] {

@@ -41,8 +41,10 @@ pub(crate) struct Rollouts {
 /// What all devices of a profile are told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Message {
-    /// Their connections end, because their profile means something else now.
+    /// Their connections end, because what they are reached by is another thing now.
     Leave,
+    /// Their profile means something else now, and their connections go on by that.
+    Renew,
     /// Which package they have.
     Package(PackageKind),
 }
@@ -104,6 +106,11 @@ impl Api {
         self.tell_all(profile, Message::Leave);
     }
 
+    /// Lets all connections of a profile's devices go on by what it says now, after the answer.
+    pub fn renew_all(&self, profile: ProfileId) {
+        self.tell_all(profile, Message::Renew);
+    }
+
     fn tell_all(&self, profile: ProfileId, message: Message) {
         let mut state = self.rollouts().state();
         state.waiting.insert((profile, message));
@@ -125,6 +132,7 @@ async fn run(api: Api) {
     while let Some((profile, message)) = api.rollouts().next() {
         let call = match message {
             Message::Leave => HubCall::Evict,
+            Message::Renew => HubCall::Renew,
             Message::Package(kind) => {
                 let package =
                     api.read(|registry| registry.profile(profile).and_then(|profile| profile.package(kind)));
@@ -149,7 +157,7 @@ fn part(api: &Api, profile: ProfileId, message: Message, from: usize) -> Option<
     api.read(|registry| {
         let is_meant = |device: &&device::Device| {
             let has_own = match message {
-                Message::Leave => false,
+                Message::Leave | Message::Renew => false,
                 Message::Package(kind) => device.package(kind).is_some(),
             };
             device.profile == profile && !has_own

@@ -23,6 +23,9 @@ impl Shard {
             HubCall::Forget | HubCall::Evict => Cause::Administrative,
             _others_open_at_most => Cause::TakenOver,
         };
+        if matches!(call, HubCall::Renew) {
+            self.renew(device);
+        }
         let now_ms = self.wall_ms(now);
         let mut out = self.outcome();
         let reply = self.desk().hub.call(device, call, now_ms, &mut out);

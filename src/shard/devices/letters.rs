@@ -37,6 +37,8 @@ pub(crate) enum Letter {
     Told(Addressed),
     /// A connection of the reader is open for a device no longer.
     Evicted { ear: Ear, device: DeviceId, cause: Cause },
+    /// A connection of the reader is open for a device that was changed.
+    Renewed { ear: Ear, device: DeviceId },
 }
 
 impl Shard {
@@ -95,6 +97,9 @@ impl Shard {
             Letter::Restore(change) => hub.restore(&change),
             Letter::Told(addressed) => self.speak(now, &addressed),
             Letter::Evicted { ear, device, cause } => self.evict_here(now, ear, device, cause),
+            Letter::Renewed { ear, device } => {
+                let _is_gone = self.renew_here(ear, device);
+            }
         }
     }
 }

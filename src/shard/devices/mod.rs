@@ -8,6 +8,7 @@ mod end;
 mod letters;
 mod parting;
 mod remarks;
+mod renewal;
 mod uplinks;
 mod welcome;
 
