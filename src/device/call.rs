@@ -95,8 +95,11 @@ pub enum HubCall {
     Unassign(PackageKind),
     /// It was deleted: forget it and end its connections.
     Forget,
-    /// Its credential or its kind was changed: end its connections.
+    /// Its credential was changed, or what it is on the network: end its connections.
     Evict,
+    /// Something else of it or of its profile was changed: its connections go on by the records as they are now. Whoever
+    /// carries the call to the hub reads them: [`Hub::renew`].
+    Renew,
     /// Somebody outside listens in its place.
     Open {
         /// By what he is known.
@@ -259,6 +262,8 @@ impl Hub {
             }
             HubCall::Forget => self.forget(device, out),
             HubCall::Evict => self.evict(device, out),
+            // What was to be done is done by whoever carried it.
+            HubCall::Renew => {}
             HubCall::Open { ear, keeping } => self.open(device, ear, keeping, now_ms, out),
             HubCall::Hear { ear, uplink } => self.hear(device, ear, uplink, now_ms, out),
             HubCall::Delivered { number } => {

@@ -95,6 +95,10 @@ pub trait Interpreter: Send + Debug {
     /// A filter of an UNSUBSCRIBE; the code for the UNSUBACK.
     fn unsubscribe(&mut self, filter: &str, speech: &mut Speech<'_>) -> ReasonCode;
 
+    /// The device or its profile was changed: from here on what it says means what the records say. What it has subscribed
+    /// to and asked for stays.
+    fn renew(&mut self, _device: &Device, _tenant: &Tenant, _profile: &Profile) {}
+
     /// Says something to the device, or to a child of the gateway.
     ///
     /// # Errors

@@ -33,7 +33,6 @@ dir = "{data}"
 [limits]
 packet_bytes_max = 65536
 receive_maximum = 100
-failed_logins_per_address_max = 0
 takeovers_per_minute_max = 0
 
 [[listener]]

@@ -39,6 +39,12 @@ def test_who_is_let_in(things, device, version, user, password, client_id, three
     assert not thing.connack.session_present
 
 
+def test_one_old_token_locks_nobody_out_who_has_the_same_address(things, device, version):
+    for _ in range(40):
+        assert things("old", version).connack.reason == code(version, 5, 0x86)
+    assert things(device.token, version).connack.reason == 0
+
+
 @pytest.mark.parametrize(
     ("stored", "login", "is_welcome"),
     [

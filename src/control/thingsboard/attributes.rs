@@ -19,6 +19,8 @@ use super::refusal::Refusal;
 use super::routes::{Route, delete, get, post};
 use super::shape::{Answer, empty_answer, json_answer, text_answer};
 
+/// The server attribute of devices that have been provisioned; without it one that was created in advance may be so again.
+const PROVISIONED: &str = "provisionState";
 const SCOPES: [Scope; 3] = [Scope::Client, Scope::Shared, Scope::Server];
 
 pub(super) fn routes() -> Vec<Route> {
@@ -98,7 +100,11 @@ async fn write(
     };
     let now_ms = api.now_ms();
     let samples = body.read_text(move |body| samples_of(body, now_ms)).await?;
+    let marks = scope == Scope::Server && samples.iter().any(|sample| sample.key == PROVISIONED);
     api.ask(device, HubCall::WriteAttributes { scope, samples }).await?;
+    if marks {
+        api.mark_provisioned(device, true).await?;
+    }
     empty_answer()
 }
 
@@ -123,7 +129,11 @@ async fn remove(
     let device = api.device_of(&caller, &id)?.id;
     let scope = scope_named(&scope)?;
     let keys = asked.list("keys", "key").ok_or_else(|| Refusal::bad("Empty keys: ."))?;
+    let unmarks = scope == Scope::Server && keys.iter().any(|key| **key == *PROVISIONED);
     api.ask(device, HubCall::DeleteAttributes { scope, keys }).await?;
+    if unmarks {
+        api.mark_provisioned(device, false).await?;
+    }
     empty_answer()
 }
 
@@ -147,6 +157,20 @@ impl Api {
             found.append(&mut facts);
         }
         Ok(found)
+    }
+
+    /// Provisioning asks the registry, so what somebody makes of the attribute is noted there.
+    async fn mark_provisioned(&self, device: DeviceId, is_provisioned: bool) -> Result<(), Refusal> {
+        self.change(|registry, changes| {
+            let Some(mut device) = registry.device(device).cloned() else { return Ok(()) };
+            let was_provisioned = device.rare.as_ref().is_some_and(|rare| rare.is_provisioned);
+            if was_provisioned != is_provisioned {
+                device.rare_mut().is_provisioned = is_provisioned;
+                registry.replace(device, changes)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn add_presence(

@@ -6,7 +6,7 @@
 //! Source: section 13.2 of the vectors, rows without a rank.
 
 use axum::extract::{Path, State};
-use device::{Change, Customer, CustomerId, Device, DeviceId, Registry, TenantId};
+use device::{Change, Customer, CustomerId, Device, DeviceId, HubCall, Registry, TenantId};
 use serde_json::{Value, json};
 
 use super::asked::{Asked, Object, id};
@@ -134,6 +134,10 @@ async fn unassign(State(api): State<Api>, caller: Caller, Path(device): Path<Str
 impl Api {
     /// Gives a device to a customer or back to the tenant; the device as it is then.
     pub async fn give(&self, device: DeviceId, customer: Option<CustomerId>) -> Result<Value, Refusal> {
+        if customer.is_none() {
+            // What it offered while somebody owned it counts for nothing: whatever secret is shown, the offer is gone.
+            self.ask(device, HubCall::Redeem { secret: "".into() }).await?;
+        }
         self.change(|registry: &mut Registry, changes: &mut Vec<Change>| {
             let known = registry.device(device).ok_or_else(|| Refusal::missing("Device", device))?;
             let given = Device { customer, ..known.clone() };

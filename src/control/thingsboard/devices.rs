@@ -1,7 +1,7 @@
 //! Devices: created, changed, found and deleted.
 //!
-//! Why a changed device loses its connections where its kind changes: what stands between a connection and its device was
-//! made for the old kind.
+//! Why a changed device keeps its connections: a change counts in running sessions; only another credential, another transport,
+//! and becoming a gateway or none end them.
 //!
 //! Invariants:
 //! - A refused request changes nothing.
@@ -182,8 +182,10 @@ async fn put(
                 alter(registry, (tenant, id, now_ms), wish, credential, changes)
             };
             let altered = api.change(alter).await?;
-            if altered.must_leave {
-                api.ask(id, HubCall::Evict).await?;
+            match altered.follows {
+                Follows::Nothing => {}
+                Follows::Leave => drop(api.ask(id, HubCall::Evict).await?),
+                Follows::Renew => drop(api.ask(id, HubCall::Renew).await?),
             }
             api.tell_assigned(id, altered.had, altered.has).await?;
             if altered.device.name != altered.old_name {
@@ -230,10 +232,18 @@ fn create(
 struct Altered {
     device: Device,
     old_name: Box<str>,
-    /// Whether its connections end.
-    must_leave: bool,
+    follows: Follows,
     had: Assigned,
     has: Assigned,
+}
+
+/// What follows for its connections.
+enum Follows {
+    Nothing,
+    /// They end.
+    Leave,
+    /// They go on by what is known of it now.
+    Renew,
 }
 
 fn alter(
@@ -262,11 +272,22 @@ fn alter(
     }
     registry.save(device, changes)?;
     let device = registry.device(id).ok_or(Clash::DeviceUnknown)?.clone();
-    let must_leave = device.profile != known.profile
-        || device.role != known.role
-        || device.name != known.name
-        || device.credential != known.credential;
-    Ok(Altered { must_leave, had, has: assigned(registry, id), old_name: known.name, device })
+    let follows = follows(registry, &known, &device);
+    Ok(Altered { follows, had, has: assigned(registry, id), old_name: known.name, device })
+}
+
+fn follows(registry: &Registry, known: &Device, device: &Device) -> Follows {
+    let transport = |device: &Device| registry.profile(device.profile).map(|profile| profile.transport);
+    if device.credential != known.credential
+        || device.is_gateway() != known.is_gateway()
+        || transport(device) != transport(known)
+    {
+        return Follows::Leave;
+    }
+    if device.profile != known.profile || device.role != known.role || device.name != known.name {
+        return Follows::Renew;
+    }
+    Follows::Nothing
 }
 
 /// What can be wrong with a wish, but for its profile.

@@ -11,8 +11,7 @@
 use std::sync::Arc;
 
 use device::{
-    ChainRule, Fingerprint, Keeping, PackageId, Profile, ProvisionKey, Provisioning, Registry, Transport,
-    fingerprint,
+    ChainRule, Fingerprint, Keeping, PackageId, Profile, ProvisionKey, Provisioning, Transport, fingerprint,
 };
 use serde_json::{Map, Value, json};
 
@@ -206,12 +205,12 @@ const fn keeping_name(keeping: Keeping) -> &'static str {
     }
 }
 
-/// Whether devices must be let in anew: what stands between them and their connections was made for the old profile.
-pub(super) fn differs_for_connections(registry: &Registry, profile: &Profile) -> bool {
-    registry.profile(profile.id).is_some_and(|known| {
-        known.settings != profile.settings
-            || known.transport != profile.transport
-            || known.keeping != profile.keeping
-            || known.name != profile.name
-    })
+/// Whether devices must be let in anew: what they are reached by is another thing.
+pub(super) fn must_leave(known: &Profile, profile: &Profile) -> bool {
+    known.transport != profile.transport
+}
+
+/// Whether connections go on by something else.
+pub(super) fn differs_for_connections(known: &Profile, profile: &Profile) -> bool {
+    known.settings != profile.settings || known.keeping != profile.keeping
 }

@@ -1,7 +1,6 @@
 //! Device profiles.
 //!
-//! Why devices of a changed profile are let in anew: what their connections mean follows from the profile, and the devices
-//! come back by themselves.
+//! Why devices of a changed profile stay connected: a change counts in running sessions; only another transport ends them.
 //!
 //! Invariants:
 //! - Settings that the dialect does not understand are refused, and nothing is changed.
@@ -17,7 +16,7 @@ use super::clock::chance;
 use super::house::Api;
 use super::packages::check_assignable;
 use super::pages::{Few, PAGE, Page};
-use super::profile_shape::{differs_for_connections, fulfil, profile_json, short_json};
+use super::profile_shape::{differs_for_connections, fulfil, must_leave, profile_json, short_json};
 use super::refusal::Refusal;
 use super::routes::{Route, delete, get, post};
 use super::shape::{Answer, empty_answer, json_answer};
@@ -56,9 +55,11 @@ async fn save(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
     let change = |registry: &mut Registry, changes: &mut Vec<Change>| {
         put(registry, profile, (is_new, version), changes)
     };
-    let Saved { profile, must_leave, rolls_out } = api.change(change).await?;
-    if must_leave {
-        api.let_in_anew(profile.id);
+    let Saved { profile, before, rolls_out } = api.change(change).await?;
+    match &before {
+        Some(before) if must_leave(before, &profile) => api.let_in_anew(profile.id),
+        Some(before) if differs_for_connections(before, &profile) => api.renew_all(profile.id),
+        Some(_) | None => {}
     }
     for kind in rolls_out {
         api.roll_out(profile.id, kind);
@@ -69,8 +70,8 @@ async fn save(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
 /// What came of saving a profile.
 struct Saved {
     profile: Profile,
-    /// Whether the connections of its devices end.
-    must_leave: bool,
+    /// What it was before, unless it is new.
+    before: Option<Profile>,
     /// Packages that its devices are to be told of.
     rolls_out: Vec<PackageKind>,
 }
@@ -99,11 +100,11 @@ fn put(
         rolls_out.extend(kinds.into_iter().filter(|kind| known.package(*kind) != profile.package(*kind)));
         rolls_out.iter().for_each(|kind| profile.untold.set(*kind, true));
     }
-    let must_leave = differs_for_connections(registry, &profile);
+    let before = registry.profile(profile.id).cloned();
     let taken = |clash| Refusal::of_clash(clash, TAKEN);
     registry.put_profile(profile.clone(), changes).map_err(taken)?;
     let profile = registry.profile(profile.id).cloned().unwrap_or(profile);
-    Ok(Saved { profile, must_leave, rolls_out })
+    Ok(Saved { profile, before, rolls_out })
 }
 
 async fn one(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {

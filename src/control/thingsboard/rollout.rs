@@ -46,8 +46,10 @@ pub(crate) struct Rollouts {
 /// What all devices of a profile are told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Message {
-    /// Their connections end, because their profile means something else now.
+    /// Their connections end, because what they are reached by is another thing now.
     Leave,
+    /// Their profile means something else now, and their connections go on by that.
+    Renew,
     /// Which package they have.
     Package(PackageKind),
 }
@@ -111,6 +113,11 @@ impl Api {
         self.tell_all(profile, Message::Leave);
     }
 
+    /// Lets all connections of a profile's devices go on by what it says now, after the answer.
+    pub fn renew_all(&self, profile: ProfileId) {
+        self.tell_all(profile, Message::Renew);
+    }
+
     /// Goes on with rollouts that an earlier process has not brought to an end.
     pub fn resume_rollouts(&self) {
         let cut_off: Vec<_> = self.read(|registry| {
@@ -147,6 +154,7 @@ async fn run(api: Api) {
     while let Some((profile, message)) = api.rollouts().next() {
         let failures = match message {
             Message::Leave => tell_devices(&api, profile, message, &HubCall::Evict, false).await,
+            Message::Renew => tell_devices(&api, profile, message, &HubCall::Renew, false).await,
             Message::Package(kind) => roll_out(&api, profile, kind).await,
         };
         if failures > 0 {
@@ -246,7 +254,7 @@ fn part(api: &Api, profile: ProfileId, message: Message, from: usize) -> Option<
     api.read(|registry| {
         let is_meant = |device: &&device::Device| {
             let has_own = match message {
-                Message::Leave => false,
+                Message::Leave | Message::Renew => false,
                 Message::Package(kind) => device.package(kind).is_some(),
             };
             device.profile == profile && !has_own

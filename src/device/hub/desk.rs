@@ -225,6 +225,17 @@ impl Hub {
         redeemed
     }
 
+    /// A device or its profile was changed: so is kept what its connections say from here on. The connections, which are to
+    /// be told.
+    pub fn renew(&mut self, device: DeviceId, keeping: Keeping) -> Vec<Ear> {
+        let listeners = self.devices.get_mut(&device).map(|desk| &mut desk.listeners);
+        let renewed = listeners.into_iter().flatten().map(|listener| {
+            listener.keeping = keeping;
+            listener.ear
+        });
+        renewed.collect()
+    }
+
     /// A device's credential or kind was changed: its connections end, and what is known of it stays.
     pub(crate) fn evict(&mut self, device: DeviceId, out: &mut Outcome) {
         if let Some(desk) = self.devices.get(&device) {

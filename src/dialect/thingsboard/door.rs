@@ -72,9 +72,7 @@ impl Dialect for ThingsBoard {
     }
 
     fn interpreter(&self, guest: &Guest<'_>) -> Option<Box<dyn Interpreter>> {
-        let terms = guest.profile.terms.clone();
-        let settings = terms.and_then(|terms| terms.downcast::<Settings>().ok()).unwrap_or_default();
-        Some(Box::new(Session::new(guest, settings)))
+        Some(Box::new(Session::new(guest, Settings::of(guest.profile))))
     }
 
     fn registrar(&self, version: Version) -> Option<Box<dyn Interpreter>> {

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use device::{
-    Allowance, Answer, Cookie, Downlink, Forward, Guest, Habits, Interpreter, Offer, PackageKind, Said,
-    Sample, Speech, Unspeakable, Uplink, Utterance, Wanted,
+    Allowance, Answer, Cookie, Device, Downlink, Forward, Guest, Habits, Interpreter, Offer, PackageKind, Profile,
+    Said, Sample, Speech, Tenant, Unspeakable, Uplink, Utterance, Wanted,
 };
 use mqtt::{QoS, ReasonCode, Version};
 use prost_reflect::MessageDescriptor;
@@ -436,6 +436,11 @@ impl Interpreter for Session {
             speech.remark(self.subscriptions.listens());
         }
         ReasonCode::Success
+    }
+
+    fn renew(&mut self, device: &Device, tenant: &Tenant, profile: &Profile) {
+        self.settings = Settings::of(profile);
+        self.canonical = Canonical::new(&tenant.name, &device.name);
     }
 
     fn downlink(

@@ -8,7 +8,9 @@
 //!
 //! Source: section 2.8 of the vectors.
 
-use device::Typing;
+use std::sync::Arc;
+
+use device::{Profile, Typing};
 use prost_reflect::MessageDescriptor;
 use serde::Deserialize;
 
@@ -127,6 +129,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What was understood of a profile's settings when they were saved.
+    pub fn of(profile: &Profile) -> Arc<Self> {
+        let terms = profile.terms.clone();
+        terms.and_then(|terms| terms.downcast::<Self>().ok()).unwrap_or_default()
+    }
+
     /// Reads what stands in a profile; an empty text means all defaults.
     pub fn read(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {

@@ -40,6 +40,8 @@ pub struct Devices {
     pub facts_per_device_max: u32,
     /// Devices of which the broker knows something, on all cores.
     pub known_devices_max: u32,
+    /// Whether refused devices count as failed logins of their address, and an address that has too many is shut out.
+    pub failed_logins_count: bool,
     /// What a device may say that is no telemetry.
     pub device_messages: Rate,
     /// Messages with telemetry or attributes.
@@ -84,6 +86,7 @@ impl Default for Devices {
             command_answer_ms: 30_000,
             facts_per_device_max: 4096,
             known_devices_max: 4_000_000,
+            failed_logins_count: false,
             device_messages: Rate::default(),
             device_telemetry_messages: Rate::default(),
             device_telemetry_values: Rate::default(),

@@ -178,6 +178,9 @@ keys! {
         facts_per_device_max: 1..=1_000_000,
         /// Devices of which something is known, an equal share on each core; the connection of one more is refused.
         known_devices_max: 1..=100_000_000,
+        /// Whether refused devices count as failed logins of their address, and their listeners are closed to addresses
+        /// that have too many. Off: devices of a site often share one address, and one old token would lock them all out.
+        failed_logins_count,
         /// How often a device may say something that is no telemetry, such as "100:1,2000:60": at most 100 times in 1 s and
         /// 2000 times in 60 s. "" is no limit; likewise for the keys below.
         device_messages,

@@ -375,7 +375,7 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
                 gateway_device_telemetry_messages = \"6:1\"\ntenant_messages = \"7:1\"\n\
                 tenant_telemetry_messages = \"8:1\"\ntenant_telemetry_values = \"9:1\"\n\
                 command_submit = \"sequential-answer\"\ncommand_answer_ms = 700\nfacts_per_device_max = 8\n\
-                known_devices_max = 9\n[control]\nlisten = \"127.0.0.1:0\"\n\
+                known_devices_max = 9\nfailed_logins_count = true\n[control]\nlisten = \"127.0.0.1:0\"\n\
                 rpc_webhook = \"http://127.0.0.1:1/rpc\"\ntoken_lifetime_s = 60\n";
     let (config, told) = read(text);
     assert_eq!(told, [""; 0]);
@@ -399,6 +399,7 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
         [&tenant.messages, &tenant.telemetry_messages, &tenant.telemetry_values].map(device::Rate::text);
     assert_eq!(texts, ["7:1", "8:1", "9:1"]);
     assert_eq!((terms.facts_per_device_max, terms.devices_max), (8, 3), "a core has its share of devices");
+    assert!(devices.failed_logins_count && !read("").0.devices.failed_logins_count);
     assert_eq!(config.control.token_lifetime_s, 60);
     let rows = [
         (

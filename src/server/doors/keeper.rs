@@ -39,6 +39,8 @@ const OPINIONS_MAX: usize = 65_536;
 #[derive(Clone, Debug)]
 pub struct Doors {
     desk: Arc<Desk>,
+    /// Whether what becomes of devices is told to whoever counts failed logins.
+    counts_devices: bool,
 }
 
 /// Why doors cannot be opened: what is wrong with the files, one line each.
@@ -75,7 +77,7 @@ impl Doors {
         let premises = read(config, platform).map_err(DoorsError)?;
         let desk = Desk::open(premises, watch, cores, clock)
             .map_err(|failure| DoorsError(vec![format!("cannot start the doors: {failure}")]))?;
-        Ok(Self { desk })
+        Ok(Self { desk, counts_devices: config.devices.failed_logins_count })
     }
 
     /// Reads all files again, and forgets what services have said. What is not good stays as it was.
@@ -127,12 +129,16 @@ impl Doorkeeper for Doors {
 
     fn note_refused(&self, _listener: ListenerId, from: IpAddr, now: WallMs) {
         self.desk.figures().refused.up();
-        self.desk.watch().failed(from, now);
+        if self.counts_devices {
+            self.desk.watch().failed(from, now);
+        }
     }
 
     fn note_welcomed(&self, _listener: ListenerId, from: IpAddr) {
         self.desk.figures().admitted.up();
-        self.desk.watch().succeeded(from);
+        if self.counts_devices {
+            self.desk.watch().succeeded(from);
+        }
     }
 
     fn client_id(&self, knock: &Knock<'_>) -> Option<Box<str>> {

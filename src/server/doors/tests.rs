@@ -442,15 +442,19 @@ fn whoever_watches_is_told_of_failures_that_are_the_clients_own() {
 }
 
 #[test]
-fn devices_that_come_in_and_that_do_not_are_counted_like_everybody_else() {
-    let watch = Arc::new(Diary::default());
-    let house = try_open_watched("[[listener]]\n", &[], watch.clone()).unwrap();
-    let from = "192.0.2.7".parse().unwrap();
-    house.doors.note_refused(ListenerId(0), from, house.clock.wall());
-    house.doors.note_welcomed(ListenerId(0), from);
-    assert_eq!(*watch.0.lock().unwrap(), ["failed", "succeeded"]);
-    let metrics = house.doors.metrics();
-    assert!(metrics.contains("doors_admitted_total 1\n") && metrics.contains("doors_refused_total 1\n"));
+fn devices_that_come_in_and_that_do_not_are_counted_and_told_to_the_watch_if_they_are_to_be() {
+    let rows: [(&str, &[&str]); 2] =
+        [("", &[]), ("[devices]\nfailed_logins_count = true\n", &["failed", "succeeded"])];
+    for (key, told) in rows {
+        let watch = Arc::new(Diary::default());
+        let house = try_open_watched(&format!("[[listener]]\n{key}"), &[], watch.clone()).unwrap();
+        let from = "192.0.2.7".parse().unwrap();
+        house.doors.note_refused(ListenerId(0), from, house.clock.wall());
+        house.doors.note_welcomed(ListenerId(0), from);
+        assert_eq!(*watch.0.lock().unwrap(), told, "{key}");
+        let metrics = house.doors.metrics();
+        assert!(metrics.contains("doors_admitted_total 1\n") && metrics.contains("doors_refused_total 1\n"));
+    }
 }
 
 // ---- certificates -----------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ pub(super) struct Crowd {
     pub(super) connections_max: u32,
     pub(super) per_address_max: u32,
     pub(super) per_s_max: u32,
+    /// Whether failed logins of an address do not matter there.
+    pub(super) forgets_failures: bool,
 }
 
 impl Rules {
@@ -32,12 +34,14 @@ impl Rules {
             connections_max: listener.connections_max,
             per_address_max: listener.connections_per_address_max,
             per_s_max: listener.connects_per_s_max,
+            forgets_failures: listener.has_devices && !config.devices.failed_logins_count,
         };
         Self {
             broker: Crowd {
                 connections_max,
                 per_address_max: limits.connections_per_address_max,
                 per_s_max: limits.connects_per_s_max,
+                forgets_failures: false,
             },
             listeners: config.listener.iter().map(crowd).collect(),
             failed_logins_max: limits.failed_logins_per_address_max,

@@ -134,7 +134,7 @@ impl Guard {
         let (door, crowd) = self.door(listener).unwrap_or(no_rules);
         let mut shelf = self.shelf(address);
         let is_out = |patience| shelf.failures.shut_out(patience, address, now);
-        if self.patience.is_some_and(is_out) {
+        if self.patience.filter(|_| !crowd.forgets_failures).is_some_and(is_out) {
             return Err(Turned::TooManyFailures);
         }
         if self.counts_addresses {
@@ -325,6 +325,15 @@ mod tests {
             |listener| (0..100).filter(|_| guard.arrive(listener, ip("192.0.2.1"), later).is_ok()).count();
         assert_eq!((again(0), again(1)), (2, 1));
         assert_eq!(guard.tally().open, [12, 6]);
+    }
+
+    #[test]
+    fn failed_logins_of_others_close_no_listener_that_forgets_them() {
+        let devices = Crowd { forgets_failures: true, ..Crowd::default() };
+        let guard = guard(Crowd::default(), &[Crowd::default(), devices]);
+        (0..100).for_each(|_| guard.failed(ip("192.0.2.1"), START));
+        assert_eq!(guard.arrive(0, ip("192.0.2.1"), START), Err(Turned::TooManyFailures));
+        assert_eq!(guard.arrive(1, ip("192.0.2.1"), START), Ok(()));
     }
 
     #[test]

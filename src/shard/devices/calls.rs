@@ -26,6 +26,9 @@ impl Shard {
             HubCall::Forget | HubCall::Evict => Cause::Administrative,
             _others_open_at_most => Cause::TakenOver,
         };
+        if matches!(call, HubCall::Renew) {
+            self.renew(device);
+        }
         let now_ms = self.wall_ms(now);
         if let Some(forward) = call.take_forward() {
             // Whoever called is told when the message is kept, as a device that publishes at QoS 1 is.

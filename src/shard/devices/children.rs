@@ -15,6 +15,7 @@ use stdx::Instant;
 use super::end::{Child, DeviceEnd};
 use super::letters::Letter;
 use super::remarks::{Heard, values_kept};
+use super::renewal;
 use crate::shard::Shard;
 
 /// How often all children of a gateway are said to be alive, in milliseconds.
@@ -99,8 +100,14 @@ impl Shard {
     /// A gateway listens for a child at its home, where its own connection may be open, which ends then.
     pub(crate) fn open_child(&mut self, now: Instant, child: Child, ear: Ear, out: &mut Outcome) {
         let now_ms = self.wall_ms(now);
-        let hub = &mut self.desk().hub;
-        hub.open(child.id, ear, child.keeping, now_ms, out);
+        let desk = self.desk();
+        // The gateway may have looked before the profile was changed.
+        let mut keeping = child.keeping;
+        desk.registry.read(&mut |registry| {
+            keeping = renewal::keeping_of(registry, child.id).unwrap_or(child.keeping);
+        });
+        let hub = &mut desk.hub;
+        hub.open(child.id, ear, keeping, now_ms, out);
         let listens = Uplink::Listens { attributes: true, commands: Some(QoS::AtLeastOnce) };
         hub.hear(child.id, ear, listens, now_ms, out);
     }
@@ -141,10 +148,8 @@ impl Shard {
         let now_ms = self.wall_ms(now);
         let mut chance = self.chance();
         let mut known = None;
-        let keeping_of = |registry: &device::Registry, id| {
-            let profile = registry.device(id).and_then(|device| registry.profile(device.profile));
-            profile.map_or_else(Keeping::default, |profile| profile.keeping)
-        };
+        let keeping_of =
+            |registry: &device::Registry, id| renewal::keeping_of(registry, id).unwrap_or_default();
         self.desk().registry.read(&mut |registry| {
             known = registry.known_child(gateway, name).map(|id| (id, keeping_of(registry, id)));
         });

@@ -61,12 +61,18 @@ impl Shard {
         self.effects.news.extend(out.turns.drain(..).map(|(device, turn)| News::Turn(device, turn)));
     }
 
-    /// A connection of this core is open for a device no longer: its own ends, a gateway's goes on without that child.
+    /// A connection of this core is open for a device no longer: its own ends. A gateway's goes on: without that child, if
+    /// another connection has it or it was deleted; with it as it is now, if it was only changed.
     pub(crate) fn evict_here(&mut self, now: Instant, ear: Ear, device: DeviceId, cause: Cause) {
         let Some(conn) = self.desk().conn_of(ear) else { return };
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let Some(end) = connection.device.as_deref_mut() else { return };
         if end.own_id() != Some(device) {
+            if cause == Cause::Administrative && self.renew_here(ear, device) {
+                return;
+            }
+            let Some(connection) = self.connections.get_mut(conn) else { return };
+            let Some(end) = connection.device.as_deref_mut() else { return };
             if end.drop_child(device) && cause == Cause::Administrative {
                 let home = self.home_of(device);
                 self.leave_child(now, home, device, ear);
@@ -180,7 +186,8 @@ impl Shard {
             | Letter::Judge { .. }
             | Letter::Judged { .. }
             | Letter::Told(_)
-            | Letter::Evicted { .. } => unreachable!("only what is about a command is told here"),
+            | Letter::Evicted { .. }
+            | Letter::Renewed { .. } => unreachable!("only what is about a command is told here"),
         }
         self.tell_news(&mut out);
         self.give_back(out);

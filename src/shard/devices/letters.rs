@@ -41,6 +41,8 @@ pub(crate) enum Letter {
     Told(Addressed),
     /// A connection of the reader is open for a device no longer.
     Evicted { ear: Ear, device: DeviceId, cause: Cause },
+    /// A connection of the reader is open for a device that was changed.
+    Renewed { ear: Ear, device: DeviceId },
 }
 
 impl Shard {
@@ -115,6 +117,9 @@ impl Shard {
             Letter::Judge { ear, ticket } => self.verdict_wanted(ear, ticket),
             Letter::Judged { ear, ticket, refusal } => self.verdict_told(ear, ticket, refusal),
             Letter::Evicted { ear, device, cause } => self.evict_here(now, ear, device, cause),
+            Letter::Renewed { ear, device } => {
+                let _is_gone = self.renew_here(ear, device);
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod end;
 mod letters;
 mod parting;
 mod remarks;
+mod renewal;
 mod uplinks;
 mod verdicts;
 mod welcome;

@@ -287,6 +287,40 @@ fn provisioning_gives_credentials_and_refuses_what_it_must() {
 }
 
 #[test]
+fn the_attribute_says_whether_a_device_was_provisioned() {
+    story(|world| async move {
+        let profile = json!({
+            "name": "p", "provisionType": "CHECK_PRE_PROVISIONED_DEVICES", "provisionDeviceKey": "k1",
+            "profileData": {"provisionConfiguration": {
+                "type": "CHECK_PRE_PROVISIONED_DEVICES", "provisionDeviceSecret": "s1",
+            }},
+        });
+        world.expect(Who::Admin, "POST /api/deviceProfile", profile, OK, json!({})).await;
+        let device = json!({"name": "th", "type": "p"});
+        let made = world.expect(Who::Admin, "POST /api/device?accessToken=th", device, OK, json!({})).await;
+        let attributes = format!("/api/plugins/telemetry/DEVICE/{}/SERVER_SCOPE", super::world::id_of(&made));
+        let (write, delete) =
+            (format!("POST {attributes}"), format!("DELETE {attributes}?keys=provisionState"));
+        let (nothing, state) = (Value::Null, json!({"provisionState": "provisioned"}));
+        let request = json!({"deviceName": "th", "provisionDeviceKey": "k1", "provisionDeviceSecret": "s1"});
+        let rows = [
+            (None, "SUCCESS"),
+            (None, "FAILURE"),
+            (Some((&delete, nothing.clone())), "SUCCESS"),
+            (Some((&delete, nothing)), "SUCCESS"),
+            (Some((&write, state)), "FAILURE"),
+        ];
+        for (before, status) in rows {
+            if let Some((call, body)) = before {
+                assert_eq!(world.ask(Who::Admin, call, body).await.status, OK);
+            }
+            let expected = json!({"status": status});
+            world.expect(Who::Nobody, "POST /api/v1/provision", request.clone(), OK, expected).await;
+        }
+    });
+}
+
+#[test]
 fn firmware_comes_whole_or_in_parts_to_whom_it_was_assigned() {
     story(|world| async move {
         world.device("A").await;

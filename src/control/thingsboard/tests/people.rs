@@ -117,6 +117,23 @@ fn a_customer_claims_a_device_once_and_gives_it_back() {
 }
 
 #[test]
+fn what_a_device_offers_while_somebody_owns_it_is_no_offer() {
+    story(|world| async move {
+        world.device("A").await;
+        let call = "POST /api/customer/device/A/claim";
+        let secret = json!({"secretKey": "abc"});
+        world.expect(Who::Nobody, "POST /api/v1/A/claim", secret.clone(), OK, json!("")).await;
+        world.expect(Who::Customer, call, secret.clone(), OK, json!({"response": "SUCCESS"})).await;
+        world.expect(Who::Nobody, "POST /api/v1/A/claim", secret.clone(), OK, json!("")).await;
+        world.expect(Who::Customer, "DELETE /api/customer/device/A/claim", Value::Null, OK, json!("")).await;
+        let told = world.ask(Who::Customer, call, secret.clone()).await;
+        assert_eq!((told.status, told.json()), (400, json!("FAILURE")));
+        world.expect(Who::Nobody, "POST /api/v1/A/claim", secret.clone(), OK, json!("")).await;
+        world.expect(Who::Customer, call, secret, OK, json!({"response": "SUCCESS"})).await;
+    });
+}
+
+#[test]
 fn a_tenant_may_offer_a_device_itself() {
     story(|world| async move {
         let id = world.device("A").await;
