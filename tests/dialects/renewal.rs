@@ -79,11 +79,11 @@ fn a_profile_that_is_changed_counts_for_who_is_connected_and_ends_nobody() {
     assert_eq!(house.seen(device), ["PUBACK 0x00"]);
     assert_eq!(latest(&mut house, "D"), "t=\"5\"", "by the filter and the flags as they are now");
     let kept = |house: &House| {
-        let kept = house.synced().iter().filter_map(|change| match change {
+        let mut kept = house.synced().iter().filter_map(|change| match change {
             Change::Telemetry { keeping, .. } => Some(*keeping),
             _nothing_else => None,
         });
-        kept.last()
+        kept.next_back()
     };
     assert_eq!(kept(&house), Some(Keeping::Latest));
     write(&mut house, "D", 7);
