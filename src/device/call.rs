@@ -213,6 +213,7 @@ impl HubCall {
             | Self::Unassign(_)
             | Self::Forget
             | Self::Evict
+            | Self::Renew
             | Self::Open { .. }
             | Self::Delivered { .. }
             | Self::Close { .. }

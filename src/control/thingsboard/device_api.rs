@@ -23,7 +23,6 @@ use super::house::{ANSWER_MAX, Api};
 use super::packages::file_name;
 use super::refusal::Refusal;
 use super::responder;
-use super::rollout::{Assigned, assigned};
 use super::routes::{Route, get, post};
 use super::seat::{Owner, Seat};
 use super::shape::{Answer, empty_answer, text_answer};

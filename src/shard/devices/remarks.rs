@@ -13,7 +13,6 @@ use mqtt::ReasonCode;
 use stdx::{Instant, Span};
 
 use super::end::DeviceEnd;
-use super::letters::Letter;
 use crate::effects::ConnId;
 use crate::shard::Shard;
 
