@@ -442,6 +442,22 @@ def test_without_a_size_the_whole_image_comes(things, updating, version):
     thing.expect("v2/fw/response/1/chunk/0", IMAGE)
 
 
+def test_a_large_image_comes_whole_and_the_connection_stays(api, things, version):
+    image = IMAGE * 2_048
+    assert len(image) == 20 << 20, "more than may wait for a connection that is silent about it"
+    profile = api.profile()["id"]
+    device = api.device(deviceProfileId=profile)
+    device.save(firmwareId=api.package(profile, image)["id"])
+    thing = things(device.token, version)
+    thing.send("v2/fw/request/1/chunk/0", "", 1)
+    assert thing.say(TELEMETRY, {"a": 1}) == 0, "it speaks while the image is on its way"
+    message = thing.message()
+    assert message.topic == "v2/fw/response/1/chunk/0"
+    assert message.payload == image
+    assert thing.say(TELEMETRY, {"a": 2}) == 0, "the connection stays"
+    assert device.latest("a") == {"a": 2}
+
+
 def test_an_assignment_sets_attributes_and_is_pushed(things, updating, version):
     device, info = updating
     thing = things(device.token, version)
