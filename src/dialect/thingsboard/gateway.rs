@@ -162,7 +162,7 @@ impl Session {
             GatewayMeaning::AttributesWanted => attributes_wanted(&members, speech),
             GatewayMeaning::CommandAnswered => {
                 let number = shaped(members.whole("id"))?.and_then(|id| i32::try_from(id).ok());
-                let (Some(number), Some(answer)) = (number, members.get("data")) else {
+                let (Some(number), Some(answer)) = (number, members.raw("data")) else {
                     return Err(Trouble::Shape(Malformed::because("there is no `id` or no `data`")));
                 };
                 let answer = Cow::Borrowed(answer.as_bytes());

@@ -59,8 +59,12 @@ impl<'a> Members<'a> {
 
     /// The last member of a name, as it is written; `null` is absent.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        let last = self.0.iter().rev().find(|(key, _)| key == name);
-        last.map(|(_, raw)| *raw).filter(|raw| *raw != "null")
+        self.raw(name).filter(|raw| *raw != "null")
+    }
+
+    /// The last member of a name, as it is written, even if that is `null`.
+    pub fn raw(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, raw)| *raw)
     }
 
     /// The last member of a name, if it is a text.
