@@ -134,11 +134,9 @@ impl Shard {
         }
         mind_refusals(&mut answer, &mut out);
         self.note_kept(&mut out.changes);
-        match (answer.acknowledge, answer.why.as_deref().filter(|_| end.wants_reasons)) {
-            (Some(code), Some(why)) => {
-                let why = &why[..why.floor_char_boundary(REASON_BYTES_MAX)];
-                self.exchange.answer_because(key, publish, code, why);
-            }
+        let why = answer.why.as_deref().map(|why| &why[..why.floor_char_boundary(REASON_BYTES_MAX)]);
+        match (answer.acknowledge, why.filter(|_| end.wants_reasons)) {
+            (Some(code), Some(why)) => self.exchange.answer_because(key, publish, code, why),
             (Some(code), None) => self.exchange.answer(key, publish, code),
             (None, _) => {}
         }
@@ -150,7 +148,7 @@ impl Shard {
         match answer.end {
             None => Ok(Flow::More),
             Some(code) => {
-                self.exchange.end(now, key, Some(code), None);
+                self.exchange.end(now, key, Some(code), why);
                 Ok(Flow::End)
             }
         }
