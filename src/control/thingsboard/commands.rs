@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use device::{CommandId, CommandKind, CommandState, Device, DeviceId, HubCall, HubReply, Order, Report};
 use serde_json::{Value, json};
 
-use super::asked::{Object, Payload, id};
+use super::asked::{Object, Payload, id, spelled};
 use super::caller::Caller;
 use super::clock::chance;
 use super::house::Api;
@@ -81,9 +81,10 @@ async fn order(
     body: &Payload,
     (kind, edition): (CommandKind, Edition),
 ) -> Answer {
+    let params = spelled(&body.bytes, "params");
     let body = Object::read(&body.bytes).map_err(|_| Refusal::bad("Invalid request body"))?;
     let device = device_for_command(api, caller, device)?;
-    let order = read(&body, kind, api.now_ms())?;
+    let order = read(&body, params, kind, api.now_ms())?;
     let _place = api.limits().answers.enter().await?;
     let watching = api.platform().watch(order.id);
     let (command, expires_ms, is_persistent) = (order.id, order.expires_ms, order.is_persistent);
@@ -161,7 +162,7 @@ fn device_for_command(api: &Api, caller: &Caller, text: &str) -> Result<Device, 
     if caller.may_see(&device) { Ok(device) } else { Err(Refusal::bare(StatusCode::FORBIDDEN)) }
 }
 
-fn read(body: &Object, kind: CommandKind, now_ms: i64) -> Result<Order, Refusal> {
+fn read(body: &Object, params: Box<str>, kind: CommandKind, now_ms: i64) -> Result<Order, Refusal> {
     let method = body.text("method")?.ok_or_else(|| Refusal::fault("The method is missing"))?;
     let timeout_ms = body.whole("timeout")?.unwrap_or(TIMEOUT_MS).max(TIMEOUT_MS_MIN);
     let expires_ms = body.whole("expirationTime")?.unwrap_or(now_ms.saturating_add(timeout_ms));
@@ -170,7 +171,7 @@ fn read(body: &Object, kind: CommandKind, now_ms: i64) -> Result<Order, Refusal>
     Ok(Order {
         id: wanted.unwrap_or_else(|| CommandId::random(&mut chance)),
         method: method.into(),
-        params: body.get("params").unwrap_or(&Value::Null).to_string().into(),
+        params,
         kind,
         is_persistent: body.flag("persistent"),
         expires_ms,

@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use device::{Content, Downlink, Offer, PackageKind, Sample, Uplink, Wanted};
 use dialect::http;
 
-use super::asked::{Asked, Object, Payload};
+use super::asked::{Asked, Object, Payload, spelled};
 use super::clock::chance;
 use super::commands::COMMAND_BYTES_MAX;
 use super::house::{ANSWER_MAX, Api};
@@ -64,16 +64,16 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 async fn telemetry_said(State(api): State<Api>, Owner(device): Owner, body: Payload) -> Answer {
-    let (typing, _) = api.typing_of(&device);
-    let samples = http::telemetry(body.text()?, api.now_ms(), &typing).map_err(unreadable)?;
+    let (typing, text) = (api.typing_of(&device).0, api.lawful_of(&device, &body)?);
+    let samples = http::telemetry(&text, api.now_ms(), &typing).map_err(unreadable)?;
     let samples = samples.into_iter().map(Sample::into_owned).collect();
     Seat::take(&api, &device).await?.say(&api, Uplink::Telemetry(samples)).await?;
     empty_answer()
 }
 
 async fn attributes_said(State(api): State<Api>, Owner(device): Owner, body: Payload) -> Answer {
-    let (typing, _) = api.typing_of(&device);
-    let samples = http::attributes(body.text()?, api.now_ms(), &typing).map_err(unreadable)?;
+    let (typing, text) = (api.typing_of(&device).0, api.lawful_of(&device, &body)?);
+    let samples = http::attributes(&text, api.now_ms(), &typing).map_err(unreadable)?;
     let samples = samples.into_iter().map(Sample::into_owned).collect();
     Seat::take(&api, &device).await?.say(&api, Uplink::Attributes(samples)).await?;
     empty_answer()
@@ -116,10 +116,12 @@ async fn answer(
 }
 
 async fn call(State(api): State<Api>, Owner(device): Owner, body: Payload) -> Answer {
-    let body = Object::read(&body.bytes)?;
-    let (Some(method), Some(params)) = (body.text("method")?, body.get("params")) else {
+    let text = api.lawful_of(&device, &body)?;
+    let body = Object::read(text.as_bytes())?;
+    let (Some(method), Some(_)) = (body.text("method")?, body.get("params")) else {
         return Err(Refusal::bad("A call has a method and params"));
     };
+    let params = spelled(text.as_bytes(), "params");
     Seat::take(&api, &device).await?.say(&api, Uplink::Alive).await?;
     let packet_bytes_max = u32::try_from(api.settings().packet_bytes_max).unwrap_or(u32::MAX);
     let offer = Offer { packet_bytes_max, ..Offer::default() };
@@ -127,7 +129,7 @@ async fn call(State(api): State<Api>, Owner(device): Owner, body: Payload) -> An
         return text_answer(answer);
     }
     let _place = api.limits().answers.enter().await?;
-    match responder::answer(&api, device.id, method, &params.to_string()).await {
+    match responder::answer(&api, device.id, None, (method, &params)).await {
         Ok(json) => text_answer(json.into()),
         Err(why) if &*why == responder::TIMEOUT => {
             let kind = [(header::CONTENT_TYPE, "application/json")];
@@ -138,8 +140,11 @@ async fn call(State(api): State<Api>, Owner(device): Owner, body: Payload) -> An
 }
 
 async fn claim(State(api): State<Api>, Owner(device): Owner, body: Payload) -> Answer {
-    let body =
-        if body.bytes.is_empty() { Object(serde_json::Map::new()) } else { Object::read(&body.bytes)? };
+    let body = if body.bytes.is_empty() {
+        Object(serde_json::Map::new())
+    } else {
+        Object::read(api.lawful_of(&device, &body)?.as_bytes())?
+    };
     let secret = body.text("secretKey")?.unwrap_or_default().to_owned();
     let uplink = Uplink::Claimable { secret: secret.into(), duration_ms: body.whole("durationMs")? };
     Seat::take(&api, &device).await?.say(&api, uplink).await?;

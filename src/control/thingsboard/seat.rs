@@ -9,6 +9,7 @@
 //!
 //! Source: section 13.3 of the vectors.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use axum::extract::{FromRequestParts, Path};
@@ -19,6 +20,7 @@ use dialect::http;
 use flume::Receiver;
 use platform::{Listening, Platform};
 
+use super::asked::Payload;
 use super::house::Api;
 use super::refusal::Refusal;
 
@@ -80,6 +82,12 @@ impl Api {
     pub fn typing_of(&self, device: &Device) -> (Typing, Keeping) {
         let (terms, keeping) = self.terms_of(device);
         (http::typing(terms.as_ref()), keeping)
+    }
+
+    /// What a device wrote, as JSON if it can be made so.
+    pub(super) fn lawful_of<'b>(&self, device: &Device, body: &'b Payload) -> Result<Cow<'b, str>, Refusal> {
+        let (terms, _) = self.terms_of(device);
+        Ok(http::lawful(body.text()?, terms.as_ref()))
     }
 
     /// Whether a device is still there.
