@@ -117,3 +117,23 @@ def test_a_device_over_http_and_one_over_mqtt_are_the_same(me, device, things):
     assert device.latest("over") == {"over": "http"}
     device.rpc("m", way="oneway")
     assert thing.take_command()[1] == "m", "the connection was not taken over"
+
+
+def test_json_as_firmware_writes_it_is_read_as_over_mqtt(plant, api):
+    device = api.device()
+    answer = requests.post(f"{plant.url}/api/v1/{device.token}/telemetry", data="{t:01;'u':x}", timeout=HTTP_S)
+    assert answer.status_code == 200
+    assert device.latest("t", "u") == {"t": 1, "u": "x"}
+
+
+def test_parameters_of_a_command_arrive_as_they_were_spelled(api, things, ask):
+    device = api.device()
+    thing = things(device.token)
+    thing.subscribe("v1/devices/me/rpc/request/+", 1)
+    body = b'{"method":"m", "params": {"z": 1e3, "a": 123456789012345678901234567890}}'
+    path = f"{api.url}/api/rpc/oneway/{device.id}"
+    kind = {"Content-Type": "application/json"}
+    asked = ask(api.session.post, path, data=body, headers=kind, timeout=HTTP_S)
+    message = thing.message()
+    assert message.payload == b'{"method":"m","params":{"z":1e3,"a":123456789012345678901234567890}}'
+    assert asked.result().status_code == 200
