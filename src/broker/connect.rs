@@ -348,6 +348,7 @@ impl Exchange {
             last_seen: now,
             route_near: u32::MAX,
             admitted_at: 0,
+            large_bytes: 0,
             aliases_in: Vec::new(),
             aliases_out: AliasesOut::new(alias_max, self.hasher.clone()),
         };

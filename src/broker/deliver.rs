@@ -143,6 +143,10 @@ impl Delivery<'_> {
             self.deliver_qos0(key, session, message, grant);
             return Some(0);
         }
+        if message.payload.len() >= LARGE_BYTES && self.is_crammed(session, message.payload.len()) {
+            self.counters.dropped_queue_full += 1;
+            return None;
+        }
         let is_first = session.waiting.as_ref().is_none_or(|waiting| !waiting.has_acknowledged());
         let seq = session.next_seq();
         let is_said = if is_first && self.has_room(session) {
@@ -152,6 +156,12 @@ impl Delivery<'_> {
             self.queue(session, message, grant, Some(seq))
         };
         is_said.then_some(seq)
+    }
+
+    /// Whether a large message finds no place beside those that the client has and does not acknowledge.
+    fn is_crammed(&self, session: &Session, bytes: usize) -> bool {
+        let open = session.window.as_ref().map_or(0, |window| window.bytes());
+        open > 0 && open + bytes > stdx::widen(self.limits.queue_bytes_max)
     }
 
     /// Writes a message whose turn it is, before anything that waits; the caller has asked for room.
@@ -490,6 +500,9 @@ pub(crate) fn publish_out<'a>(
     }
 }
 
+/// Of a larger message it is remembered on the link that it is on its way.
+const LARGE_BYTES: usize = 1 << 20;
+
 /// Encodes for this receiver alone; false if the packet would exceed its maximum.
 fn write_single(link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) -> bool {
     let mut publish = publish_out(message, outbound, None);
@@ -521,6 +534,9 @@ fn write_single(link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) 
         if encode::publish_len(link.version, &publish) > stdx::widen(link.packet_bytes_max) {
             return false;
         }
+    }
+    if message.payload.len() >= LARGE_BYTES {
+        link.large_bytes = stdx::narrow(encode::publish_len(link.version, &publish));
     }
     encode::publish(&mut link.out, link.version, &publish);
     if let (Some(alias), Some(aliases)) = (set, &mut link.aliases_out) {

@@ -17,21 +17,21 @@ use crate::timers::Timer;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Departure {
+pub(crate) struct Departure<'a> {
     /// What a 5.0 client is told; nothing if it is gone or left by itself.
     farewell: Option<ReasonCode>,
-    detail: Option<&'static str>,
+    detail: Option<&'a str>,
     will_is_due: bool,
 }
 
-impl Departure {
+impl<'a> Departure<'a> {
     /// The server ends it, and the will is due.
     pub fn with_will(reason: ReasonCode) -> Self {
         Self { farewell: Some(reason), detail: None, will_is_due: true }
     }
 
     /// The server ends it, perhaps without a word, and the will is due.
-    pub fn told(farewell: Option<ReasonCode>, detail: Option<&'static str>) -> Self {
+    pub fn told(farewell: Option<ReasonCode>, detail: Option<&'a str>) -> Self {
         Self { farewell, detail, will_is_due: true }
     }
 }
@@ -124,7 +124,7 @@ impl Exchange {
     }
 
     /// Ends a connection, whoever wanted it.
-    pub(crate) fn depart(&mut self, now: Instant, key: SessionKey, departure: Departure) {
+    pub(crate) fn depart(&mut self, now: Instant, key: SessionKey, departure: Departure<'_>) {
         let Some(session) = self.sessions.get_mut(key.index()) else { return };
         let Some(mut link) = session.link.take() else { return };
         // What is not safe yet is never promised.

@@ -257,10 +257,11 @@ impl Exchange {
         self.link(key).is_some_and(|link| link.hold != Hold::None)
     }
 
-    /// Bytes that the connection's socket has not taken yet.
+    /// Bytes that the connection's socket has not taken yet, without one large message: that was written when there was room,
+    /// and its receiver may speak while it is on its way.
     #[must_use]
     pub fn backlog(&self, key: SessionKey) -> usize {
-        self.link(key).map_or(0, Link::backlog)
+        self.link(key).map_or(0, |link| link.backlog().saturating_sub(stdx::widen(link.large_bytes)))
     }
 
     #[inline]

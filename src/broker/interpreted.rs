@@ -200,13 +200,7 @@ impl Exchange {
     }
 
     /// Ends a connection. A client of 5.0 is told the code, if there is one.
-    pub fn end(
-        &mut self,
-        now: Instant,
-        key: SessionKey,
-        farewell: Option<ReasonCode>,
-        why: Option<&'static str>,
-    ) {
+    pub fn end(&mut self, now: Instant, key: SessionKey, farewell: Option<ReasonCode>, why: Option<&str>) {
         self.depart(now, key, Departure::told(farewell, why));
     }
 

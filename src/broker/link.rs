@@ -45,6 +45,8 @@ pub(crate) struct Link {
     pub route_near: u32,
     /// What the stamp of routes said when the client was allowed to publish to that topic; 0 if it was not.
     pub admitted_at: u32,
+    /// Bytes of the last message that alone was more than may be unsent; there was room when it was written.
+    pub large_bytes: u32,
     pub aliases_in: Vec<Option<Box<[u8]>>>,
     pub aliases_out: Option<Box<AliasesOut>>,
 }

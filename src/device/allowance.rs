@@ -27,6 +27,17 @@ pub struct Allowance {
     telemetry_values: Bucket,
 }
 
+/// One of the rates.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scarce {
+    /// Messages that are not telemetry.
+    Messages,
+    /// Messages with telemetry or attributes.
+    TelemetryMessages,
+    /// Values in them.
+    TelemetryValues,
+}
+
 /// What something takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cost {
@@ -65,6 +76,17 @@ impl Allowance {
         self.messages.check(cost.messages, now_ms)?;
         self.telemetry_messages.check(cost.telemetry_messages, now_ms)?;
         self.telemetry_values.check(cost.telemetry_values, now_ms)
+    }
+
+    /// Of what there is not enough, where [`Allowance::check`] has said so.
+    pub fn scarce(&mut self, cost: Cost, now_ms: i64) -> Scarce {
+        if self.messages.check(cost.messages, now_ms).is_err() {
+            Scarce::Messages
+        } else if self.telemetry_messages.check(cost.telemetry_messages, now_ms).is_err() {
+            Scarce::TelemetryMessages
+        } else {
+            Scarce::TelemetryValues
+        }
     }
 
     /// Takes it, as [`Allowance::check`] has allowed.

@@ -34,7 +34,7 @@ mod typing;
 mod value;
 
 pub use aggregate::{Aggregation, Aggregator, INTERVALS_MAX, TooManyIntervals};
-pub use allowance::{Allowance, Cost, TenantAllowances};
+pub use allowance::{Allowance, Cost, Scarce, TenantAllowances};
 pub use attributes::Facts;
 pub use call::{Fact, HubCall, HubReply, News};
 pub use chain::{ChainRefusal, Chained, Foreseen, ShownChain};

@@ -191,7 +191,9 @@ impl Package {
             .map(|(key, value)| target(prefix, key, Value::Text(value.to_string().into()), now_ms))
             .collect();
         telemetry.push(target(prefix, "ts", Value::Long(now_ms), now_ms));
+        // A point of history is known by its time, and both are to be seen there: the attributes go out with these.
         telemetry.push(sample(prefix, "state", Value::Text("QUEUED".into()), now_ms));
+        telemetry.push(sample(prefix, "state", Value::Text("INITIATED".into()), now_ms.saturating_add(1)));
         telemetry
     }
 }
@@ -297,8 +299,16 @@ mod tests {
         );
         assert_eq!(
             shown(&assignment.telemetry),
-            ["target_fw_title=\"app\"", "target_fw_version=\"1.1\"", "target_fw_ts=7", "fw_state=\"QUEUED\"",]
+            [
+                "target_fw_title=\"app\"",
+                "target_fw_version=\"1.1\"",
+                "target_fw_ts=7",
+                "fw_state=\"QUEUED\"",
+                "fw_state=\"INITIATED\""
+            ]
         );
+        let times: Vec<i64> = assignment.telemetry.iter().map(|one| one.at_ms).collect();
+        assert_eq!(times, [7, 7, 7, 7, 8], "no point of history takes another's place");
         let elsewhere = Content::At { url: "https://a/b".into(), bytes_len: None, checksum: None };
         let assignment = package(elsewhere, Some("app 1.1")).assign(7);
         assert_eq!(assignment.deleted, ["fw_size", "fw_checksum_algorithm", "fw_checksum"]);

@@ -225,7 +225,7 @@ def watchful(cores):
     running = Plant(cores)
     text = running.configuration.read_text()
     running.stop()
-    running.configuration.write_text(text.replace("failed_logins_per_address_max = 0", "failed_logins_per_address_max = 5"))
+    running.configuration.write_text(text.replace("[limits]", "[limits]\nfailed_logins_per_address_max = 5"))
     running.start()
     try:
         yield running
@@ -256,3 +256,21 @@ def test_whoever_guesses_provision_keys_is_shut_out(watchful):
     for _ in range(5):
         assert nobody.post("/provision", body)["status"] == "NOT_FOUND"
     nobody.refusal("POST", "/provision", {**body, "provisionDeviceSecret": secret}, 429, 33)
+def test_json_as_firmware_writes_it_is_read_as_over_mqtt(plant, api):
+    device = api.device()
+    answer = requests.post(f"{plant.url}/api/v1/{device.token}/telemetry", data="{t:01;'u':x}", timeout=HTTP_S)
+    assert answer.status_code == 200
+    assert device.latest("t", "u") == {"t": 1, "u": "x"}
+
+
+def test_parameters_of_a_command_arrive_as_they_were_spelled(api, things, ask):
+    device = api.device()
+    thing = things(device.token)
+    thing.subscribe("v1/devices/me/rpc/request/+", 1)
+    body = b'{"method":"m", "params": {"z": 1e3, "a": 123456789012345678901234567890}}'
+    path = f"{api.url}/api/rpc/oneway/{device.id}"
+    kind = {"Content-Type": "application/json"}
+    asked = ask(api.session.post, path, data=body, headers=kind, timeout=HTTP_S)
+    message = thing.message()
+    assert message.payload == b'{"method":"m","params":{"z":1e3,"a":123456789012345678901234567890}}'
+    assert asked.result().status_code == 200

@@ -104,7 +104,8 @@ def test_telemetry_is_acknowledged_when_it_can_be_read(things, device, version, 
     ("payload", "stored"),
     [
         ("5", 5), ("-7", -7), ("5.0", 5.0), ("1e3", 1000), ("1.5e3", 1500), ("1e-3", 0.001), ("-0.0", 0.0),
-        ("9999999.0", 9999999.0), ("12345678901.5", 12345678901.5),
+        ("9999999.0", 9999999.0), ("10000000.0", 10000000.0), ("1e-17", "0.00000000000000001"),
+        ("1e308", "1" + "0" * 308), ("01", 1), ("null", None), ("12345678901.5", 12345678901.5),
         ("0.1234567890123456", 0.1234567890123456), ("0.12345678901234567", "0.12345678901234567"),
         ("9223372036854775807", 9223372036854775807), ("9223372036854775808", "9223372036854775808"),
         ("1e20", "100000000000000000000"), ('"0042"', 42), ('"1.50"', 1.5), ('"2.0"', 2.0), ('".5"', 0.5),
@@ -446,6 +447,22 @@ def test_without_a_size_the_whole_image_comes(things, updating, version):
     thing = things(device.token, version)
     thing.say("v2/fw/request/1/chunk/0", "")
     thing.expect("v2/fw/response/1/chunk/0", IMAGE)
+
+
+def test_a_large_image_comes_whole_and_the_connection_stays(api, things, version):
+    image = IMAGE * 2_048
+    assert len(image) == 20 << 20, "more than may wait for a connection that is silent about it"
+    profile = api.profile()["id"]
+    device = api.device(deviceProfileId=profile)
+    device.save(firmwareId=api.package(profile, image)["id"])
+    thing = things(device.token, version)
+    thing.send("v2/fw/request/1/chunk/0", "", 1)
+    assert thing.say(TELEMETRY, {"a": 1}) == 0, "it speaks while the image is on its way"
+    message = thing.message()
+    assert message.topic == "v2/fw/response/1/chunk/0"
+    assert message.payload == image
+    assert thing.say(TELEMETRY, {"a": 2}) == 0, "the connection stays"
+    assert device.latest("a") == {"a": 2}
 
 
 def test_an_assignment_sets_attributes_and_is_pushed(things, updating, version):

@@ -23,7 +23,7 @@ pub struct Client {
     seen: Vec<String>,
     /// Packet ids of the messages that it was sent and that want an acknowledgement.
     pub owed: Vec<u16>,
-    /// What it was told in words about messages that were not taken.
+    /// What it was told in words about messages that were not taken, and about its end.
     pub reasons: Vec<String>,
 }
 
@@ -54,6 +54,10 @@ impl Client {
             }
             let (line, owed) = line(self.version, first, body);
             self.seen.push(line);
+            // DISCONNECT: reason, length of properties, and the string of the only one.
+            if first >> 4 == 14 && body.len() > 5 {
+                self.reasons.push(String::from_utf8(body[5..].to_vec()).expect("a string of MQTT"));
+            }
             if matches!(first >> 4, 4 | 5) && body.len() > 4 {
                 self.reasons.push(String::from_utf8(body[7..].to_vec()).expect("a string of MQTT"));
             }

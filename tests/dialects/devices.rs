@@ -67,6 +67,18 @@ fn a_device_says_and_asks_and_is_answered() {
 }
 
 #[test]
+fn a_device_that_is_sent_away_is_told_why_in_words() {
+    let mut house = House::new(1);
+    let (device, gateway) = (house.device("T"), house.device("TG"));
+    house.publish(device, TELEMETRY, QoS::AtMostOnce, b"nonsense");
+    assert_eq!(house.seen(device), ["DISCONNECT 0x99", "close"]);
+    assert_eq!(house.clients[device].reasons, ["an object is expected at byte 0"]);
+    house.publish(gateway, "v1/gateway/telemetry", QoS::AtMostOnce, b"[1]");
+    assert_eq!(house.seen(gateway), ["DISCONNECT 0x83", "close"]);
+    assert_eq!(house.clients[gateway].reasons, ["an object is expected at byte 0"]);
+}
+
+#[test]
 fn telemetry_is_acknowledged_when_it_is_on_disk_and_not_before() {
     let mut house = House::with(1, durable());
     let device = house.device("T");
@@ -667,6 +679,7 @@ fn with_firmware(cores: u16) -> House {
             version: "1.1".into(),
             tag: None,
             content: device::Content::upload(bytes, device::Algorithm::Crc32, None).unwrap(),
+            created_ms: 0,
         };
         registry.put_package(package.into(), changes);
         let profile = registry.profile(PROFILE).expect("made at the start").clone();

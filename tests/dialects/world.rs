@@ -212,9 +212,14 @@ impl World {
                 answer = Answer::acknowledged(code_of(clash));
             }
         }
-        self.answer(ear, qos, &answer);
+        let is_refused = |addressed: &Addressed| matches!(addressed.downlink, Downlink::NoChunk { .. });
+        if out.downlinks.iter().any(is_refused) {
+            answer = Answer::acknowledged(ReasonCode::ImplementationSpecificError);
+        }
+        self.answer(qos, &answer);
         self.utter(ear, device, utterances);
         self.carry_out(out);
+        self.end(ear, &answer);
     }
 
     /// Hears what a device says about itself.
@@ -409,7 +414,7 @@ impl World {
         self.connections.get_mut(&ear.0).expect("the connection is open")
     }
 
-    fn answer(&mut self, ear: Ear, qos: QoS, answer: &Answer) {
+    fn answer(&mut self, qos: QoS, answer: &Answer) {
         let is_v5 = self.version == Version::V5;
         if let Some(code) = answer.acknowledge
             && qos != QoS::AtMostOnce
@@ -420,8 +425,11 @@ impl World {
         if let Some(after_ms) = answer.again_ms {
             self.seen.push(format!("again after {after_ms} ms"));
         }
+    }
+
+    fn end(&mut self, ear: Ear, answer: &Answer) {
         if let Some(code) = answer.end {
-            self.seen.push(if is_v5 {
+            self.seen.push(if self.version == Version::V5 {
                 format!("DISCONNECT 0x{:02X}", code.byte())
             } else {
                 "close".to_owned()

@@ -6,11 +6,15 @@
 //! - A large body is received only behind a gate, and nothing of it before whoever sends it is known.
 //! - A large body is read on another thread.
 
+use std::collections::HashMap;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
+use dialect::http::compact;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::house::Api;
@@ -188,6 +192,12 @@ fn whole(value: &Value) -> Option<i64> {
             format!("{:.0}", near.trunc()).parse().ok()
         }),
     }
+}
+
+/// A member of an object that was read before, spelled as it was sent: numbers keep their form, members their order.
+pub(super) fn spelled(bytes: &[u8], name: &str) -> Box<str> {
+    let members = serde_json::from_slice::<HashMap<String, &RawValue>>(bytes).unwrap_or_default();
+    members.get(name).map_or_else(|| "null".into(), |raw| compact(raw.get()).into())
 }
 
 /// An id as it is written.

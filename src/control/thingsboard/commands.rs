@@ -16,7 +16,7 @@ use device::{CommandId, CommandKind, CommandState, Device, DeviceId, HubCall, Hu
 use platform::Platform;
 use serde_json::{Value, json};
 
-use super::asked::{Object, Payload, id};
+use super::asked::{Object, Payload, id, spelled};
 use super::caller::Caller;
 use super::clock::chance;
 use super::house::Api;
@@ -82,9 +82,10 @@ async fn order(
     body: &Payload,
     (kind, edition): (CommandKind, Edition),
 ) -> Answer {
+    let params = spelled(&body.bytes, "params");
     let body = Object::read(&body.bytes).map_err(|_| Refusal::bad("Invalid request body"))?;
     let device = device_for_command(api, caller, device)?;
-    let order = read(&body, kind, api.now_ms())?;
+    let order = read(&body, params, kind, api.now_ms())?;
     if order.is_persistent {
         check_kept(api.platform())?;
     }
@@ -171,7 +172,7 @@ fn device_for_command(api: &Api, caller: &Caller, text: &str) -> Result<Device, 
     if caller.may_see(&device) { Ok(device) } else { Err(Refusal::bare(StatusCode::FORBIDDEN)) }
 }
 
-fn read(body: &Object, kind: CommandKind, now_ms: i64) -> Result<Order, Refusal> {
+fn read(body: &Object, params: Box<str>, kind: CommandKind, now_ms: i64) -> Result<Order, Refusal> {
     let method = body.text("method")?.ok_or_else(|| Refusal::fault("The method is missing"))?;
     let timeout_ms = body.whole("timeout")?.unwrap_or(TIMEOUT_MS).max(TIMEOUT_MS_MIN);
     let expires_ms = body.whole("expirationTime")?.unwrap_or(now_ms.saturating_add(timeout_ms));
@@ -180,7 +181,7 @@ fn read(body: &Object, kind: CommandKind, now_ms: i64) -> Result<Order, Refusal>
     Ok(Order {
         id: wanted.unwrap_or_else(|| CommandId::random(&mut chance)),
         method: method.into(),
-        params: body.get("params").unwrap_or(&Value::Null).to_string().into(),
+        params,
         kind,
         is_persistent: body.flag("persistent"),
         expires_ms,

@@ -15,7 +15,7 @@ use device::{
 };
 use dialect::http;
 
-use super::asked::{Asked, Object, Payload};
+use super::asked::{Asked, Object, Payload, spelled};
 use super::caller::Peer;
 use super::clock::chance;
 use super::commands::COMMAND_BYTES_MAX;
@@ -73,9 +73,10 @@ pub(super) fn routes() -> Vec<Route> {
 
 async fn telemetry_said(State(api): State<Api>, Owner(device): Owner, body: Payload) -> Answer {
     let ((typing, _), (topic, _), now_ms) = (api.typing_of(&device), api.topics_of(&device), api.now_ms());
-    let own = api.clone();
+    let (own, (terms, _)) = (api.clone(), api.terms_of(&device));
     let read = move |body: &str| {
-        let samples = http::telemetry(body, now_ms, &typing).map_err(unreadable)?;
+        let text = http::lawful(body, terms.as_ref());
+        let samples = http::telemetry(&text, now_ms, &typing).map_err(unreadable)?;
         Ok((in_parts(samples), own.forward(topic, body)))
     };
     let (parts, mut forward) = body.read_text(read).await?;
@@ -87,9 +88,10 @@ async fn telemetry_said(State(api): State<Api>, Owner(device): Owner, body: Payl
 
 async fn attributes_said(State(api): State<Api>, Owner(device): Owner, body: Payload) -> Answer {
     let ((typing, _), (_, topic), now_ms) = (api.typing_of(&device), api.topics_of(&device), api.now_ms());
-    let own = api.clone();
+    let (own, (terms, _)) = (api.clone(), api.terms_of(&device));
     let read = move |body: &str| {
-        let samples = http::attributes(body, now_ms, &typing).map_err(unreadable)?;
+        let text = http::lawful(body, terms.as_ref());
+        let samples = http::attributes(&text, now_ms, &typing).map_err(unreadable)?;
         Ok((in_parts(samples), own.forward(topic, body)))
     };
     let (parts, mut forward) = body.read_text(read).await?;
@@ -150,10 +152,12 @@ async fn answer(
 }
 
 async fn call(State(api): State<Api>, Owner(device): Owner, body: Payload) -> Answer {
-    let body = Object::read(&body.bytes)?;
-    let (Some(method), Some(params)) = (body.text("method")?, body.get("params")) else {
+    let text = api.lawful_of(&device, &body)?;
+    let body = Object::read(text.as_bytes())?;
+    let (Some(method), Some(_)) = (body.text("method")?, body.0.get("params")) else {
         return Err(Refusal::bad("A call has a method and params"));
     };
+    let params = spelled(text.as_bytes(), "params");
     api.say(&device, Uplink::Alive, None).await?;
     let packet_bytes_max = u32::try_from(api.settings().packet_bytes_max).unwrap_or(u32::MAX);
     let offer = Offer { packet_bytes_max, ..Offer::default() };
@@ -161,7 +165,7 @@ async fn call(State(api): State<Api>, Owner(device): Owner, body: Payload) -> An
         return text_answer(answer);
     }
     let _place = api.limits().answers.enter().await?;
-    match responder::answer(&api, device.id, method, &params.to_string()).await {
+    match responder::answer(&api, device.id, None, (method, &params)).await {
         Ok(json) => text_answer(json.into()),
         Err(why) if &*why == responder::TIMEOUT => {
             let kind = [(header::CONTENT_TYPE, "application/json")];
@@ -172,8 +176,11 @@ async fn call(State(api): State<Api>, Owner(device): Owner, body: Payload) -> An
 }
 
 async fn claim(State(api): State<Api>, Owner(device): Owner, body: Payload) -> Answer {
-    let body =
-        if body.bytes.is_empty() { Object(serde_json::Map::new()) } else { Object::read(&body.bytes)? };
+    let body = if body.bytes.is_empty() {
+        Object(serde_json::Map::new())
+    } else {
+        Object::read(api.lawful_of(&device, &body)?.as_bytes())?
+    };
     let secret = body.text("secretKey")?.unwrap_or_default().to_owned();
     let uplink = Uplink::Claimable { secret: secret.into(), duration_ms: body.whole("durationMs")? };
     api.say(&device, uplink, None).await?;

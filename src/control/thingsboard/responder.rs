@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use device::{DeviceId, HubCall, write_text};
+use dialect::http;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, USER_AGENT};
@@ -22,7 +23,6 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use platform::Called;
-use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -48,7 +48,8 @@ pub(super) fn start(api: &Api) {
             let api = api.clone();
             tokio::spawn(async move {
                 let Called { device, ear, cookie, method, params } = called;
-                let answer = answer(&api, device, &method, &params).await;
+                let request = Some(http::number_of_call(cookie));
+                let answer = answer(&api, device, request, (&method, &params)).await;
                 // The connection may be gone, and then nobody waits for the answer.
                 let _gone = api.ask(device, HubCall::AnswerCall { ear, cookie, answer }).await;
                 drop(place);
@@ -57,17 +58,17 @@ pub(super) fn start(api: &Api) {
     });
 }
 
-/// Asks for the answer to a call: JSON, or what went wrong.
+/// Asks for the answer to a call, which has a number unless it came over HTTP: JSON, or what went wrong.
 pub(super) async fn answer(
     api: &Api,
     device: DeviceId,
-    method: &str,
-    params: &str,
+    request: Option<i32>,
+    (method, params): (&str, &str),
 ) -> Result<Box<str>, Box<str>> {
     let Some(address) = api.settings().webhook.clone() else {
         return Err(format!("unknown method: {method}").into());
     };
-    let body = letter(api, device, method, params);
+    let body = letter(api, device, request, (method, params));
     let patience = Duration::from_millis(api.settings().webhook_ms);
     match tokio::time::timeout(patience, ask(api.asker(), &address, body)).await {
         Ok(Ok(answer)) => Ok(answer),
@@ -96,21 +97,33 @@ enum Trouble {
     Failed(String),
 }
 
-fn letter(api: &Api, device: DeviceId, method: &str, params: &str) -> String {
+fn letter(api: &Api, device: DeviceId, request: Option<i32>, (method, params): (&str, &str)) -> String {
     let (name, kind) = api.read(|registry| {
         let known = registry.device(device);
         let profile = known.and_then(|known| registry.profile(known.profile));
         (known.map(|known| known.name.clone()), profile.map(|profile| profile.name.clone()))
     });
-    let params: Value = serde_json::from_str(params).unwrap_or_default();
-    json!({
-        "device": device.to_string(),
-        "deviceName": name,
-        "deviceType": kind,
-        "method": method,
-        "params": params,
-    })
-    .to_string()
+    let mut out = String::from("{");
+    let mut member = |key: &str, json: &str| {
+        out.push_str(if out.len() > 1 { ",\"" } else { "\"" });
+        out.push_str(key);
+        out.push_str("\":");
+        out.push_str(json);
+    };
+    let text = |text: &str| {
+        let mut out = String::new();
+        write_text(text, &mut out);
+        out
+    };
+    member("requestId", &request.map_or_else(|| "null".to_owned(), |number| number.to_string()));
+    member("deviceId", &text(&device.to_string()));
+    member("deviceName", &text(&name.unwrap_or_default()));
+    member("deviceType", &text(&kind.unwrap_or_default()));
+    member("method", &text(method));
+    // As the device spelled it: it is JSON already.
+    member("params", if params.is_empty() { "null" } else { params });
+    out.push('}');
+    out
 }
 
 async fn ask(asker: &Asker, address: &str, body: String) -> Result<Box<str>, Trouble> {

@@ -9,6 +9,7 @@
 //!
 //! Source: section 13.3 of the vectors.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use dialect::http;
 use flume::Receiver;
 use platform::{Listening, Platform};
 
+use super::asked::Payload;
 use super::caller::Peer;
 use super::house::Api;
 use super::refusal::Refusal;
@@ -140,6 +142,12 @@ impl Api {
     pub fn typing_of(&self, device: &Device) -> (Typing, Keeping) {
         let (terms, keeping) = self.terms_of(device);
         (http::typing(terms.as_ref()), keeping)
+    }
+
+    /// What a device wrote, as JSON if it can be made so.
+    pub(super) fn lawful_of<'b>(&self, device: &Device, body: &'b Payload) -> Result<Cow<'b, str>, Refusal> {
+        let (terms, _) = self.terms_of(device);
+        Ok(http::lawful(body.text()?, terms.as_ref()))
     }
 
     /// Whether a device is still there.

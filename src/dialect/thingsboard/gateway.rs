@@ -131,7 +131,7 @@ impl Session {
             .map_err(|why| if json::is_json(text) { Trouble::Shape(why) } else { Trouble::Malformed(why) })?;
         match meaning {
             GatewayMeaning::Connect => {
-                let kind = shaped(members.text("type"))?;
+                let kind = shaped(members.word("type"))?;
                 speech.remark_of(named(&members)?, Uplink::ChildHere { kind });
                 Ok(())
             }
@@ -162,7 +162,7 @@ impl Session {
             GatewayMeaning::AttributesWanted => attributes_wanted(&members, speech),
             GatewayMeaning::CommandAnswered => {
                 let number = shaped(members.whole("id"))?.and_then(|id| i32::try_from(id).ok());
-                let (Some(number), Some(answer)) = (number, members.get("data")) else {
+                let (Some(number), Some(answer)) = (number, members.raw("data")) else {
                     return Err(Trouble::Shape(Malformed::because("there is no `id` or no `data`")));
                 };
                 let answer = Cow::Borrowed(answer.as_bytes());
@@ -314,7 +314,7 @@ impl Session {
 fn attributes_wanted<'a>(members: &Members<'a>, speech: &mut Speech<'a>) -> Heard {
     let id = shaped(members.whole("id"))?.and_then(|id| i32::try_from(id).ok());
     let client = shaped(members.flag("client"))?;
-    let keys = match (members.get("keys"), shaped(members.text("key"))?) {
+    let keys = match (members.get("keys"), shaped(members.word("key"))?) {
         (Some(raw), _) => json::texts(raw),
         (None, Some(key)) => Some(vec![key]),
         (None, None) => None,
@@ -402,7 +402,7 @@ fn as_telemetry(samples: &[Sample<'_>]) -> Cow<'static, [u8]> {
 }
 
 fn named<'a>(members: &Members<'a>) -> Result<Cow<'a, str>, Trouble> {
-    let name = shaped(members.text("device"))?.filter(|name| !name.trim().is_empty());
+    let name = shaped(members.word("device"))?.filter(|name| !name.trim().is_empty());
     name.ok_or_else(|| Trouble::Shape(Malformed::because("there is no `device`")))
 }
 

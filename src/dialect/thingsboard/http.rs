@@ -5,11 +5,14 @@
 //! Invariants:
 //! - Nothing is read or written in another way than over MQTT.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use device::{Offer, ProvisionReply, ProvisionRequest, Sample, Terms, Typing};
+use device::{Cookie, Offer, ProvisionReply, ProvisionRequest, Sample, Terms, Typing};
 
 use super::canonical::Canonical;
+use super::quirks::Quirks;
+use super::session::of_cookie;
 use super::settings::Settings;
 use super::{calls, json, registrar, render};
 
@@ -18,6 +21,20 @@ use super::{calls, json, registrar, render};
 pub fn typing(terms: Option<&Terms>) -> Typing {
     let settings = terms.and_then(|terms| terms.downcast_ref::<Settings>());
     settings.map_or_else(Typing::default, |settings| settings.typing.clone())
+}
+
+/// A body as JSON, if it can be made so and devices of a profile with these terms may write it so.
+#[must_use]
+pub fn lawful<'a>(text: &'a str, terms: Option<&Terms>) -> Cow<'a, str> {
+    let settings = terms.and_then(|terms| terms.downcast_ref::<Settings>());
+    let is_lenient = settings.map_or_else(|| Quirks::default().lenient_json, |own| own.quirks.lenient_json);
+    json::lawful_text(text.as_bytes(), is_lenient)
+}
+
+/// A value as it stands, without white space between its parts.
+#[must_use]
+pub fn compact(raw: &str) -> Cow<'_, str> {
+    json::compact(raw)
 }
 
 /// Reads telemetry in any of its forms.
@@ -51,9 +68,11 @@ pub fn attributes<'a>(text: &'a str, now_ms: i64, typing: &Typing) -> Result<Vec
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn provision(text: &str) -> Result<ProvisionRequest<'_>, Box<str>> {
-    let members = json::Members::read(text).map_err(|malformed| malformed.why)?;
-    registrar::of_text(&members).map_err(|malformed| malformed.why)
+pub fn provision(text: &str) -> Result<ProvisionRequest<'static>, Box<str>> {
+    let text = json::lawful_text(text.as_bytes(), true);
+    let members = json::Members::read(&text).map_err(|malformed| malformed.why)?;
+    let request = registrar::of_text(&members).map_err(|malformed| malformed.why)?;
+    Ok(request.into_owned())
 }
 
 /// What came of a request for credentials; nothing if the profile takes none.
@@ -78,6 +97,12 @@ pub fn object(samples: &[Sample<'_>]) -> String {
 #[must_use]
 pub fn deleted(keys: &[Box<str>]) -> String {
     render::deleted(keys)
+}
+
+/// The number that a device gave to its call.
+#[must_use]
+pub fn number_of_call(cookie: Cookie) -> i32 {
+    of_cookie(cookie).1
 }
 
 /// The answer to a call that needs nobody's help.

@@ -16,8 +16,8 @@ use device::{Sample, Typing, Value};
 use super::lenient;
 use super::scan::{Raw, Scan, unescaped};
 
-/// The longest key in bytes.
-const KEY_BYTES_MAX: usize = 255;
+/// The longest key in characters.
+const KEY_CHARS_MAX: usize = 255;
 
 /// Why a payload is not what its topic asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,8 +59,12 @@ impl<'a> Members<'a> {
 
     /// The last member of a name, as it is written; `null` is absent.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        let last = self.0.iter().rev().find(|(key, _)| key == name);
-        last.map(|(_, raw)| *raw).filter(|raw| *raw != "null")
+        self.raw(name).filter(|raw| *raw != "null")
+    }
+
+    /// The last member of a name, as it is written, even if that is `null`.
+    pub fn raw(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, raw)| *raw)
     }
 
     /// The last member of a name, if it is a text.
@@ -68,9 +72,18 @@ impl<'a> Members<'a> {
         self.get(name).map(|raw| text(raw).ok_or_else(|| wrong(name, "a text"))).transpose()
     }
 
-    /// The last member of a name, if it is a whole number.
+    /// The last member of a name as a text, if it is a text, a number, true or false.
+    pub fn word(&self, name: &str) -> Result<Option<Cow<'a, str>>, Malformed> {
+        self.get(name).map(|raw| word(raw).ok_or_else(|| wrong(name, "a text"))).transpose()
+    }
+
+    /// The last member of a name, if it is a whole number or a text with one.
     pub fn whole(&self, name: &str) -> Result<Option<i64>, Malformed> {
-        self.get(name).map(|raw| whole(raw).ok_or_else(|| wrong(name, "a whole number"))).transpose()
+        let unquoted =
+            |raw: &'a str| raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
+        self.get(name)
+            .map(|raw| whole(unquoted(raw)).ok_or_else(|| wrong(name, "a whole number")))
+            .transpose()
     }
 
     /// The last member of a name, if it is true or false.
@@ -248,7 +261,7 @@ fn sample<'a>(
 /// Source: key validation, section 2.6.
 #[inline]
 pub(super) fn check_key(key: &str) -> Result<(), Malformed> {
-    let is_plain = key.len() <= KEY_BYTES_MAX && key.as_bytes().first().is_some_and(u8::is_ascii_graphic);
+    let is_plain = key.len() <= KEY_CHARS_MAX && key.as_bytes().first().is_some_and(u8::is_ascii_graphic);
     if is_plain { Ok(()) } else { check_odd_key(key) }
 }
 
@@ -257,8 +270,8 @@ fn check_odd_key(key: &str) -> Result<(), Malformed> {
     if key.trim().is_empty() {
         return Err(Malformed::because("a key has no letter"));
     }
-    if key.len() > KEY_BYTES_MAX {
-        return Err(Malformed::because(format!("a key has more than {KEY_BYTES_MAX} bytes")));
+    if key.chars().count() > KEY_CHARS_MAX {
+        return Err(Malformed::because(format!("a key has more than {KEY_CHARS_MAX} characters")));
     }
     Ok(())
 }
@@ -292,13 +305,22 @@ pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
+/// A text, or the spelling of a number, of true or of false.
+fn word(raw: &str) -> Option<Cow<'_, str>> {
+    match Scan::new(raw).value().ok()? {
+        Raw::Text { inner, has_escapes } => unescaped(inner, has_escapes).ok(),
+        Raw::Bool(_) | Raw::Number(_) => Some(Cow::Borrowed(raw)),
+        Raw::Null | Raw::Nested { .. } => None,
+    }
+}
+
 /// The elements of an array of texts.
 pub(super) fn texts(raw: &str) -> Option<Vec<Cow<'_, str>>> {
     let mut scan = Scan::new(raw);
     scan.enter(b'[').ok()?;
     let (mut texts, mut is_first) = (Vec::new(), true);
     while scan.has_element(&mut is_first).ok()? {
-        texts.push(text(scan.raw().ok()?)?);
+        texts.push(word(scan.raw().ok()?)?);
     }
     Some(texts)
 }
@@ -381,7 +403,10 @@ mod tests {
             assert_eq!(malformed.is_unexpected, why.starts_with("`ts`"), "{text}");
         }
         let long = format!("{{\"{}\":1}}", "k".repeat(256));
-        assert_eq!(read(&long), Err(Malformed::because("a key has more than 255 bytes")));
+        assert!(read(&long.replace("kk", "k\u{e4}")).is_err(), "of whatever letters");
+        let just = format!("{{\"{}\":1}}", "\u{e4}".repeat(255));
+        assert_eq!(read(&just).map(|samples| samples.len()), Ok(1), "letters count, not bytes");
+        assert_eq!(read(&long), Err(Malformed::because("a key has more than 255 characters")));
     }
 
     #[test]

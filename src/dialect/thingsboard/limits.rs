@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use device::{Allowance, Answer, Cost, Downlink, Offer, Remark, Said, Speech, Subject, TooMuch};
+use device::{Allowance, Answer, Cost, Downlink, Offer, Remark, Said, Scarce, Speech, Subject, TooMuch};
 use mqtt::{QoS, ReasonCode, Version};
 
 use super::session::Session;
@@ -41,7 +41,8 @@ impl Session {
         if (self.limits.is_none() && tenant.is_none()) || speech.remarks.is_empty() || answer.end.is_some() {
             return answer;
         }
-        if self.version == Version::V5 && speech.remarks.iter().any(is_of_child) {
+        let speaks_for_children = speech.remarks.iter().any(is_of_child);
+        if self.version == Version::V5 && speaks_for_children {
             return self.limit_each_child(said.now_ms, speech, answer, tenant);
         }
         let sum = |is_wanted: fn(&Remark<'_>) -> bool| {
@@ -49,24 +50,42 @@ impl Session {
             wanted.map(|remark| Cost::of(&remark.uplink)).fold(Cost::default(), Cost::and)
         };
         let (own, children) = (sum(|remark| !is_of_child(remark)), sum(is_of_child));
-        let mut asked: Vec<(&mut Allowance, Cost)> = Vec::with_capacity(3);
-        asked.extend(tenant.map(|tenant| (tenant, own.and(children))));
+        let mut asked: Vec<Asked<'_>> = Vec::with_capacity(3);
+        asked.extend(tenant.map(|tenant| (Whose::Tenant, tenant, own.and(children))));
         if let Some(limits) = &mut self.limits {
-            asked.push((&mut limits.own, own));
-            asked.push((&mut limits.children, children));
+            asked.push((Whose::Device, &mut limits.own, own));
+            asked.push((Whose::Children, &mut limits.children, children));
         }
         match take(&mut asked, said.now_ms) {
             Ok(()) => answer,
-            Err(too_much) => {
+            Err(refused) => {
                 speech.clear();
-                self.refuse(said.qos, too_much)
+                if speaks_for_children && self.settings.quirks.rate_limits_end {
+                    return ended_for_children().because(self.words(&refused));
+                }
+                self.refuse(said.qos, &refused)
             }
         }
     }
 
-    fn refuse(&self, qos: QoS, too_much: TooMuch) -> Answer {
+    /// Which limit it is, in words.
+    fn words(&self, refused: &Refused) -> String {
+        let (whose, rates) = match refused.whose {
+            Whose::Tenant => ("tenant", &self.offer.tenant),
+            Whose::Device => ("device", &self.offer.own),
+            Whose::Children => ("child", &self.offer.children),
+        };
+        let (what, rate) = match refused.scarce {
+            Scarce::Messages => ("messages", &rates.messages),
+            Scarce::TelemetryMessages => ("telemetry", &rates.telemetry_messages),
+            Scarce::TelemetryValues => ("values", &rates.telemetry_values),
+        };
+        format!("rate limit: {whose} {what} {}", rate.text())
+    }
+
+    fn refuse(&self, qos: QoS, refused: &Refused) -> Answer {
         let code = ReasonCode::QuotaExceeded;
-        let why = "more is said than may be";
+        let why = self.words(refused);
         match self.version {
             _any if self.settings.quirks.rate_limits_end => {
                 Answer::ended(ReasonCode::ImplementationSpecificError).because(why)
@@ -74,7 +93,7 @@ impl Session {
             Version::V5 => Answer::acknowledged(code).because(why),
             // What needs no acknowledgement may be lost.
             Version::V31 | Version::V311 if qos == QoS::AtMostOnce => Answer::acknowledged(code).because(why),
-            Version::V31 | Version::V311 => Answer::again(too_much.after_ms).because(why),
+            Version::V31 | Version::V311 => Answer::again(refused.after_ms).because(why),
         }
     }
 
@@ -87,17 +106,20 @@ impl Session {
         mut tenant: Option<&mut Allowance>,
     ) -> Answer {
         let mut silenced = Vec::new();
+        let mut last = None;
         let limits = &mut self.limits;
         speech.remarks.retain(|Remark { subject, uplink }| {
             let cost = Cost::of(uplink);
-            let mut asked: Vec<(&mut Allowance, Cost)> = Vec::with_capacity(2);
-            asked.extend(tenant.as_deref_mut().map(|tenant| (tenant, cost)));
+            let mut asked: Vec<Asked<'_>> = Vec::with_capacity(2);
+            asked.extend(tenant.as_deref_mut().map(|tenant| (Whose::Tenant, tenant, cost)));
             let own = limits.as_mut().map(|limits| match subject {
-                Subject::Own => &mut limits.own,
-                Subject::Child(_) => &mut limits.children,
+                Subject::Own => (Whose::Device, &mut limits.own, cost),
+                Subject::Child(_) => (Whose::Children, &mut limits.children, cost),
             });
-            asked.extend(own.map(|own| (own, cost)));
-            let may_speak = take(&mut asked, now_ms).is_ok();
+            asked.extend(own);
+            let taken = take(&mut asked, now_ms);
+            let may_speak = taken.is_ok();
+            last = taken.err().or(last.take());
             if let (false, Subject::Child(child)) = (may_speak, subject) {
                 silenced.push(child.to_string());
             }
@@ -114,16 +136,49 @@ impl Session {
             // A gateway has words for this in 5.0, which is what it speaks here.
             let _told = self.tell_of_child(child, &told, &mut speech.utterances);
         }
-        Answer::acknowledged(ReasonCode::QuotaExceeded).because("more is said of a child than may be")
+        let answer = if self.settings.quirks.rate_limits_end {
+            ended_for_children()
+        } else {
+            Answer::acknowledged(ReasonCode::QuotaExceeded)
+        };
+        match last {
+            Some(refused) => answer.because(self.words(&refused)),
+            None => answer,
+        }
     }
 }
 
+/// Whose allowance it is, and what is asked of it.
+type Asked<'a> = (Whose, &'a mut Allowance, Cost);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Whose {
+    Tenant,
+    Device,
+    Children,
+}
+
+/// What was not allowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Refused {
+    whose: Whose,
+    scarce: Scarce,
+    after_ms: i64,
+}
+
+/// A gateway that says too much of its children, where that ends its connection. Source: section 11.4.
+fn ended_for_children() -> Answer {
+    Answer::acknowledged_and_ended(ReasonCode::QuotaExceeded)
+}
+
 /// Takes all of it or nothing.
-fn take(asked: &mut [(&mut Allowance, Cost)], now_ms: i64) -> Result<(), TooMuch> {
-    for (allowance, cost) in &mut *asked {
-        allowance.check(*cost, now_ms)?;
+fn take(asked: &mut [Asked<'_>], now_ms: i64) -> Result<(), Refused> {
+    for (whose, allowance, cost) in &mut *asked {
+        if let Err(TooMuch { after_ms }) = allowance.check(*cost, now_ms) {
+            return Err(Refused { whose: *whose, scarce: allowance.scarce(*cost, now_ms), after_ms });
+        }
     }
-    for (allowance, cost) in asked {
+    for (_, allowance, cost) in asked {
         allowance.spend(*cost);
     }
     Ok(())
@@ -192,6 +247,32 @@ mod tests {
         assert_eq!(say(1, "v2/t", b"{\"a\":1}"), (Some(0), 1));
         assert_eq!(say(1, "v1/gateway/telemetry", TWO), (Some(0x97), 0), "two cores: two values here");
         assert_eq!(say(1, "v2/a/req/1", b"{}"), (Some(0), 1), "other messages are not limited");
+    }
+
+    #[test]
+    fn a_refusal_says_which_limit_it_is() {
+        let rate = |text| Rate::read(text).unwrap();
+        let rates = |messages, telemetry, values| Rates {
+            messages: rate(messages),
+            telemetry_messages: rate(telemetry),
+            telemetry_values: rate(values),
+        };
+        let one: (&str, &[u8]) = ("v2/t", b"{\"a\":1}");
+        let claim: (&str, &[u8]) = ("v1/devices/me/claim", b"");
+        let child: (&str, &[u8]) = ("v1/gateway/telemetry", b"{\"A\":[{\"t\":1}]}");
+        let rows = [
+            (rates("", "1:60", ""), rates("", "", ""), one, "rate limit: device telemetry 1:60"),
+            (rates("", "", "1:60,9:99"), rates("", "", ""), one, "rate limit: device values 1:60,9:99"),
+            (rates("1:60", "", ""), rates("", "", ""), claim, "rate limit: device messages 1:60"),
+            (rates("", "", ""), rates("", "1:60", ""), child, "rate limit: child telemetry 1:60"),
+        ];
+        for (own, children, (topic, payload), why) in rows {
+            let offer = Offer { own, children, ..Offer::default() };
+            let mut session = gateway_offered(Version::V5, "", offer);
+            publish(&mut session, topic, payload);
+            let (answer, _) = publish(&mut session, topic, payload);
+            assert_eq!(answer.why.as_deref(), Some(why));
+        }
     }
 
     #[test]

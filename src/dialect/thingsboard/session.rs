@@ -177,13 +177,15 @@ impl Session {
         let is_lenient = self.settings.quirks.lenient_json;
         let from_message = || {
             let message: transportapi::AttributesRequest = proto::decode(said.payload)?;
-            Ok((keys(Some(message.client_keys.into())), keys(Some(message.shared_keys.into()))))
+            // Without presence an empty text is an absent one.
+            let given = |keys: String| (!keys.is_empty()).then_some(Cow::Owned(keys));
+            Ok((given(message.client_keys), given(message.shared_keys)))
         };
         let from_text = || {
             let text = json::lawful_text(said.payload, is_lenient);
             let members = Members::read(&text)?;
-            let named = |name| -> Result<Wanted<'a>, Malformed> {
-                Ok(keys(members.text(name)?.map(|text| Cow::Owned(text.into_owned()))))
+            let named = |name| -> Result<Option<Cow<'a, str>>, Malformed> {
+                Ok(members.word(name)?.map(|text| Cow::Owned(text.into_owned())))
             };
             Ok((named("clientKeys")?, named("sharedKeys")?))
         };
@@ -193,8 +195,8 @@ impl Session {
             Format::ProtoOrJson => from_message().or_else(|_: Malformed| from_text()),
         };
         let (client, shared) = match wanted? {
-            (Wanted::Nothing, Wanted::Nothing) => (Wanted::All, Wanted::All),
-            named => named,
+            (None, None) => (Wanted::All, Wanted::All),
+            (client, shared) => (keys(client), keys(shared)),
         };
         self.last_asked = spelling;
         // A negative number is acknowledged and never answered.
@@ -241,7 +243,7 @@ impl Session {
             let text = json::lawful_text(said.payload, is_lenient);
             let members = Members::read(&text)?;
             let absent = || Malformed::because("there is no `method`").unexpected();
-            let method = members.text("method")?.ok_or_else(absent)?;
+            let method = members.word("method")?.ok_or_else(absent)?;
             Ok((method.into_owned(), json::compact(members.get("params").unwrap_or("null")).into_owned()))
         };
         let (method, params) = match self.settings.uplink_format(spelling) {
@@ -473,7 +475,7 @@ pub(super) fn of_cookie(cookie: Cookie) -> (Spelling, i32) {
 /// Secret and duration of a claim as JSON.
 pub(super) fn claim_of(text: &str) -> Result<(Cow<'static, str>, Option<i64>), Malformed> {
     let members = Members::read(text)?;
-    let secret = members.text("secretKey")?.map(Cow::into_owned).unwrap_or_default();
+    let secret = members.word("secretKey")?.map(Cow::into_owned).unwrap_or_default();
     Ok((secret.into(), members.whole("durationMs")?))
 }
 

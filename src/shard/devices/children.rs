@@ -82,7 +82,7 @@ impl Shard {
         let found = self.find_child(now, gateway, name, kind);
         let (id, keeping, facts) = found.map_err(|clash| {
             self.exchange.counters_mut().children_refused += 1;
-            code_of(clash)
+            code_of(clash, uplink)
         })?;
         let child = Child { id, home: self.home_of(id), keeping };
         // A gateway that names itself speaks for itself already.
@@ -189,9 +189,12 @@ impl Shard {
 }
 
 /// Source: section 8.4 of the vectors.
-fn code_of(clash: Clash) -> ReasonCode {
+fn code_of(clash: Clash, uplink: &Uplink<'_>) -> ReasonCode {
     match clash {
         Clash::TooManyDevices => ReasonCode::QuotaExceeded,
+        _others if matches!(uplink, Uplink::AttributesWanted { .. }) => {
+            ReasonCode::ImplementationSpecificError
+        }
         _others_are_not_the_gateways_business => ReasonCode::UnspecifiedError,
     }
 }

@@ -85,10 +85,14 @@ impl Shard {
             };
         };
         let (device, speaks_for_all) = (own.id, own.speaks_for_all);
+        let mut heard = Heard::Well;
         let uplink = match uplink {
             Uplink::ChunkWanted(wanted) => {
                 self.desk().registry.read(&mut |registry| {
                     let downlink = registry.chunk(device, &wanted);
+                    if matches!(downlink, Downlink::NoChunk { .. }) {
+                        heard = Heard::Not(ReasonCode::ImplementationSpecificError);
+                    }
                     out.downlinks.push(Addressed { ear, device, downlink });
                 });
                 Uplink::Alive
@@ -107,7 +111,7 @@ impl Shard {
         if speaks_for_all {
             self.hear_for_all(now_ms, end, out);
         }
-        Heard::Well
+        heard
     }
 
     fn provision(

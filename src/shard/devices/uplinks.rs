@@ -19,6 +19,7 @@ use wire::Flow;
 use super::downlinks::Cause;
 use super::end::DeviceEnd;
 use super::remarks::Heard;
+use super::verdicts::REASON_BYTES_MAX;
 use crate::effects::ConnId;
 use crate::packets::Reader;
 use crate::shard::Shard;
@@ -159,6 +160,7 @@ impl Shard {
         self.note_kept(&mut out.changes);
         self.answer_in_turn(key, &mut end, publish, &answer);
         end.is_judged = false;
+        let why = answer.why.as_deref().map(|why| &why[..why.floor_char_boundary(REASON_BYTES_MAX)]);
         let own = end.own_id();
         self.return_end(conn, end);
         self.utter(now, conn, own, &mut speech.utterances);
@@ -167,7 +169,7 @@ impl Shard {
         match answer.end {
             None => Ok(Flow::More),
             Some(code) => {
-                self.exchange.end(now, key, Some(code), None);
+                self.exchange.end(now, key, Some(code), why);
                 Ok(Flow::End)
             }
         }

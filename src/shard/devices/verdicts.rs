@@ -21,7 +21,7 @@ use crate::connections::{State, link_of};
 use crate::shard::Shard;
 
 /// The most bytes of a reason string: it may quote what was sent.
-const REASON_BYTES_MAX: usize = 256;
+pub(super) const REASON_BYTES_MAX: usize = 256;
 /// Messages of one connection that wait for other cores.
 const UNANSWERED_MAX: usize = 1024;
 

@@ -79,6 +79,25 @@ fn an_answer_is_passed_on_as_it_is() {
 }
 
 #[test]
+fn parameters_reach_a_device_as_the_caller_spelled_them() {
+    story(|world| async move {
+        let id = world.device("A").await;
+        let device = Listener::new(&world, &id).await;
+        let params = r#"{"z":1e3,"a":123456789012345678901234567890,"m":[1.0,-0]}"#;
+        let body = format!("{{\"method\":\"set\", \"params\": {}}}", params.replace(',', " , "));
+        let asking = {
+            let (world, call) = (Arc::clone(&world), format!("POST /api/rpc/oneway/{id}"));
+            tokio::spawn(
+                async move { world.send(Who::Admin, &call, "application/json", body.into_bytes()).await },
+            )
+        };
+        let (_, _, heard) = device.command().await;
+        assert_eq!(heard, params);
+        assert_eq!(asking.await.unwrap().status, OK);
+    });
+}
+
+#[test]
 fn one_way_is_over_when_it_is_delivered() {
     story(|world| async move {
         let id = world.device("A").await;

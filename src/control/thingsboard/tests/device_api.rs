@@ -50,6 +50,26 @@ fn a_device_says_and_asks_with_its_token_alone() {
 }
 
 #[test]
+fn json_as_firmware_writes_it_is_read_as_over_mqtt() {
+    story(|world| async move {
+        let id = world.device("A").await;
+        let say = |call: &'static str, body: &'static str| {
+            world.send(Who::Nobody, call, "application/json", body.as_bytes().to_vec())
+        };
+        assert_eq!(say("POST /api/v1/A/telemetry", "{t:01;'u':x}").await.status, OK);
+        assert_eq!(say("POST /api/v1/A/attributes", "{serial:'x'}").await.status, OK);
+        assert_eq!(say("POST /api/v1/A/claim", "{secretKey:abc}").await.status, OK);
+        let answer = say("POST /api/v1/A/rpc", "{method:ping,params:{}}").await;
+        assert_eq!((answer.status, answer.json()), (OK, json!("pong")));
+        let call = format!("GET /api/plugins/telemetry/DEVICE/{id}/values/timeseries?keys=t,u");
+        let points = json!({"t": [{"value": "1"}], "u": [{"value": "x"}]});
+        world.expect(Who::Admin, &call, Value::Null, OK, points).await;
+        let unknown = say("POST /api/v1/provision", "{provisionDeviceKey:k,provisionDeviceSecret:s}").await;
+        assert_eq!((unknown.status, unknown.json()["status"].clone()), (OK, json!("NOT_FOUND")));
+    });
+}
+
+#[test]
 fn strangers_and_broken_bodies_have_their_statuses() {
     story(|world| async move {
         world.device("A").await;
@@ -206,7 +226,7 @@ fn calls_are_answered_here_or_by_whoever_was_named() {
         let world = World::new(Some(address));
         let id = world.device("A").await;
         let echo = json!({"method": "echo", "params": {"a": [1]}});
-        let expected = json!({"device": id, "deviceName": "A", "deviceType": "default", "method": "echo", "params": {"a": [1]}});
+        let expected = json!({"requestId": null, "deviceId": id, "deviceName": "A", "deviceType": "default", "method": "echo", "params": {"a": [1]}});
         world.expect(Who::Nobody, "POST /api/v1/A/rpc", echo, OK, expected.clone()).await;
         for (method, error) in [("reboot", "unknown method: reboot"), ("broken", "no answer")] {
             let body = json!({"method": method, "params": null});
@@ -220,6 +240,8 @@ fn calls_are_answered_here_or_by_whoever_was_named() {
         }
 
         world.api.start();
+        let mut expected = expected;
+        expected["requestId"] = json!(1);
         let listening = world.api.platform().listen();
         let (device, ear, cookie) = (super::world::device_id(&id), listening.ear(), device::Cookie(7));
         let call = |method: &str| device::News::Called { device, ear, cookie, method: method.into(), params: "{\"a\":[1]}".into() };

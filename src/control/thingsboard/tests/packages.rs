@@ -75,7 +75,7 @@ fn an_assignment_tells_the_device_and_taking_it_away_tells_that_too() {
         let told = shared(&world, &device).await;
         assert_eq!((&told["fw_title"], &told["fw_size"]), (&json!("app"), &json!(9)));
         let call = format!("GET /api/plugins/telemetry/DEVICE/{device}/values/timeseries?keys=fw_state");
-        world.expect(Who::Admin, &call, Value::Null, OK, json!({"fw_state": [{"value": "QUEUED"}]})).await;
+        world.expect(Who::Admin, &call, Value::Null, OK, json!({"fw_state": [{"value": "INITIATED"}]})).await;
         let in_use = json!({"message": "The otaPackage referenced by the devices cannot be deleted!"});
         let delete = format!("DELETE /api/otaPackage/{package}");
         world.expect(Who::Admin, &delete, Value::Null, 400, in_use).await;
