@@ -237,26 +237,36 @@ fn start_control(config: &Config, started: &Started) -> Result<(), String> {
             format!("{store}{doors}{guard}{}", server::census(&platform))
         }),
         platform: started.platform.clone(),
-        doorman: Arc::new(Doorman(Arc::clone(&started.watching))),
+        doorman: Arc::new(Doorman {
+            watching: Arc::clone(&started.watching),
+            counts: config.devices.failed_logins_count,
+        }),
         api: api_settings(config, started),
     };
     control::start(bind, VERSION, sources).map(drop).map_err(|failure| failure.to_string())
 }
 
-/// Counts those who guess over HTTP with those who guess over MQTT.
-struct Doorman(Arc<server::Watching>);
+/// Counts those who guess over HTTP with those who guess over MQTT, if wrong credentials of devices count at all.
+struct Doorman {
+    watching: Arc<server::Watching>,
+    counts: bool,
+}
 
 impl control::Doorman for Doorman {
     fn shuts_out(&self, from: IpAddr) -> bool {
-        self.0.shuts_out(from)
+        self.counts && self.watching.shuts_out(from)
     }
 
     fn failed(&self, from: IpAddr) {
-        self.0.note_failure(from);
+        if self.counts {
+            self.watching.note_failure(from);
+        }
     }
 
     fn succeeded(&self, from: IpAddr) {
-        self.0.note_success(from);
+        if self.counts {
+            self.watching.note_success(from);
+        }
     }
 }
 

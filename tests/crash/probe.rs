@@ -87,7 +87,9 @@ impl Probe {
         wire::subscribe(&mut self.link.output, self.version, packet_id, filter, qos);
         match self.wait(ANSWER_MS, |heard| matches!(heard, Heard::Subscribed(_))) {
             Some(Heard::Subscribed(granted)) if granted < 0x80 => Ok(granted),
-            Some(Heard::Subscribed(code)) => Err(format!("the subscription to {filter} is refused with {code:#x}")),
+            Some(Heard::Subscribed(code)) => {
+                Err(format!("the subscription to {filter} is refused with {code:#x}"))
+            }
             other => Err(format!("{other:?} instead of a SUBACK")),
         }
     }

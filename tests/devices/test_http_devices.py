@@ -225,7 +225,7 @@ def watchful(cores):
     running = Plant(cores)
     text = running.configuration.read_text()
     running.stop()
-    running.configuration.write_text(text.replace("[limits]", "[limits]\nfailed_logins_per_address_max = 5"))
+    running.configuration.write_text(text.replace("[limits]", "[devices]\nfailed_logins_count = true\n\n[limits]\nfailed_logins_per_address_max = 5"))
     running.start()
     try:
         yield running

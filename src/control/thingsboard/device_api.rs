@@ -10,9 +10,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
-use device::{
-    Change, Chunk, Content, DeviceId, Downlink, Offer, PackageKind, ProvisionReply, Sample, Uplink, Wanted,
-};
+use device::{Change, Chunk, Content, Downlink, Offer, PackageKind, ProvisionReply, Sample, Uplink, Wanted};
 use dialect::http;
 
 use super::asked::{Asked, Object, Payload, spelled};

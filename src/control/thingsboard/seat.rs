@@ -147,7 +147,7 @@ impl Api {
     /// What a device wrote, as JSON if it can be made so.
     pub(super) fn lawful_of<'b>(&self, device: &Device, body: &'b Payload) -> Result<Cow<'b, str>, Refusal> {
         let (terms, _) = self.terms_of(device);
-        Ok(http::lawful(body.text()?, terms.as_ref()))
+        Ok(http::lawful(std::str::from_utf8(&body.bytes).map_err(Refusal::bad_body)?, terms.as_ref()))
     }
 
     /// Whether a device is still there.

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use device::{
-    Allowance, Answer, Cookie, Device, Downlink, Forward, Guest, Habits, Interpreter, Offer, PackageKind, Profile,
-    Said, Sample, Speech, Tenant, Unspeakable, Uplink, Utterance, Wanted,
+    Allowance, Answer, Cookie, Device, Downlink, Forward, Guest, Habits, Interpreter, Offer, PackageKind,
+    Profile, Said, Sample, Speech, Tenant, Unspeakable, Uplink, Utterance, Wanted,
 };
 use mqtt::{QoS, ReasonCode, Version};
 use prost_reflect::MessageDescriptor;

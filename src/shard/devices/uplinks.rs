@@ -193,13 +193,7 @@ impl Shard {
     }
 
     /// Brings what was said to those who subscribe to canonical topics.
-    pub(crate) fn bring_forwards(
-        &mut self,
-        now: Instant,
-        on_behalf: Behalf,
-        qos: QoS,
-        speech: &Speech<'_>,
-    ) {
+    pub(crate) fn bring_forwards(&mut self, now: Instant, on_behalf: Behalf, qos: QoS, speech: &Speech<'_>) {
         for forward in &speech.forwards {
             let saying = Saying { topic: &forward.topic, payload: &forward.payload, qos };
             self.exchange.bring(now, on_behalf, saying);
