@@ -678,7 +678,8 @@ fn with_firmware(cores: u16) -> House {
             title: "app".into(),
             version: "1.1".into(),
             tag: None,
-            content: device::Content::upload(bytes, device::Algorithm::Crc32, None).unwrap(),
+            content: device::Content::upload(bytes, device::Algorithm::Crc32, None)
+                .expect("no checksum is asked for"),
             created_ms: 0,
         };
         registry.put_package(package.into(), changes);
