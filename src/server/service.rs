@@ -29,7 +29,7 @@ use crate::founding::{self, Founded, found_administrators, found_tenant};
 use crate::guard::{Guard, Rules, Watching};
 use crate::journal::{Keeping, Safe, SafeError, StoreWatch};
 use crate::kernel::{self, KernelError};
-use crate::launch::{LaunchError, Plan, launch};
+use crate::launch::{LaunchError, Plan, Running, launch};
 use crate::listen::{ListenError, Listening, SocketFile, bind};
 use crate::mesh::Inquiry;
 use crate::reload::Reloader;
@@ -202,6 +202,11 @@ pub fn serve(
         founded,
     };
     let announced = announce(started);
+    stay(running, keeping, announced)
+}
+
+/// Waits until all cores and the store have ended; they are told to if something beside the broker could not be started.
+fn stay(running: Running, keeping: Option<Keeping>, announced: Result<(), String>) -> Result<(), Failure> {
     match &announced {
         Ok(()) => signals::tell_supervisor(NotifyState::Ready),
         Err(_) => running.stopper().stop(),
