@@ -27,7 +27,7 @@ use crate::config::Bind;
 
 /// Connections that wait for a core to accept them, at most.
 const BACKLOG_MAX: i32 = 4096;
-/// How long to wait before asking again whether somebody listens on a socket file.
+/// How long to wait before asking again whether somebody else has an address.
 const PATIENCE: [Duration; 4] = [
     Duration::from_millis(20),
     Duration::from_millis(80),
@@ -125,7 +125,7 @@ impl Listening {
 
 fn bind_all(address: SocketAddr, cores: usize) -> io::Result<Listening> {
     if address.port() != 0 {
-        drop(bind_one(address, Sharing::Alone)?);
+        try_alone(address, std::thread::sleep)?;
     }
     let first = bind_one(address, Sharing::AmongCores)?;
     let address = first.local_addr()?.as_socket().unwrap_or(address);
@@ -135,6 +135,19 @@ fn bind_all(address: SocketAddr, cores: usize) -> io::Result<Listening> {
     }
     let sockets = sockets.into_iter().map(OwnedFd::from).collect();
     Ok(Listening { address: Bind::Tcp(address), sockets, file: None })
+}
+
+/// Whether nobody else has this address; `pause` waits. The kernel takes the rings of a process that was killed apart after the
+/// process is gone, and until then they hold its sockets: whoever starts a broker again at once would be refused by its own
+/// past.
+fn try_alone(address: SocketAddr, mut pause: impl FnMut(Duration)) -> io::Result<()> {
+    for patience in PATIENCE {
+        match bind_one(address, Sharing::Alone) {
+            Err(failure) if failure.kind() == io::ErrorKind::AddrInUse => pause(patience),
+            outcome => return outcome.map(drop),
+        }
+    }
+    bind_one(address, Sharing::Alone).map(drop)
 }
 
 fn bind_file(path: &Path, cores: usize) -> io::Result<Listening> {
@@ -248,6 +261,21 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         bound.open().unwrap();
         std::net::TcpStream::connect(address).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_a_process_leaves_behind_is_waited_for() {
+        let mut earlier = Some(listen(ANY.parse().unwrap(), 1).unwrap());
+        let address = earlier.as_ref().unwrap().address.tcp().unwrap();
+        let mut waited = Vec::new();
+        try_alone(address, |patience| {
+            waited.push(patience);
+            if waited.len() == 2 {
+                earlier = None;
+            }
+        })
+        .unwrap();
+        assert_eq!(waited, PATIENCE[..2]);
     }
 
     #[test]

@@ -476,11 +476,16 @@ fn wills_of_a_broker_that_ends_still_find_their_readers() {
 #[test]
 fn a_packet_above_what_devices_are_offered_ends_the_connection() {
     let mut house = House::new(1);
-    let device = house.device("T");
     let payload = vec![b' '; 65_536];
-    house.publish(device, TELEMETRY, QoS::AtLeastOnce, &payload);
-    assert_eq!(house.seen(device), ["DISCONNECT 0x81", "close"]);
-    assert_eq!(house.shards()[0].counters().packets_too_large, 1);
+    for (version, last) in [
+        (Version::V5, &["CONNACK 0x00", "DISCONNECT 0x81", "close"][..]),
+        (Version::V311, &["CONNACK 0", "close"]),
+    ] {
+        let device = house.connect(0, 0, version, &client::connect(version, "", Some("T"), None, None));
+        house.publish(device, TELEMETRY, QoS::AtLeastOnce, &payload);
+        assert_eq!(house.seen(device), last);
+    }
+    assert_eq!(house.shards()[0].counters().packets_too_large, 2);
     let plain = house.connect(0, 1, Version::V5, &client::connect(Version::V5, "p", None, None, None));
     house.publish(plain, "t", QoS::AtLeastOnce, &payload);
     assert_eq!(house.seen(plain), ["CONNACK 0x00", "PUBACK 0x10"], "others may say more");
