@@ -80,6 +80,7 @@ fn an_assignment_tells_the_device_and_taking_it_away_tells_that_too() {
         let delete = format!("DELETE /api/otaPackage/{package}");
         world.expect(Who::Admin, &delete, Value::Null, 400, in_use).await;
         json["firmwareId"] = Value::Null;
+        json["version"] = Value::Null;
         world.expect(Who::Admin, "POST /api/device", json, OK, json!({"firmwareId": null})).await;
         assert_eq!(shared(&world, &device).await, json!({}));
         world.expect(Who::Admin, &delete, Value::Null, OK, json!("")).await;
