@@ -14,7 +14,7 @@ use stdx::{Instant, Span};
 use crate::depart::Departure;
 use crate::exchange::Exchange;
 use crate::holders::Holder;
-use crate::link::{AliasesOut, Hold, Link, LinkId};
+use crate::link::{AliasesOut, Hold, Link, LinkId, Silence};
 use crate::message::{Message, StoredMessage};
 use crate::notice::{Level, NoticeKind};
 use crate::rights::Rights;
@@ -65,12 +65,11 @@ struct Terms {
 }
 
 impl Terms {
-    /// Silence longer than this closes the link, zero is never; and whether that is less than its keep alive allows.
-    fn silence(&self) -> (Span, bool) {
+    fn silence(&self) -> Silence {
         let kept_alive = Span::from_ms(u64::from(self.keep_alive_s) * 1_500);
         match self.silence_max {
-            Some(ours) if kept_alive == Span::ZERO || ours < kept_alive => (ours, true),
-            Some(_) | None => (kept_alive, false),
+            Some(ours) if kept_alive == Span::ZERO || ours < kept_alive => Silence::new(ours, true),
+            Some(_) | None => Silence::new(kept_alive, false),
         }
     }
 }
@@ -330,7 +329,7 @@ impl Exchange {
         };
         let alias_max = connect.properties.topic_alias_max.min(self.limits.topic_alias_out_max);
         // The wheel that looks at keep alives looks at both, so a packet costs nothing more.
-        let (silence_max, is_silence_ours) = terms.silence();
+        let silence_max = terms.silence();
         let link = Link {
             id,
             out,
@@ -344,7 +343,6 @@ impl Exchange {
             window_max: connect.properties.receive_maximum.unwrap_or(u16::MAX).min(ours),
             inbound_open: 0,
             silence_max,
-            is_silence_ours,
             last_seen: now,
             route_near: u32::MAX,
             admitted_at: 0,
@@ -352,8 +350,8 @@ impl Exchange {
             aliases_in: Vec::new(),
             aliases_out: AliasesOut::new(alias_max, self.hasher.clone()),
         };
-        if silence_max > Span::ZERO {
-            self.timers.insert(now + silence_max, Timer::Silence(key, id));
+        if silence_max.max() > Span::ZERO {
+            self.timers.insert(now + silence_max.max(), Timer::Silence(key, id));
         }
         if let Some(ends_at) = self.holders.expires_at(key) {
             self.timers.insert(self.instant_of(ends_at), Timer::RightsEnd(key, id));

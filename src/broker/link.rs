@@ -36,10 +36,7 @@ pub(crate) struct Link {
     pub window_max: u16,
     /// QoS 2 ids that the client has opened on this connection. Source: [MQTT-3.3.4-7].
     pub inbound_open: u16,
-    /// Silence longer than this closes the link; zero is never.
-    pub silence_max: Span,
-    /// Whether that is what its listener allows, and less than the client's keep alive does.
-    pub is_silence_ours: bool,
+    pub silence_max: Silence,
     pub last_seen: Instant,
     /// The route of the last message, to be tried first.
     pub route_near: u32,
@@ -49,6 +46,29 @@ pub(crate) struct Link {
     pub large_bytes: u32,
     pub aliases_in: Vec<Option<Box<[u8]>>>,
     pub aliases_out: Option<Box<AliasesOut>>,
+}
+
+/// Silence longer than this closes a link: milliseconds, zero is never. The highest bit says that it is what the listener allows,
+/// and less than the client's keep alive does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Silence(u32);
+
+impl Silence {
+    const OURS: u32 = 1 << 31;
+
+    /// At most this long, and 24 days.
+    pub fn new(max: Span, is_ours: bool) -> Self {
+        let ms = u32::try_from(max.ms()).unwrap_or(u32::MAX).min(Self::OURS - 1);
+        Self(if is_ours { ms | Self::OURS } else { ms })
+    }
+
+    pub fn max(self) -> Span {
+        Span::from_ms(u64::from(self.0 & !Self::OURS))
+    }
+
+    pub fn is_ours(self) -> bool {
+        self.0 & Self::OURS != 0
+    }
 }
 
 /// Why packets of a connection wait.

@@ -59,8 +59,8 @@ impl Exchange {
     fn check_silence(&mut self, now: Instant, key: SessionKey, id: LinkId) {
         let Some(link) = self.link(key).filter(|link| link.id == id) else { return };
         let is_unread = link.hold == Hold::Quota;
-        let deadline = if is_unread { now } else { link.last_seen } + link.silence_max;
-        if deadline <= now && link.is_silence_ours {
+        let deadline = if is_unread { now } else { link.last_seen } + link.silence_max.max();
+        if deadline <= now && link.silence_max.is_ours() {
             self.idled(now, key);
         } else if deadline <= now {
             self.violated(now, key, Violation::KeepAliveTimeout);

@@ -718,7 +718,7 @@ fn a_device_that_is_made_has_its_profiles_firmware_from_the_beginning_and_after_
         let request =
             b"{\"deviceName\":\"n\",\"provisionDeviceKey\":\"k1\",\"provisionDeviceSecret\":\"s1\"}";
         house.publish(newcomer, "/provision/request", QoS::AtMostOnce, request);
-        let targets = "fw_state=\"QUEUED\" target_fw_title=\"app\" target_fw_ts=";
+        let targets = "fw_state=\"INITIATED\" target_fw_title=\"app\" target_fw_ts=";
         for name in ["A", "n"] {
             assert_eq!(shared(&mut house, name), FIRMWARE, "{name}");
             assert!(latest(&mut house, name).starts_with(targets), "{name}");
