@@ -14,9 +14,10 @@ use warm::{Bench, Crowd, Devices, FAN_OUT_100, Load, PAIRS_QOS0, PAIRS_QOS1, Sub
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Heap bytes of an idle client, and of one with a subscription of its own; 3 % above what was measured.
-const CLIENT_BYTES_MAX: usize = 520;
-const SUBSCRIBED_CLIENT_BYTES_MAX: usize = 720;
+/// Heap bytes of an idle client, and of one with a subscription of its own; 3 % above what was measured. Its place in the tables
+/// is not among them: those have room from the start, and the sizes of what is in them are gates of their own.
+const CLIENT_BYTES_MAX: usize = 241;
+const SUBSCRIBED_CLIENT_BYTES_MAX: usize = 438;
 
 /// Allocations and messages of 100 warm rounds; the least of some attempts, because the runner has a thread of its own.
 fn allocations(load: Load) -> (usize, u64) {
