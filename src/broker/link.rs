@@ -104,6 +104,14 @@ pub(crate) enum AliasUse {
 }
 
 impl Link {
+    /// The socket took `count` bytes. A large message that has left speaks for none behind it.
+    pub fn sent(&mut self, count: usize) {
+        self.taken = self.taken.saturating_sub(stdx::narrow(count));
+        if self.large_bytes > 0 && self.backlog() == 0 {
+            self.large_bytes = 0;
+        }
+    }
+
     /// Bytes that the socket has not taken yet.
     #[inline]
     pub fn backlog(&self) -> usize {
@@ -187,5 +195,33 @@ mod tests {
         assert_eq!(aliases.use_for(b"a"), AliasUse::Known(1));
         assert_eq!(aliases.use_for(b"b"), AliasUse::None);
         assert!(AliasesOut::new(0, RandomState::with_seeds(1, 2, 3, 4)).is_none());
+    }
+
+    #[test]
+    fn a_large_message_that_has_left_speaks_for_none_behind_it() {
+        let mut link = Link {
+            id: LinkId(1),
+            out: Vec::new(),
+            taken: 3 << 20,
+            is_dirty: false,
+            version: Version::V5,
+            marks: None,
+            is_gated: false,
+            hold: Hold::None,
+            packet_bytes_max: 0,
+            window_max: 1,
+            inbound_open: 0,
+            silence_max: Silence::new(Span::ZERO, false),
+            last_seen: Instant::NEVER,
+            route_near: 0,
+            admitted_at: 0,
+            large_bytes: 2 << 20,
+            aliases_in: Vec::new(),
+            aliases_out: None,
+        };
+        link.sent(1 << 20);
+        assert_eq!((link.backlog(), link.large_bytes), (2 << 20, 2 << 20), "it is on its way");
+        link.sent(2 << 20);
+        assert_eq!((link.backlog(), link.large_bytes), (0, 0));
     }
 }

@@ -86,7 +86,7 @@ impl Exchange {
         let low = stdx::widen(self.limits.out_bytes_high) / 2;
         let Some(session) = self.sessions.get_mut(key.index()) else { return };
         let Some(link) = &mut session.link else { return };
-        link.taken = link.taken.saturating_sub(stdx::narrow(count));
+        link.sent(count);
         let is_waiting = session.waiting.is_some() || session.window.as_ref().is_some_and(|w| w.is_waiting());
         if is_waiting && link.backlog() <= low {
             self.pump(now, key);
