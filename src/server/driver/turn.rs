@@ -37,7 +37,7 @@ const EVENTS_MAX: usize = 512;
 /// Pieces of freight read per neighbour and turn.
 const FREIGHT_MAX: usize = 64;
 /// Turns for which timers may wait behind completions that were not read yet.
-const LATE_TURNS_MAX: u32 = 64;
+const LATE_TURNS_MAX: u32 = 256;
 
 /// What the driver does of its own accord.
 #[derive(Clone, Copy, Debug)]
@@ -322,13 +322,19 @@ impl<M: Mind> Driver<M> {
         }
         // More has arrived than a turn reads, as after a pause of the whole machine: a deadline must not beat it, and must
         // not wait for ever behind a flood either.
-        if self.desk.late_turns < LATE_TURNS_MAX && self.ring.is_behind() {
+        if self.desk.late_turns < LATE_TURNS_MAX && self.is_behind() {
             self.desk.late_turns += 1;
             return false;
         }
         self.desk.late_turns = 0;
         self.mind.handle_timers(now);
         true
+    }
+
+    /// Whether something has arrived that the mind was not told: completions that were not read, bytes of sockets that
+    /// found no buffer, and bytes that a congested mind was spared.
+    fn is_behind(&mut self) -> bool {
+        !self.desk.starved.is_empty() || !self.desk.held.is_empty() || self.ring.is_behind()
     }
 
     /// Whether the next turn has work that needs no event to start it.

@@ -303,9 +303,9 @@ impl Ring {
         queue.taskrun() || queue.cq_overflow()
     }
 
-    /// Whether something has arrived that was not collected yet.
+    /// Whether something may have arrived that was not collected yet.
     pub(crate) fn is_behind(&mut self) -> bool {
-        !self.uring.completion().is_empty() || self.is_owed_work()
+        !self.uring.completion().is_empty() || self.is_owed_work() || !self.backlog.is_empty()
     }
 
     /// Moves up to `count_max` events into `events`.

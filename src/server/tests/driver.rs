@@ -7,6 +7,7 @@
 mod line;
 
 use std::io::Write;
+use std::net::TcpListener;
 
 use server::Depth;
 
@@ -160,6 +161,28 @@ fn a_sleeping_core_is_woken_by_a_timer_by_bytes_and_by_its_neighbour() {
         client.round();
         host.connect_to(1).round();
         host.connect_to(0).round();
+    }
+}
+
+#[test]
+fn after_a_standstill_everything_that_came_meanwhile_is_heard_before_a_timer_fires() {
+    const OTHERS: usize = 200;
+    // With fewer buffers than connections, some are refused a receive although their bytes have come.
+    for depth in [Depth::default(), Depth { buffers: 16, ..Depth::default() }] {
+        let host = Host::start(1, depth);
+        let mut others: Vec<_> = (0..OTHERS).map(|_| host.connect_to(0)).collect();
+        let mut first = host.connect_to(0);
+        let gate = TcpListener::bind("127.0.0.1:0").unwrap();
+        first.say(&format!("HOLD {}\n", gate.local_addr().unwrap().port()));
+        let held = gate.accept().unwrap();
+        for other in &mut others {
+            other.say("still here\n");
+        }
+        drop(held);
+        assert_eq!(first.line(), format!("HEARD {OTHERS}"));
+        for other in &mut others {
+            assert_eq!(other.line(), "still here");
+        }
     }
 }
 

@@ -3,12 +3,17 @@
 //! The first line of a connection names its home: `HOME 1`. There, every line is echoed, except:
 //! `BYE text` ends the connection with `text` as its last line; `FLOOD n` sends n bytes of a pattern; `JAM n` makes the
 //! core congested while the next n - 1 connections are refused, until one is accepted; `NAP` answers `WOKE` when a timer of 1 ms has fired;
-//! `CALL` calls somebody outside, and what comes back is the answer.
+//! `CALL` calls somebody outside, and what comes back is the answer; `HOLD port` makes the core stand still until the
+//! connection that it makes to that port has ended, and answers `HEARD n` when a timer that was due all the while fires:
+//! n lines were heard since.
 //!
 //! Invariants:
 //! - What the driver promises the mind is asserted here: no bytes while congested, no event for a dead connection.
 
 pub mod host;
+
+use std::io::Read;
+use std::net::TcpStream;
 
 use broker::{Batch, CoreId};
 use device::{Cookie, DeviceId, Ear, HubCall, News};
@@ -26,6 +31,8 @@ pub struct Line {
     /// Connections until the core is no longer congested.
     jam: u32,
     naps: Vec<(Instant, ConnId)>,
+    /// Who held the core, and lines since then.
+    hold: Option<(Instant, ConnId, usize)>,
     dying: Vec<ConnId>,
     closing: bool,
 }
@@ -52,6 +59,7 @@ impl Line {
             effects: Effects::default(),
             jam: 0,
             naps: Vec::new(),
+            hold: None,
             dying: Vec::new(),
             closing: false,
         }
@@ -135,6 +143,9 @@ impl Line {
     }
 
     fn obey(&mut self, now: Instant, conn: ConnId, line: &[u8]) {
+        if let Some((_, _, heard)) = &mut self.hold {
+            *heard += 1;
+        }
         let text = String::from_utf8_lossy(line).trim_end().to_owned();
         let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
         match word {
@@ -144,6 +155,11 @@ impl Line {
                 self.write(conn, &bytes);
             }
             "JAM" => self.jam = rest.parse().unwrap(),
+            "HOLD" => {
+                let mut held = TcpStream::connect(("127.0.0.1", rest.parse().unwrap())).unwrap();
+                assert_eq!(held.read_to_end(&mut Vec::new()).unwrap(), 0);
+                self.hold = Some((now, conn, 0));
+            }
             "NAP" => self.naps.push((now + Span::from_ms(1), conn)),
             "CALL" => self.effects.news.push(News::Called {
                 device: DeviceId::from_bytes([1; 16]),
@@ -238,6 +254,9 @@ impl Mind for Line {
     }
 
     fn handle_timers(&mut self, now: Instant) {
+        if let Some((_, conn, heard)) = self.hold.take() {
+            self.write(conn, format!("HEARD {heard}\n").as_bytes());
+        }
         let due: Vec<ConnId> = self.naps.iter().filter(|(at, _)| *at <= now).map(|(_, conn)| *conn).collect();
         self.naps.retain(|(at, _)| *at > now);
         for conn in due {
@@ -284,7 +303,8 @@ impl Mind for Line {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.naps.iter().map(|(at, _)| *at).min()
+        let naps = self.naps.iter().map(|(at, _)| *at);
+        naps.chain(self.hold.iter().map(|(at, ..)| *at)).min()
     }
 
     fn is_congested(&self) -> bool {
