@@ -30,7 +30,7 @@ impl Exchange {
     ///
     /// # Errors
     /// The statement that it breaks; the connection must end.
-    #[inline]
+    #[inline(never)]
     pub fn publish(&mut self, now: Instant, key: SessionKey, publish: &Publish<'_>) -> Result<(), Violation> {
         self.counters.publish_received += 1;
         self.counters.publish_bytes_received += stdx::count(publish.payload.len());
@@ -96,9 +96,13 @@ impl Exchange {
             self.table.route_near(topic, levels_max, &mut link.route_near, &self.holders)?;
         self.counters.route_hits += u64::from(was_cached);
         self.counters.route_misses += u64::from(!was_cached);
-        self.check_offer(publish)?;
-        if publish.qos != QoS::AtMostOnce && self.is_settled_by_id(key, publish)? {
-            return Ok(());
+        // Most of what devices send is neither acknowledged nor retained; one look spares it the questions about both.
+        let is_bare = publish.qos == QoS::AtMostOnce && !publish.retain;
+        if !is_bare {
+            self.check_offer(publish)?;
+            if publish.qos != QoS::AtMostOnce && self.is_settled_by_id(key, publish)? {
+                return Ok(());
+            }
         }
         if self.holders.is_on && !self.is_admitted(key, near, route, topic) {
             self.counters.dropped_refused += 1;
@@ -133,7 +137,9 @@ impl Exchange {
             publisher: Some(key),
             origin: self.sessions[key.index()].origin,
             stored: OnceCell::new(),
-            verbatim: verbatim(publish, is_v5),
+            // The packet itself, if receivers of its wire form get the same bytes.
+            verbatim: (is_bare && publish.raw_is_forwardable)
+                .then_some(Verbatim { packet: publish.packet, is_v5 }),
         };
         let reached = self.route_message(now, route, &message);
         if !publish.raw_is_forwardable {
@@ -216,7 +222,7 @@ impl Exchange {
     }
 
     /// Why a lawful message is not taken. Source: [MQTT-3.3.4-1], sections 3.4.2.1 and 3.3.2.3.2.
-    #[inline]
+    #[inline(always)]
     fn refusal(&self, key: SessionKey, publish: &Publish<'_>, topic: &[u8]) -> Option<ReasonCode> {
         if topic[0] == b'$' {
             if is_under(topic, b"$SYS") {
@@ -497,11 +503,4 @@ fn ship_awaited(
 /// Whether `topic` is `root` or lies below it.
 fn is_under(topic: &[u8], root: &[u8]) -> bool {
     topic.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-}
-
-/// The packet itself, if receivers of its wire form get the same bytes.
-#[inline]
-fn verbatim<'a>(publish: &Publish<'a>, is_v5: bool) -> Option<Verbatim<'a>> {
-    let is_plain = publish.qos == QoS::AtMostOnce && !publish.retain && publish.raw_is_forwardable;
-    is_plain.then_some(Verbatim { packet: publish.packet, is_v5 })
 }

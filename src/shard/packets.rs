@@ -156,7 +156,11 @@ impl<'a> Reader<'a> {
     pub fn packet(&mut self, frame: Frame<'_>) -> Result<Flow, Violation> {
         let (now, key) = (self.now, self.key);
         if frame.is_publish() {
-            self.exchange.publish(now, key, &decode_publish(frame, self.version)?)?;
+            // Looked at where it was decoded: the question mark would move it.
+            match &decode_publish(frame, self.version) {
+                Ok(publish) => self.exchange.publish(now, key, publish)?,
+                Err(violation) => return Err(*violation),
+            }
             let is_over = self.is_metered && self.exchange.overdraws(now, key, frame.bytes.len());
             return Ok(if is_over { Flow::Wait } else { Flow::More });
         }
