@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What the device platform does on this machine: three figures of ThingsBoard telemetry, history of a million points, and
-the start with a million devices.
+"""What the device platform does on this machine: three figures of ThingsBoard telemetry, history of a million points, the
+start with a million devices, and what retention costs.
 
-Usage: perf/devices.py [telemetry|history|start]... [--rounds N] [--seconds S] [--devices N] [--count N] [--points N]
+Usage: perf/devices.py [telemetry|history|start|retention]... [--rounds N] [--seconds S] [--devices N] [--count N] [--points N]
                        [--history-devices N,N] [--over-http] [--data DIR] [--broker-cpu 0] [--load-cpu 1] [--archive DIR]
 
   telemetry  devices send JSON of three values in a closed loop:
@@ -18,6 +18,9 @@ Usage: perf/devices.py [telemetry|history|start]... [--rounds N] [--seconds S] [
              by the store itself (target/release/examples/devices) or, with --over-http, by the API; then the broker is
              started, ended, killed and started again: seconds until it is ready and until a device is welcome, processor
              time until then, and memory
+  retention  --count devices are put into the directory of a broker that keeps history for a day, each with a message of
+             three values that is years old: seconds and processor time until the broker has looked at all and removed
+             them, and how long durable telemetry waits meanwhile
 
 Every part starts a broker afresh, on one core, in a directory below --data, which matters for `history`.
 """
@@ -31,6 +34,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -51,6 +55,8 @@ dir = "{data}"
 listen = "127.0.0.1:{control}"
 [sys]
 interval_s = 0
+[devices]
+history_days = {days}
 # The subscriber hears all devices at once.
 [limits]
 queue_qos0_messages_max = 1_000_000
@@ -79,7 +85,7 @@ def options():
     parser.add_argument("--load-cpu", default="1")
     parser.add_argument("--archive", default=str(ROOT / "perf/runs" / time.strftime("%Y-%m-%d")))
     chosen = parser.parse_args()
-    if unknown := set(chosen.parts) - {"telemetry", "history", "start"}:
+    if unknown := set(chosen.parts) - {"telemetry", "history", "start", "retention"}:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     return chosen
 
@@ -97,13 +103,13 @@ def free_ports(count):
 class Broker:
     """RingMQ on one core, with a listener for devices, a plain one and the HTTP API."""
 
-    def __init__(self, chosen):
+    def __init__(self, chosen, days=0):
         self.chosen = chosen
         self.folder = Path(tempfile.mkdtemp(prefix="devices-", dir=chosen.data))
         self.devices, self.plain, self.control = free_ports(3)
         self.config = self.folder / "broker.toml"
         self.config.write_text(CONFIG.format(
-            devices=self.devices, plain=self.plain, control=self.control, data=self.folder / "data"
+            devices=self.devices, plain=self.plain, control=self.control, data=self.folder / "data", days=days,
         ))
         self.token = None
         self.start()
@@ -164,6 +170,32 @@ class Broker:
         with urllib.request.urlopen(request, timeout=600) as answer:
             text = answer.read()
         return json.loads(text) if text else None
+
+    def metric(self, name):
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+        return float(next(line.rsplit(" ", 1)[1] for line in lines if line.startswith(name + " ")))
+
+    def prober(self):
+        """A device: each call sends one value with QoS 1 and returns the seconds until its PUBACK."""
+        name = b"token-00000000000000"
+        body = b"\x00\x04MQTT\x04\x82\x00\x3c\x00\x01x" + len(name).to_bytes(2, "big") + name
+        device = socket.create_connection(("127.0.0.1", self.devices), timeout=60)
+        device.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        device.sendall(b"\x10" + bytes([len(body)]) + body)
+        if device.recv(4) != b"\x20\x02\x00\x00":
+            raise SystemExit("the device that measures is not welcome")
+        topic = b"v1/devices/me/telemetry"
+        packet = len(topic).to_bytes(2, "big") + topic + b"\x00\x01" + b'{"probe":1}'
+
+        def probe():
+            begun = time.monotonic()
+            device.sendall(b"\x32" + bytes([len(packet)]) + packet)
+            if device.recv(4) != b"\x40\x02\x00\x01":
+                raise SystemExit("no PUBACK")
+            return time.monotonic() - begun
+
+        return probe
 
     def login(self):
         password = self.password_file.read_text().strip()
@@ -316,14 +348,14 @@ def history(chosen):
 # ---- start ---------------------------------------------------------------------------------------------------------
 
 
-def fill(chosen, broker):
+def fill(chosen, broker, keeping="latest"):
     """Puts the devices into the directory of a broker, which has ended when this is called, and of which more is known."""
     if chosen.over_http:
         broker.start()
         bench(chosen, broker, "-c", chosen.count, "--only-provision")
         broker.end()
         return "bench-token-0", "over HTTP"
-    command = [chosen.filler, "--fill", str(broker.folder / "data"), str(chosen.count)]
+    command = [chosen.filler, "--fill", str(broker.folder / "data"), str(chosen.count), keeping]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return "token-00000000000000", "by the store itself"
 
@@ -375,6 +407,44 @@ def start(chosen):
     return lines, runs
 
 
+# ---- retention -----------------------------------------------------------------------------------------------------
+
+
+def retention(chosen):
+    broker = Broker(chosen, days=1)
+    try:
+        broker.end()
+        fill(chosen, broker, "history")
+        before = broker.store("check")
+        broker.start()
+        broker.login()
+        begun, cpu_before = time.monotonic(), broker.cpu_s()
+        probe, waits = broker.prober(), []
+        while (expired := broker.metric("ringmq_store_expired_points_total")) < chosen.count * VALUES:
+            waits.append(probe())
+            print(f"\r{expired:,.0f} of {chosen.count * VALUES:,} points removed", end="", file=sys.stderr)
+            time.sleep(0.05)
+        took_s, cpu_s = time.monotonic() - begun, broker.cpu_s() - cpu_before
+        print(file=sys.stderr)
+        idle = [probe() for _ in waits]
+        broker.end()
+        after = broker.store("check")
+        if not after["ok"] or before["records"] - after["records"] < chosen.count:
+            raise SystemExit(f"{before['records']} records before, {after['records']} after: {after['problems']}")
+    finally:
+        broker.remove()
+    middle, high = (
+        tuple(f"{statistics.quantiles(times, n=100)[part] * 1e3:.2f}" for times in (waits, idle)) for part in (49, 98)
+    )
+    lines = [
+        f"## Retention: {chosen.count:,} devices with {VALUES} points each that are too old", "",
+        f"All removed {took_s:.0f} s after the start ({chosen.count * VALUES / took_s:,.0f} points/s), with {cpu_s:.0f} s of "
+        f"processor time. A durable message of a device (QoS 1) waited {middle[0]} ms (p50), {high[0]} ms (p99) meanwhile; "
+        f"{middle[1]} and {high[1]} ms afterwards ({len(waits):,} each).",
+    ]
+    return lines, {"took_s": took_s, "cpu_s": cpu_s, "waits_s": waits, "idle_waits_s": idle}
+
+
 # ---- report --------------------------------------------------------------------------------------------------------
 
 
@@ -400,7 +470,7 @@ def main():
         f"on {chosen.load_cpu}. Machine: {machine(chosen)}.", "",
     ]
     every = {}
-    parts = {"telemetry": telemetry, "history": history, "start": start}
+    parts = {"telemetry": telemetry, "history": history, "start": start, "retention": retention}
     for part in chosen.parts or parts:
         lines, every[part] = parts[part](chosen)
         text += [*lines, ""]

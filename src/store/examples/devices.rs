@@ -3,9 +3,9 @@
 //! Why an example and no benchmark harness: as in `measure`, the figures depend on the disk.
 //!
 //! Usage: `cargo run --release -p store --example devices -- DIR [DEVICES] [POINTS] [MESSAGES]`; `DIR` must not exist and is
-//! left behind. Or `devices --fill DIR DEVICES`: adds devices to a directory that a broker has made, with their tokens
-//! (`token-00000000000000` and so on), two attributes, three latest values and a presence, as that broker would have written
-//! them.
+//! left behind. Or `devices --fill DIR DEVICES [KEEPING]`: adds devices to a directory that a broker has made, with their tokens
+//! (`token-00000000000000` and so on), two attributes, three values of November 2023 (`latest` or `history`) and a presence,
+//! as that broker would have written them.
 //!
 //! Invariants:
 //! - Everything that is read back is counted, so nothing can be measured that was not done.
@@ -29,22 +29,35 @@ const BATCH: u64 = 2_000;
 const NOW_MS: i64 = 1_700_000_000_000;
 
 fn main() -> Result<(), Fault> {
-    let mut arguments = std::env::args().skip(1).peekable();
+    let mut arguments = std::env::args().skip(1).collect::<Vec<_>>().into_iter().peekable();
     let fills = arguments.next_if(|argument| argument == "--fill").is_some();
     let Some(dir) = arguments.next() else {
-        eprintln!("usage: devices DIR [DEVICES] [POINTS] [MESSAGES], or devices --fill DIR DEVICES");
+        eprintln!(
+            "usage: devices DIR [DEVICES] [POINTS] [MESSAGES], or devices --fill DIR DEVICES [KEEPING]"
+        );
         std::process::exit(2);
+    };
+    let keeping = if arguments.clone().any(|argument| argument == "history") {
+        Keeping::History
+    } else {
+        Keeping::Latest
     };
     let mut count = || arguments.next().and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
     let dir = Path::new(&dir);
     let devices = count();
     if fills {
         let (mut keeper, home) = open(dir)?;
-        return write(&mut keeper, devices, home.expect("a broker has made a tenant and a default profile"));
+        let home = home.expect("a broker has made a tenant and a default profile");
+        return write(&mut keeper, devices, home, keeping);
     }
     let (points, messages) = (count(), count());
     let (mut keeper, _) = open(dir)?;
-    write(&mut keeper, devices, (TenantId::from_bytes([1; 16]), ProfileId::from_bytes([2; 16])))?;
+    write(
+        &mut keeper,
+        devices,
+        (TenantId::from_bytes([1; 16]), ProfileId::from_bytes([2; 16])),
+        Keeping::Latest,
+    )?;
     write_points(&mut keeper, points)?;
     write_messages(&mut keeper, messages)?;
     drop(keeper);
@@ -90,7 +103,7 @@ fn id(number: u64) -> DeviceId {
     DeviceId::from_bytes((u128::from(high) << 64 | u128::from(number)).to_be_bytes())
 }
 
-fn describe(number: u64, (tenant, profile): Home, changes: &mut Vec<Change>) {
+fn describe(number: u64, (tenant, profile): Home, keeping: Keeping, changes: &mut Vec<Change>) {
     let device = id(number);
     changes.push(Change::Device(Box::new(Device {
         id: device,
@@ -117,17 +130,17 @@ fn describe(number: u64, (tenant, profile): Home, changes: &mut Vec<Change>) {
         value: Value::Double(21.5),
         at_ms: NOW_MS,
     });
-    changes.push(Change::Telemetry { device, samples: samples.into(), keeping: Keeping::Latest });
+    changes.push(Change::Telemetry { device, samples: samples.into(), keeping });
     let presence =
         Presence { connected_ms: NOW_MS, disconnected_ms: NOW_MS, heard_ms: NOW_MS, ..Presence::default() };
     changes.push(Change::Presence { device, presence });
 }
 
-fn write(keeper: &mut Keeper<FjallEngine>, devices: u64, home: Home) -> Result<(), Fault> {
+fn write(keeper: &mut Keeper<FjallEngine>, devices: u64, home: Home, keeping: Keeping) -> Result<(), Fault> {
     let began = Clock::now();
     for start in (0..devices).step_by(usize::try_from(BATCH).expect("a few thousand")) {
         let mut changes = Vec::new();
-        (start..devices.min(start + BATCH)).for_each(|number| describe(number, home, &mut changes));
+        (start..devices.min(start + BATCH)).for_each(|number| describe(number, home, keeping, &mut changes));
         keeper.keep(start + 1, changes);
         keeper.flush()?;
     }
