@@ -26,6 +26,12 @@ impl Process {
         self.status("VmRSS:")
     }
 
+    /// Resident memory now that is the process's own: no file is behind it.
+    #[must_use]
+    pub fn anonymous_bytes(self) -> u64 {
+        self.status("RssAnon:")
+    }
+
     /// The most resident memory since the peak was forgotten.
     #[must_use]
     pub fn peak_bytes(self) -> u64 {

@@ -20,7 +20,7 @@ use overload::process::allow_descriptors;
 use overload::stage::Stage;
 
 /// Descriptors that the largest crowd needs.
-const DESCRIPTORS: u64 = 12_000;
+const DESCRIPTORS: u64 = 16_000;
 
 fn main() {
     let mut arguments = Arguments::from_args();

@@ -1,4 +1,4 @@
-//! Crowds that vanish and come back: reconnects, wills.
+//! Crowds that come, vanish and come back: idle connections, reconnects, wills.
 //!
 //! Invariants:
 //! - Who vanishes does so with a reset, as when the power fails.
@@ -16,6 +16,7 @@ const MIB: u64 = 1 << 20;
 
 pub fn trials() -> Vec<Scenario> {
     vec![
+        ("an_idle_connection_costs_less_than_a_thousand_bytes", idle_crowd),
         ("ten_thousand_clients_that_come_back_at_once_find_their_sessions", reconnect_storm),
         ("every_will_of_a_crowd_that_vanishes_is_sent_once", will_storm),
     ]
@@ -43,6 +44,42 @@ fn gather(
     }
     drive(&mut crowd, "the crowd is let in", |crowd| crowd.iter().all(Client::is_in))?;
     Ok(crowd)
+}
+
+fn idle_crowd() -> Result<(), String> {
+    const CLIENTS: usize = 5_000;
+    // perf/README.md has what was measured; these are the floors.
+    const BYTES_MAX: u64 = 1_000;
+    const SUBSCRIBED_BYTES_MAX: u64 = 1_500;
+    let (stage, mut bystander) = begin("idle", "")?;
+    let names: Vec<String> = (0..3 * CLIENTS).map(|number| format!("idle-{number}")).collect();
+    let promise_nothing = |_, hello: &mut Hello<'_>| hello.keep_alive_s = 0;
+    // What serves everybody, such as buffers, exists when the first thousand are in and have subscribed.
+    let mut first = gather(&stage, &mut bystander, &names[..1_000], promise_nothing)?;
+    let subscribe_all = |crowd: &mut Vec<Client>| {
+        for (index, client) in crowd.iter_mut().enumerate() {
+            client.subscribe(&[format!("idle/{}", names[index])], 0);
+        }
+        drive(crowd, "all have subscribed", |crowd| crowd.iter().all(|client| client.granted == 1))
+    };
+    subscribe_all(&mut first)?;
+    let before = stage.process.anonymous_bytes();
+    let _silent = gather(&stage, &mut bystander, &names[CLIENTS..2 * CLIENTS], promise_nothing)?;
+    let between = stage.process.anonymous_bytes();
+    let mut subscribed = gather(&stage, &mut bystander, &names[2 * CLIENTS..], promise_nothing)?;
+    subscribe_all(&mut subscribed)?;
+    let after = stage.process.anonymous_bytes();
+    bystander.rounds(20)?;
+    let each = |more: u64| more / u64::try_from(CLIENTS).expect("thousands");
+    let (plain, with_one) = (each(between.saturating_sub(before)), each(after.saturating_sub(between)));
+    must_be("the memory of the process is read", before > 0, true)?;
+    if plain > BYTES_MAX || with_one > SUBSCRIBED_BYTES_MAX {
+        return Err(format!("{plain} bytes each, {with_one} with a subscription"));
+    }
+    println!(
+        "idle: {CLIENTS} connections of {plain} bytes each, {CLIENTS} with a subscription of {with_one}"
+    );
+    Ok(())
 }
 
 fn reconnect_storm() -> Result<(), String> {
