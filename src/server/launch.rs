@@ -51,6 +51,8 @@ pub struct Plan {
     pub depth: Depth,
     /// Empty turns before a core sleeps.
     pub spin_rounds: u32,
+    /// Microseconds for which what arrives may gather while much does; 0 is never.
+    pub gather_us: u32,
     /// How long the graceful end may take.
     pub shutdown_grace: Span,
     /// Whether cores hand what must be kept to a store.
@@ -173,7 +175,11 @@ where
     }
     let mut journal_ends = journal_ends.into_iter();
     let mut door_ends = plan.doors.map(|doors| doors.ends(&bells)).unwrap_or_default().into_iter();
-    let habits = Habits { spin_rounds: plan.spin_rounds, shutdown_grace: plan.shutdown_grace };
+    let habits = Habits {
+        spin_rounds: plan.spin_rounds,
+        gather_us: plan.gather_us,
+        shutdown_grace: plan.shutdown_grace,
+    };
     for (end, doors, cpu) in seats(ends, plan.listeners, &plan.cpus) {
         let seat = Seat {
             journal: journal_ends.next().flatten(),

@@ -53,6 +53,11 @@ pub trait Mind: 'static {
         false
     }
 
+    /// Packets that were read of clients so far, if the mind knows packets.
+    fn packets_read(&self) -> u64 {
+        0
+    }
+
     /// What was found out about a client that waits. Only where somebody is asked.
     fn handle_answer(&mut self, _now: Instant, _conn: ConnId, _answer: Answer) {}
     /// What new connections wear from now on, by listener.
@@ -101,6 +106,10 @@ impl Mind for Shard {
 
     fn handle_answer(&mut self, now: Instant, conn: ConnId, answer: Answer) {
         Shard::handle_answer(self, now, conn, answer);
+    }
+
+    fn packets_read(&self) -> u64 {
+        self.counters().packets_received
     }
 
     fn handle_wardrobes(&mut self, now: Instant, wardrobes: Arc<[Wardrobe]>) {

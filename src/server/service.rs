@@ -169,6 +169,7 @@ pub fn serve(
         clock,
         depth: Depth::default(),
         spin_rounds: config.server.spin_rounds,
+        gather_us: config.server.gather_us,
         shutdown_grace: Span::from_s(config.server.shutdown_grace_s.into()),
         stores: safe.is_some(),
         doors: Some(doors.clone()),

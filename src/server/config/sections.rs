@@ -49,6 +49,8 @@ pub struct Server {
     pub shutdown_grace_s: u32,
     /// Empty turns before a core sleeps.
     pub spin_rounds: u32,
+    /// Microseconds for which what arrives may gather while much does; 0 is never.
+    pub gather_us: u32,
 }
 
 /// An address to listen on.
@@ -165,7 +167,7 @@ pub struct Sys {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            server: Server { cores: Cores::All, shutdown_grace_s: 5, spin_rounds: 50 },
+            server: Server { cores: Cores::All, shutdown_grace_s: 5, spin_rounds: 50, gather_us: 500 },
             listener: vec![Listener::default()],
             authenticator: Vec::new(),
             access: Access::default(),

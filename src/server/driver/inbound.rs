@@ -26,6 +26,7 @@ impl<M: Mind> Driver<M> {
         socket.receiving = armed;
         match inbound {
             Inbound::Bytes(chunk) => {
+                self.tempo.note_receive();
                 self.listen_again(slot, armed);
                 self.read_or_hold(now, slot, chunk);
             }

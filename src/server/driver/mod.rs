@@ -17,6 +17,7 @@ mod parting;
 mod rest;
 mod sockets;
 mod spares;
+mod tempo;
 mod turn;
 
 pub(crate) use accept::Doors;

@@ -31,6 +31,8 @@ use crate::ring::alarm_file;
 const YIELD_SPAN: Span = Span::from_ms(5);
 /// How long a core waits in its ring before it sleeps through glommio.
 const NAP: Duration = Duration::from_millis(5);
+/// A deadline sooner than this is not put at risk by letting completions gather.
+const GATHER_SPAN_MIN: Duration = Duration::from_millis(1);
 
 /// Runs a core until it has ended gracefully, or until the kernel refuses the ring.
 pub(crate) async fn run<M: Mind>(mut driver: Driver<M>) -> io::Result<()> {
@@ -41,7 +43,7 @@ pub(crate) async fn run<M: Mind>(mut driver: Driver<M>) -> io::Result<()> {
         if driver.turn()? == Found::Something {
             idle_rounds = 0;
             yielded_at = yield_if_due(&driver, yielded_at).await;
-        } else if idle_rounds < driver.habits.spin_rounds {
+        } else if idle_rounds < driver.habits.spin_rounds && driver.gather_us() == 0 {
             idle_rounds += 1;
             spin_loop();
         } else {
@@ -69,7 +71,11 @@ async fn rest<M: Mind>(driver: &mut Driver<M>, bed: &mut Bed) -> io::Result<()> 
         return Ok(());
     }
     let left = driver.time_left();
-    driver.ring.wait(left.map_or(NAP, |left| left.min(NAP)))?;
+    let nap = left.map_or(NAP, |left| left.min(NAP));
+    match driver.gather_us() {
+        gather_us if gather_us > 0 && nap >= GATHER_SPAN_MIN => driver.ring.wait_gathering(nap, gather_us)?,
+        _nothing_gathers => driver.ring.wait(nap)?,
+    }
     let left = driver.time_left();
     if driver.is_restless() || left == Some(Duration::ZERO) {
         return Ok(());
@@ -84,6 +90,15 @@ async fn rest<M: Mind>(driver: &mut Driver<M>, bed: &mut Bed) -> io::Result<()> 
 }
 
 impl<M: Mind> Driver<M> {
+    /// For how many microseconds what arrives is left to gather.
+    fn gather_us(&mut self) -> u32 {
+        if self.habits.gather_us == 0 {
+            0
+        } else {
+            self.tempo.gather_us(self.clock.now(), self.mind.packets_read())
+        }
+    }
+
     /// Whether something must be done that nobody will announce any more.
     fn is_restless(&mut self) -> bool {
         self.ring.is_stirring()

@@ -23,6 +23,7 @@ use super::opening::Opening;
 use super::parting::Partings;
 use super::sockets::Sockets;
 use super::spares::Spares;
+use super::tempo::Tempo;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::doors::DoorEnd;
@@ -44,6 +45,8 @@ const LATE_TURNS_MAX: u32 = 256;
 pub(crate) struct Habits {
     /// Empty turns before the core goes to sleep.
     pub(crate) spin_rounds: u32,
+    /// Microseconds for which completions may gather while many come; 0 is never.
+    pub(crate) gather_us: u32,
     /// How long the graceful end may take.
     pub(crate) shutdown_grace: Span,
 }
@@ -74,6 +77,7 @@ pub(crate) struct Driver<M: Mind> {
     pub(super) mesh: MeshEnd,
     pub(super) doors: Doors,
     pub(super) desk: Desk,
+    pub(super) tempo: Tempo,
     pub(super) partings: Partings,
     pub(super) spares: Spares,
     pub(super) notices: Notices,
@@ -140,6 +144,7 @@ impl<M: Mind> Driver<M> {
             mesh,
             doors,
             desk: Desk::default(),
+            tempo: Tempo::new(clock.now(), habits.gather_us),
             partings: Partings::default(),
             spares: Spares::default(),
             notices: Notices::default(),

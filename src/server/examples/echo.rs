@@ -144,6 +144,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         clock: Clock::start(),
         depth: Depth::default(),
         spin_rounds,
+        gather_us: 0,
         shutdown_grace: Span::from_s(5),
         stores: false,
         doors: None,

@@ -81,6 +81,8 @@ pub(crate) enum Inbound {
 
 /// Completions that an enter must have brought for another one to be worth its cost.
 const GAIN_MIN: usize = 16;
+/// Completions that are not left to gather any longer.
+const GATHERED_MAX: usize = 128;
 
 /// Whether an enter may be skipped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +101,8 @@ pub(crate) struct Ring {
     backlog: Vec<squeue::Entry>,
     flights: u32,
     entries: u64,
+    /// Whether the kernel can let completions gather.
+    gathers: bool,
     one_thread: PhantomData<*mut ()>,
 }
 
@@ -123,6 +127,7 @@ impl Ring {
             .build(depth.submissions)?;
         let buffers = Buffers::new(depth.buffers, depth.buffer_bytes);
         let ring = Self {
+            gathers: uring.params().is_feature_min_timeout(),
             uring: ManuallyDrop::new(uring),
             buffers: ManuallyDrop::new(buffers),
             sends: ManuallyDrop::new(Vec::new()),
@@ -266,12 +271,24 @@ impl Ring {
 
     /// Submits everything asked for and waits for one completion, but not longer than `span`.
     pub(crate) fn wait(&mut self, span: Duration) -> io::Result<()> {
+        self.wait_for(1, SubmitArgs::new().timespec(&Timespec::from(span)))
+    }
+
+    /// The same, but lets completions gather for `gather_us` microseconds, unless [`GATHERED_MAX`] come sooner. A kernel that
+    /// cannot do that (before 6.12) waits for one.
+    pub(crate) fn wait_gathering(&mut self, span: Duration, gather_us: u32) -> io::Result<()> {
+        if !self.gathers {
+            return self.wait(span);
+        }
+        let span = Timespec::from(span);
+        self.wait_for(GATHERED_MAX, SubmitArgs::new().timespec(&span).min_wait_usec(gather_us))
+    }
+
+    fn wait_for(&mut self, count: usize, arguments: SubmitArgs<'_, '_>) -> io::Result<()> {
         self.buffers.publish();
         self.flush_backlog();
-        let span = Timespec::from(span);
         self.entries += 1;
-        let waited = self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&span));
-        tolerate(waited)
+        tolerate(self.uring.submitter().submit_with_args(count, &arguments))
     }
 
     /// How often the kernel was entered through this ring.

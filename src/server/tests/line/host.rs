@@ -30,6 +30,7 @@ impl Host {
             clock: Clock::start(),
             depth,
             spin_rounds: 10,
+            gather_us: 0,
             shutdown_grace: Span::from_s(60),
             stores: false,
             doors: None,
