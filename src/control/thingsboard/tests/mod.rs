@@ -10,6 +10,7 @@ mod numbers;
 mod packages;
 mod people;
 mod points;
+mod rates;
 mod rights;
 mod tenants;
 mod world;

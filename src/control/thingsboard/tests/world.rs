@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use device::Dialect;
+use device::{Dialect, Offer, Rate, Rates};
 use device::{
-    Authority, Change, Customer, CustomerId, DeviceId, Profile, ProfileId, Tenant, TenantId, User, UserId,
+    Authority, Change, Customer, CustomerId, DeviceId, Margin, Profile, ProfileId, Tenant, TenantId, User, UserId,
 };
 use platform::Platform;
 use serde_json::{Value, json};
@@ -90,7 +90,19 @@ pub(super) fn settings() -> ApiSettings {
         webhook: None,
         webhook_ms: 5_000,
         packet_bytes_max: 65_536,
+        offer: offer("20:1"),
+        gateway_offer: offer("30:1"),
+        command_ms: 10_000,
+        command_ms_min: 5_000,
+        claiming_allowed: true,
+        allowed_origins: Vec::new(),
     }
+}
+
+/// What devices may say that say at most so many messages.
+fn offer(messages: &str) -> Offer {
+    let own = Rates { messages: Rate::read(messages).unwrap(), ..Rates::default() };
+    Offer { own, inflight_max: 7, ..Offer::default() }
 }
 
 pub(super) fn customer_id() -> CustomerId {
@@ -119,12 +131,12 @@ impl World {
         let ((), _kept_in_memory) = platform.change(|registry, changes| {
             for (number, name) in [(1, "A"), (2, "B")] {
                 let id = TenantId::from_bytes([number; 16]);
-                registry.put_tenant(Tenant { id, name: name.into(), devices_max: None }, changes);
+                registry.put_tenant(Tenant::named(id, name), changes);
                 let profile = Profile::named(ProfileId::from_bytes([number; 16]), id, "default");
                 registry.put_profile(profile, changes).unwrap();
             }
             let tenant = TenantId::from_bytes([1; 16]);
-            let customer = Customer { id: customer_id(), tenant, created_ms: 1, title: "C".into() };
+            let customer = Customer { id: customer_id(), tenant, created_ms: 1, title: "C".into(), margin: Margin::default() };
             registry.put_customer(customer, changes).unwrap();
             for who in [Who::System, Who::Admin, Who::Other, Who::Customer] {
                 registry.put_user(user(who), changes).unwrap();
@@ -203,6 +215,7 @@ pub(super) fn user(who: Who) -> User {
         created_ms: 1,
         name: format!("{who:?}@example.com").to_lowercase().into(),
         password_hash: Box::default(),
+        margin: Margin::default(),
     }
 }
 
