@@ -11,7 +11,8 @@ use std::ops::ControlFlow;
 
 use axum::extract::{Path, State};
 use device::{
-    Aggregation, Aggregator, DeviceId, Fact, HubCall, HubReply, INTERVALS_MAX, TooManyIntervals, Value, write_text,
+    Aggregation, Aggregator, DeviceId, Fact, HubCall, HubReply, INTERVALS_MAX, TooManyIntervals, Value,
+    write_text,
 };
 use platform::{Archive, ArchiveFault, Points};
 
@@ -30,8 +31,18 @@ const POINTS_USUAL: usize = 100;
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-const QUERY: &[&str] =
-    &["keys", "startTs", "endTs", "interval", "intervalType", "timeZone", "agg", "limit", "orderBy", "useStrictDataTypes"];
+const QUERY: &[&str] = &[
+    "keys",
+    "startTs",
+    "endTs",
+    "interval",
+    "intervalType",
+    "timeZone",
+    "agg",
+    "limit",
+    "orderBy",
+    "useStrictDataTypes",
+];
 
 pub(super) fn routes() -> Vec<Route> {
     vec![

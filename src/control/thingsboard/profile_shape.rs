@@ -54,7 +54,12 @@ pub(super) fn fulfil(body: &Object, profile: Profile) -> Result<Profile, Refusal
     let written = parts.object("transportConfiguration")?.unwrap_or(Object(Map::new()));
     let settings = settings(transport, written.0);
     let mut beside = picked(body, &OF_PROFILE);
-    beside.extend(parts.get(ALARMS).filter(|alarms| **alarms != json!([])).map(|some| (ALARMS.to_owned(), some.clone())));
+    beside.extend(
+        parts
+            .get(ALARMS)
+            .filter(|alarms| **alarms != json!([]))
+            .map(|some| (ALARMS.to_owned(), some.clone())),
+    );
     if transport == Transport::Foreign {
         beside.extend(picked(body, &[TRANSPORT]));
     }

@@ -8,9 +8,9 @@
 
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
-use axum::routing::MethodRouter;
 use axum::http::header::{AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
+use axum::routing::MethodRouter;
 use axum::{Router, http, routing};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 

@@ -26,9 +26,8 @@ use super::shape::{
 };
 
 /// Members of a tenant that mean nothing here.
-const OF_TENANT: [&str; 10] = [
-    "region", "address", "address2", "city", "country", "email", "phone", "state", "zip", "additionalInfo",
-];
+const OF_TENANT: [&str; 10] =
+    ["region", "address", "address2", "city", "country", "email", "phone", "state", "zip", "additionalInfo"];
 
 const TAKEN: &str = "User with such email is already present in database!";
 
@@ -80,7 +79,8 @@ async fn save(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
         margin: Margin { changes: 0, additional: kept(described(&body)?)? },
     };
     let (version, is_new) = (body.whole("version")?, known.is_none());
-    let put = |registry: &mut Registry, changes: &mut Vec<Change>| put(registry, user, (is_new, version), changes);
+    let put =
+        |registry: &mut Registry, changes: &mut Vec<Change>| put(registry, user, (is_new, version), changes);
     let shown = api.change(put).await?;
     let shown = match body.text("password")? {
         None => shown,

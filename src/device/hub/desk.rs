@@ -424,7 +424,12 @@ impl Desk {
 }
 
 /// Tells what became of a device's presence, and keeps it as telemetry if that is wanted.
-pub(super) fn note_turn(desk: &mut Desk, (device, turn): (DeviceId, Turn), terms: &HubTerms, out: &mut Outcome) {
+pub(super) fn note_turn(
+    desk: &mut Desk,
+    (device, turn): (DeviceId, Turn),
+    terms: &HubTerms,
+    out: &mut Outcome,
+) {
     out.turns.push((device, turn));
     if terms.presence_in_telemetry {
         let samples = desk.presence.samples_of(turn);

@@ -132,7 +132,8 @@ impl Hub {
             }
             Uplink::CommandAnswered { number, answer } => self.answered(device, *number, answer, out),
             Uplink::Claimable { secret, duration_ms } => {
-                let offered = Claim::new(secret, duration_ms.filter(|ms| *ms > 0).or(Some(terms.claim_ms)), now_ms);
+                let offered =
+                    Claim::new(secret, duration_ms.filter(|ms| *ms > 0).or(Some(terms.claim_ms)), now_ms);
                 if desk.may_be_claimed(&terms) && claim::offer(&mut desk.claim, offered, now_ms) {
                     out.changes.push(Change::Claim { device, claim: desk.claim.clone() });
                 }

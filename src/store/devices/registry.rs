@@ -9,9 +9,9 @@
 use std::sync::Arc;
 
 use device::{
-    Algorithm, Authority, ChainRule, Content, Credential, Customer, CustomerId, Device, DeviceId, Keeping, Label, Margin,
-    Package, PackageId, PackageKind, Profile, ProfileId, ProvisionKey, Provisioning, Rare, Role, Tenant,
-    TenantId, Transport, Untold, User, UserId,
+    Algorithm, Authority, ChainRule, Content, Credential, Customer, CustomerId, Device, DeviceId, Keeping,
+    Label, Margin, Package, PackageId, PackageKind, Profile, ProfileId, ProvisionKey, Provisioning, Rare,
+    Role, Tenant, TenantId, Transport, Untold, User, UserId,
 };
 
 use crate::codec::{Garbled, Input, Output};
@@ -462,7 +462,8 @@ mod tests {
         assert_eq!(decode_tenant(bare.id, &short), Ok(bare));
         assert_eq!(decode_tenant(full.id, &long), Ok(full));
         let (tenant, created_ms) = (TenantId::from_bytes(id), 5);
-        let customer = Customer { id: CustomerId::from_bytes(id), tenant, created_ms, title: "c".into(), margin };
+        let customer =
+            Customer { id: CustomerId::from_bytes(id), tenant, created_ms, title: "c".into(), margin };
         let mut out = Vec::new();
         encode_customer(&customer, &mut out);
         assert_eq!(decode_customer(customer.id, &out).as_ref(), Ok(&customer));
@@ -497,7 +498,11 @@ mod tests {
             tag: None,
             created_ms: 9,
             content: Content::Missing,
-            label: Label { file_name: Some("a.bin".into()), content_type: Some("x/y".into()), additional: None },
+            label: Label {
+                file_name: Some("a.bin".into()),
+                content_type: Some("x/y".into()),
+                additional: None,
+            },
         };
         let mut out = Vec::new();
         encode_package(&package, 0, &mut out);

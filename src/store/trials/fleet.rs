@@ -11,7 +11,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use device::Untold;
-use device::{Algorithm, Authority, ChainRule, Change, Claim, Command, CommandId, CommandKind, Content, Credential, Customer, CustomerId, Device, DeviceId, Keeping, Label, Margin, Order, Package, PackageId, PackageKind, Presence, Profile, ProfileId, ProvisionKey, Provisioning, Rare, Role, Sample, Scope, Tenant, TenantId, User, UserId, Value};
+use device::{
+    Algorithm, Authority, ChainRule, Change, Claim, Command, CommandId, CommandKind, Content, Credential,
+    Customer, CustomerId, Device, DeviceId, Keeping, Label, Margin, Order, Package, PackageId, PackageKind,
+    Presence, Profile, ProfileId, ProvisionKey, Provisioning, Rare, Role, Sample, Scope, Tenant, TenantId,
+    User, UserId, Value,
+};
 use stdx::Prng;
 
 use crate::{History, Order as PointOrder, Span};
