@@ -279,6 +279,12 @@ fn api_settings(config: &Config, started: &Started) -> control::ApiSettings {
         webhook: terms.rpc_webhook.clone(),
         webhook_ms: terms.rpc_webhook_ms.into(),
         packet_bytes_max: usize::try_from(config.limits.packet_bytes_max).unwrap_or(usize::MAX),
+        offer: server::offer_to_device(config),
+        gateway_offer: server::offer_to_gateway(config),
+        command_ms: terms.rpc_timeout_ms.into(),
+        command_ms_min: terms.rpc_timeout_min_ms.into(),
+        claiming_allowed: config.devices.claiming_allowed,
+        allowed_origins: terms.allowed_origins.0.clone(),
     }
 }
 

@@ -219,6 +219,12 @@ mod tests {
                 webhook: None,
                 webhook_ms: 1_000,
                 packet_bytes_max: 65_536,
+                offer: device::Offer::default(),
+                gateway_offer: device::Offer::default(),
+                command_ms: 10_000,
+                command_ms_min: 5_000,
+                claiming_allowed: true,
+                allowed_origins: Vec::new(),
             },
         }
     }

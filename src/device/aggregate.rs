@@ -4,7 +4,7 @@
 //!
 //! Invariants:
 //! - Points come in order of time; memory grows with intervals, never with points.
-//! - There are at most [`INTERVALS_MAX`] intervals.
+//! - There are at most [`INTERVALS_MAX`] intervals, in order of time; the last one may be shorter than it should be.
 //! - No sum wraps: one that is too large for 64 bits becomes a double.
 //!
 //! Source: rank 12 of the HTTP section of the device API.
@@ -39,11 +39,20 @@ pub struct Aggregator {
     what: Aggregation,
     from_ms: i64,
     to_ms: i64,
-    interval_ms: i128,
-    /// The number of the interval that is being filled.
-    number: i128,
+    intervals: Intervals,
+    /// The interval that is being filled.
+    filling: (i128, i128),
     tally: Tally,
     done: Vec<(i64, Value<'static>)>,
+}
+
+/// Where intervals end.
+#[derive(Debug)]
+enum Intervals {
+    /// Each after so many milliseconds.
+    Even(i128),
+    /// At these times; the last one with all.
+    At(Box<[i64]>),
 }
 
 /// What is known of an interval.
@@ -92,7 +101,34 @@ impl Aggregator {
         if intervals > i128::from(INTERVALS_MAX) {
             return Err(TooManyIntervals(u64::try_from(intervals).unwrap_or(u64::MAX)));
         }
-        Ok(Self { what, from_ms, to_ms, interval_ms, number: 0, tally: Tally::default(), done: Vec::new() })
+        Ok(Self::along(what, (from_ms, to_ms), Intervals::Even(interval_ms)))
+    }
+
+    /// For points from `from_ms` up to `to_ms`, in intervals that end at the times of `ends`, which rise; the last one ends
+    /// with all.
+    ///
+    /// # Errors
+    /// There would be too many intervals.
+    pub fn until(
+        what: Aggregation,
+        times: (i64, i64),
+        ends: impl IntoIterator<Item = i64>,
+    ) -> Result<Self, TooManyIntervals> {
+        let most = usize::try_from(INTERVALS_MAX).unwrap_or(usize::MAX);
+        let mut rising: Vec<i64> = Vec::new();
+        for end in ends.into_iter().take_while(|end| *end < times.1) {
+            assert!(end > *rising.last().unwrap_or(&times.0), "ends rise");
+            rising.push(end);
+            if rising.len() >= most {
+                return Err(TooManyIntervals(INTERVALS_MAX + 1));
+            }
+        }
+        Ok(Self::along(what, times, Intervals::At(rising.into())))
+    }
+
+    fn along(what: Aggregation, (from_ms, to_ms): (i64, i64), intervals: Intervals) -> Self {
+        let filling = (from_ms.into(), from_ms.into());
+        Self { what, from_ms, to_ms, intervals, filling, tally: Tally::default(), done: Vec::new() }
     }
 
     /// Adds a point; one outside the time that was asked for is passed over.
@@ -100,12 +136,28 @@ impl Aggregator {
         if at_ms < self.from_ms || at_ms >= self.to_ms {
             return;
         }
-        let number = (i128::from(at_ms) - i128::from(self.from_ms)) / self.interval_ms;
-        if number != self.number {
+        let at_ms = i128::from(at_ms);
+        if at_ms >= self.filling.1 {
             self.close();
-            self.number = number;
+            self.filling = self.around(at_ms);
         }
         self.tally.add(value);
+    }
+
+    /// The interval around a time that was asked for.
+    fn around(&self, at_ms: i128) -> (i128, i128) {
+        let (from_ms, to_ms) = (i128::from(self.from_ms), i128::from(self.to_ms));
+        match &self.intervals {
+            Intervals::Even(length) => {
+                let start = from_ms + (at_ms - from_ms) / length * length;
+                (start, (start + length).min(to_ms))
+            }
+            Intervals::At(ends) => {
+                let next = ends.partition_point(|end| i128::from(*end) <= at_ms);
+                let start = next.checked_sub(1).map_or(from_ms, |before| ends[before].into());
+                (start, ends.get(next).map_or(to_ms, |end| (*end).into()))
+            }
+        }
     }
 
     /// What came of the points: one for each interval that had any, at the middle of the interval.
@@ -118,8 +170,7 @@ impl Aggregator {
     fn close(&mut self) {
         let tally = std::mem::take(&mut self.tally);
         if let Some(value) = tally.value(self.what) {
-            let start = i128::from(self.from_ms) + self.number * self.interval_ms;
-            let end = (start + self.interval_ms).min(i128::from(self.to_ms));
+            let (start, end) = self.filling;
             let middle = start + (end - start) / 2;
             self.done.push((i64::try_from(middle).expect("between two times"), value));
         }
@@ -269,6 +320,21 @@ mod tests {
     fn points_fall_into_intervals_and_the_last_one_may_be_short() {
         let points: Vec<_> = [10, 19, 20, 44, 45].map(|at_ms| (at_ms, Value::Long(1))).into();
         assert_eq!(aggregated(Aggregation::Count, (10, 45), 10, &points), ["15=2", "25=1", "42=1"]);
+    }
+
+    #[test]
+    fn intervals_may_end_at_any_times_and_the_last_one_ends_with_all() {
+        let count = |times, ends: &[i64], points: &[i64]| {
+            let mut aggregator = Aggregator::until(Aggregation::Count, times, ends.to_vec()).unwrap();
+            points.iter().for_each(|at_ms| aggregator.push(*at_ms, &Value::Long(1)));
+            let shown = aggregator.finish();
+            shown.iter().map(|(at_ms, value)| format!("{at_ms}={}", value.to_json())).collect::<Vec<_>>()
+        };
+        assert_eq!(count((10, 100), &[20, 50, 200], &[9, 10, 19, 20, 49, 99, 100]), ["15=2", "35=2", "75=1"]);
+        assert_eq!(count((10, 100), &[], &[10, 99]), ["55=2"]);
+        let many = |ends| Aggregator::until(Aggregation::Sum, (0, 9_999), 1..ends).err();
+        assert_eq!(many(700), None);
+        assert_eq!(many(9_000), Some(TooManyIntervals(701)));
     }
 
     #[test]

@@ -515,6 +515,7 @@ mod tests {
             version: "1".into(),
             tag: None,
             content: Content::upload([1, 2].into(), Algorithm::Crc32, None).unwrap(),
+            label: crate::Label::default(),
         };
         let mut hub = Hub::default();
         ask(&mut hub, HubCall::Assign(package.assign(5)));

@@ -210,7 +210,7 @@ mod tests {
     fn registry(name_pattern: &str, allows_create: bool) -> Registry {
         let mut registry = Registry::default();
         let mut changes = Vec::new();
-        registry.put_tenant(Tenant { id: TENANT, name: "acme".into(), devices_max: None }, &mut changes);
+        registry.put_tenant(Tenant::named(TENANT, "acme"), &mut changes);
         let other = Profile::named(ProfileId::from_bytes([2; 16]), TENANT, "default");
         registry.put_profile(other, &mut changes).unwrap();
         registry.put_profile(profile(name_pattern, allows_create), &mut changes).unwrap();
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn a_tenant_that_may_have_no_more_devices_gets_none() {
         let mut registry = registry("(.+)", true);
-        let full = Tenant { id: TENANT, name: "acme".into(), devices_max: Some(0) };
+        let full = Tenant { devices_max: Some(0), ..Tenant::named(TENANT, "acme") };
         registry.put_tenant(full, &mut Vec::new());
         let mut changes = Vec::new();
         let fingerprints = [LEAF, AUTHORITY].map(fingerprint);

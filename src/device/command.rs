@@ -81,6 +81,9 @@ pub struct CommandTerms {
     /// Whether a device that says once more that it listens is told again what it was told on the same connection and
     /// has not acknowledged yet.
     pub repeats: bool,
+    /// Whether a command that was never acknowledged ends the device's connections and waits for the next one, instead of
+    /// failing.
+    pub closes: bool,
 }
 
 /// When the next command of a device is sent.
@@ -125,11 +128,24 @@ impl Default for CommandTerms {
             submit: Submit::Burst,
             answer_ms: 30_000,
             repeats: false,
+            closes: false,
         }
     }
 }
 
 impl CommandState {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Sent,
+        Self::Delivered,
+        Self::Successful,
+        Self::Timeout,
+        Self::Expired,
+        Self::Failed,
+        Self::Deleted,
+    ];
+
     /// Its name in the HTTP API.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -266,7 +282,10 @@ impl Command {
         self.ack_due_ms = None;
         self.missed += 1;
         let retries = self.order.retries.map_or(terms.retries_max, |retries| retries.min(terms.retries_max));
-        if self.missed > retries {
+        if self.missed > retries && terms.closes {
+            self.missed = 0;
+            self.state = CommandState::Queued;
+        } else if self.missed > retries {
             self.fail(&format!(
                 "There was a Timeout and all retry attempts have been exhausted. Retry attempts set: {retries}"
             ));
@@ -296,6 +315,7 @@ mod tests {
         submit: Submit::Burst,
         answer_ms: 30_000,
         repeats: false,
+        closes: false,
     };
 
     fn command(kind: CommandKind, expires_ms: i64) -> Command {
@@ -360,6 +380,17 @@ mod tests {
                  Retry attempts set: 5\"}"
             )
         );
+    }
+
+    #[test]
+    fn a_command_that_ends_connections_waits_for_the_next_one_and_does_not_fail() {
+        let terms = CommandTerms { closes: true, retries_max: 1, ..TERMS };
+        let mut command = command(CommandKind::TwoWay, 1_000_000);
+        for expected in [Timeout, Queued, Timeout, Queued] {
+            command.sent(QoS::AtLeastOnce, 0, &terms);
+            assert!(command.look(10_000, &terms));
+            assert_eq!(command.state, expected);
+        }
     }
 
     #[test]

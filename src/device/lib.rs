@@ -50,12 +50,14 @@ pub use dialect::{
 };
 pub use hub::{Addressed, Hub, HubCounters, HubTerms, Outcome, Refusal, Report, TooManyCommands};
 pub use ids::{Chance, CommandId, CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId, random_word};
-pub use package::{Assignment, Chunk, Content, NoChunk, Package, PackageKind, WrongChecksum, unassign};
+pub use package::{
+    Assignment, Chunk, Content, Label, NoChunk, Package, PackageKind, WrongChecksum, unassign,
+};
 pub use presence::{Presence, Turn};
 pub use profile::{ChainRule, Keeping, Profile, ProvisionKey, Provisioning, Terms, Transport, Untold};
 pub use provision::{CredentialWanted, PROVISIONED_STAY_MS, ProvisionReply, ProvisionRequest};
 pub use rate::{BadRate, Bucket, Rate, TooMuch};
-pub use record::{Authority, Customer, DEVICE_BYTES_MAX, Device, Rare, Role, Tenant, User};
+pub use record::{Authority, Customer, DEVICE_BYTES_MAX, Device, Margin, Rare, Role, Tenant, User};
 pub use registry::{Clash, NewDevice, Registry};
 pub use shared::SharedRegistry;
 pub use speech::{

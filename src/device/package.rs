@@ -45,6 +45,19 @@ pub struct Package {
     pub created_ms: i64,
     /// Where its bytes are.
     pub content: Content,
+    /// What else its maker said of it.
+    pub label: Label,
+}
+
+/// What the maker of a package said of it, and no device is told.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Label {
+    /// The name of the file that was uploaded.
+    pub file_name: Option<Box<str>>,
+    /// What kind of file it is, as MIME says it.
+    pub content_type: Option<Box<str>>,
+    /// Additional members of the record, as a JSON object.
+    pub additional: Option<Box<str>>,
 }
 
 /// Where the bytes of a package are.
@@ -261,6 +274,7 @@ mod tests {
             version: "1.1".into(),
             tag: tag.map(Into::into),
             content,
+            label: Label::default(),
         }
     }
 

@@ -97,6 +97,28 @@ impl Presence {
         samples
     }
 
+    /// What telemetry says of a turn, where it is kept there: the times in Unix milliseconds.
+    #[must_use]
+    pub fn samples_of(&self, turn: Turn) -> Vec<Sample<'static>> {
+        let (at_ms, values) = match turn {
+            Turn::Connected => (self.connected_ms, vec![("lastConnectTime", Value::Long(self.connected_ms))]),
+            Turn::Disconnected => {
+                (self.disconnected_ms, vec![("lastDisconnectTime", Value::Long(self.disconnected_ms))])
+            }
+            Turn::Awoke => {
+                let heard = Value::Long(self.heard_ms);
+                let alarm = ("inactivityAlarmTime", Value::Long(0));
+                (self.heard_ms, vec![("active", Value::Bool(true)), ("lastActivityTime", heard), alarm])
+            }
+            Turn::FellSilent => {
+                let alarmed = Value::Long(self.alarmed_ms);
+                (self.alarmed_ms, vec![("active", Value::Bool(false)), ("inactivityAlarmTime", alarmed)])
+            }
+        };
+        let sample = |(key, value): (&'static str, _)| Sample { key: key.into(), value, at_ms };
+        values.into_iter().map(sample).collect()
+    }
+
     /// When its silence becomes too long; none while it is not active.
     #[must_use]
     pub const fn silent_at_ms(&self, timeout_ms: i64) -> Option<i64> {

@@ -50,6 +50,8 @@ pub struct Profile {
     pub created_ms: i64,
     /// How often it was saved.
     pub version: u32,
+    /// Additional members of its record, as a JSON object: they mean nothing here.
+    pub additional: Option<Arc<str>>,
 }
 
 /// Kinds of packages of whose assignment not all devices were told yet.
@@ -139,6 +141,7 @@ impl Profile {
             untold: Untold::default(),
             created_ms: 0,
             version: 1,
+            additional: None,
         }
     }
 

@@ -23,6 +23,39 @@ pub struct Tenant {
     pub name: Box<str>,
     /// How many devices it may have; none is no limit.
     pub devices_max: Option<u32>,
+    /// What stands beside it.
+    pub margin: Margin,
+}
+
+/// What stands beside a record and means nothing here: whoever keeps records reads it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Margin {
+    /// How often the record was changed.
+    pub changes: u32,
+    /// Additional members of the record, as a JSON object.
+    pub additional: Option<Box<str>>,
+}
+
+impl Margin {
+    /// Counts changes of the record from 1 on, for whoever changes what he has read.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.changes.saturating_add(1)
+    }
+
+    /// Beside the record when it has been changed once more.
+    #[must_use]
+    pub fn changed(&self, additional: Option<Box<str>>) -> Self {
+        Self { changes: self.changes.saturating_add(1), additional }
+    }
+}
+
+impl Tenant {
+    /// A tenant with nothing but a name.
+    #[must_use]
+    pub fn named(id: TenantId, name: &str) -> Self {
+        Self { id, name: name.into(), devices_max: None, margin: Margin::default() }
+    }
 }
 
 /// One customer of a tenant.
@@ -36,6 +69,8 @@ pub struct Customer {
     pub created_ms: i64,
     /// Its name. One of each in a tenant.
     pub title: Box<str>,
+    /// What stands beside it.
+    pub margin: Margin,
 }
 
 /// Somebody who may log in to the HTTP API.
@@ -55,6 +90,8 @@ pub struct User {
     pub name: Box<str>,
     /// The hash of their password as a PHC string; empty for one that was never set.
     pub password_hash: Box<str>,
+    /// What stands beside the record.
+    pub margin: Margin,
 }
 
 /// What somebody may do in the HTTP API.

@@ -62,4 +62,4 @@ pub use reload::{Reloader, Tiding};
 pub use restore::Homes;
 pub use rights::RightsError;
 pub use ring::Depth;
-pub use service::{Failure, Started, serve};
+pub use service::{Failure, Started, offer_to_device, offer_to_gateway, serve};

@@ -199,7 +199,7 @@ mod tests {
         let (mut homes, pieces) = Homes::new(2, Some(platform.clone()));
         let pieces: Vec<_> = pieces.collect();
         let ids: Vec<_> = (0..40u8).map(|number| DeviceId::from_bytes([number; 16])).collect();
-        let tenant = Tenant { id: TENANT, name: "acme".into(), devices_max: None };
+        let tenant = Tenant::named(TENANT, "acme");
         homes.give_device(device::Change::Tenant(Box::new(tenant)));
         homes.give_device(device::Change::Profile(Box::new(Profile::named(PROFILE, TENANT, "meter"))));
         ids.iter().for_each(|id| homes.give_device(device(*id)));

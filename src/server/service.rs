@@ -223,8 +223,25 @@ fn stay(running: Running, keeping: Option<Keeping>, announced: Result<(), String
 
 /// What each listener offers to devices that may say so much of themselves; nothing depends on the listener yet.
 fn offers(config: &Config, own: Rates) -> Vec<Arc<Offer>> {
+    let offer = Arc::new(offer(config, own));
+    config.listener.iter().map(|_| Arc::clone(&offer)).collect()
+}
+
+/// What a device is offered, wherever it connects.
+#[must_use]
+pub fn offer_to_device(config: &Config) -> Offer {
+    offer(config, config.devices.device_rates())
+}
+
+/// What a gateway is offered.
+#[must_use]
+pub fn offer_to_gateway(config: &Config) -> Offer {
+    offer(config, config.devices.gateway_device_rates())
+}
+
+fn offer(config: &Config, own: Rates) -> Offer {
     let Limits { packet_bytes_max, receive_maximum, .. } = config.limits;
-    let offer = Arc::new(Offer {
+    Offer {
         packet_bytes_max,
         inflight_max: receive_maximum,
         silence_max_s: Some(config.devices.session_silence_s).filter(|max_s| *max_s > 0),
@@ -232,8 +249,7 @@ fn offers(config: &Config, own: Rates) -> Vec<Arc<Offer>> {
         children: config.devices.gateway_rates(),
         tenant: config.devices.tenant_rates(),
         has_responder: config.control.rpc_webhook.is_some(),
-    });
-    config.listener.iter().map(|_| Arc::clone(&offer)).collect()
+    }
 }
 
 /// Reads settings of profiles with the first dialect that has devices: profiles do not say whose they are.
@@ -315,6 +331,7 @@ fn settings(
         gateway_offers: offers(config, config.devices.gateway_device_rates()),
         hub: config.devices.hub_terms(cores),
         gateway_children_max: stdx::widen(config.devices.gateway_children_max),
+        certificate_terms_count: config.devices.certificate_terms_count,
         chance: Some(founding::draw),
         ..Settings::default()
     })

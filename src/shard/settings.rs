@@ -61,6 +61,8 @@ pub struct Settings {
     pub hub: HubTerms,
     /// Children for which one gateway may speak at one time; one more is refused with 0x97.
     pub gateway_children_max: usize,
+    /// Whether a device's certificate counts within its term only; one that makes a device always does.
+    pub certificate_terms_count: bool,
     /// Randomness that is fit for secrets, for the credentials of new devices; none is for trials, whose seeds are.
     pub chance: Option<fn() -> u64>,
 }
@@ -99,6 +101,7 @@ impl Default for Settings {
             gateway_offers: Vec::new(),
             hub: HubTerms::default(),
             gateway_children_max: 10_000,
+            certificate_terms_count: true,
             chance: None,
         }
     }

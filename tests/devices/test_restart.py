@@ -250,3 +250,27 @@ def test_versions_and_times_of_records_outlive_a_restart(house):
     assert all(one["createdTime"] > T0 for one in before)
     house.restart()
     assert [api.get(path) for path in paths] == before
+
+
+def test_what_a_record_was_sent_with_is_there_again(house):
+    api = house.api
+    about = {"description": "x", "additionalInfo": {"description": "y", "n": 1}}
+    profile = api.profile(transport={"type": "LWM2M"}, profileData={"alarms": [{"id": "a"}]}, **about)
+    customer = api.post("/api/customer", {"title": new_name(), "city": "Bonn", **about})
+    user = api.post("/api/user", {
+        "email": f"{new_name()}@example.org", "authority": "TENANT_ADMIN", "firstName": "Ann", "phone": "+1", **about,
+    })
+    package = api.package(api.profile()["id"], IMAGE, additionalInfo=about["additionalInfo"])
+    assert (package["fileName"], package["contentType"]) == ("image.bin", "application/octet-stream")
+    paths = {
+        f"/api/deviceProfile/{profile['id']['id']}": profile,
+        f"/api/customer/{customer['id']['id']}": customer,
+        f"/api/user/{user['id']['id']}": user,
+        f"/api/otaPackage/{package['id']['id']}": package,
+    }
+    assert (profile["description"], profile["transportType"]) == ("x", "LWM2M")
+    assert customer["city"] == "Bonn" and user["phone"] == "+1"
+    before = {path: api.get(path) for path in paths}
+    assert before == paths
+    house.restart()
+    assert {path: api.get(path) for path in paths} == before

@@ -686,6 +686,7 @@ fn with_firmware(cores: u16) -> House {
             content: device::Content::upload(bytes, device::Algorithm::Crc32, None)
                 .expect("no checksum is asked for"),
             created_ms: 0,
+            label: device::Label::default(),
         };
         registry.put_package(package.into(), changes);
         let profile = registry.profile(PROFILE).expect("made at the start").clone();

@@ -139,7 +139,7 @@ impl House {
     pub fn with(cores: u16, settings: Settings) -> Self {
         let shelf = Arc::new(Shelf::default());
         shelf.with(|registry, changes| {
-            registry.put_tenant(Tenant { id: TENANT, name: "acme".into(), devices_max: None }, changes);
+            registry.put_tenant(Tenant::named(TENANT, "acme"), changes);
             let mut profile = Profile::named(PROFILE, TENANT, "default");
             profile.terms = ThingsBoard.read_settings(&profile.settings).expect("the settings are valid");
             registry.put_profile(profile, changes).expect("the profile is free");

@@ -9,6 +9,7 @@ use dialects::client;
 use dialects::house::{ClientId, House};
 use mqtt::{QoS, Version};
 use shard::Settings;
+use stdx::Span;
 
 const TELEMETRY: &str = "v1/devices/me/telemetry";
 const ATTRIBUTES: &str = "v1/devices/me/attributes";
@@ -189,6 +190,38 @@ fn another_credential_ends_a_connection() {
     house.ask(house.id("D"), HubCall::Evict);
     assert_eq!(house.seen(device), ["DISCONNECT 0x98", "close"]);
     house.device("T2");
+}
+
+#[test]
+fn a_device_that_never_acknowledges_a_command_is_sent_away_where_that_is_wanted_and_gets_it_again() {
+    let mut terms = device::HubTerms::default();
+    (terms.commands.closes, terms.commands.retries_max) = (true, 0);
+    for cores in [1, 2] {
+        let mut house = House::with(cores, Settings { hub: terms, ..Settings::default() });
+        let subscribe = client::subscribe(Version::V5, 1, "v1/devices/me/rpc/request/+", QoS::AtLeastOnce);
+        let device = house.device("T");
+        house.send(device, &subscribe);
+        let order = Order {
+            id: CommandId::from_bytes([1; 16]),
+            method: "go".into(),
+            params: "1".into(),
+            kind: CommandKind::TwoWay,
+            is_persistent: true,
+            expires_ms: house.now_ms() + 600_000,
+            retries: None,
+            additional: None,
+        };
+        house.ask(house.id("D"), HubCall::Order(order));
+        let command = "PUBLISH q1 v1/devices/me/rpc/request/0 {\"method\":\"go\",\"params\":1}";
+        assert_eq!(house.seen(device), ["SUBACK 0x01", command], "{cores} cores");
+        house.wait(Span::from_s(9));
+        assert!(house.seen(device).is_empty());
+        house.wait(Span::from_s(2));
+        assert_eq!(house.seen(device), ["DISCONNECT 0x98", "close"], "{cores} cores");
+        let device = house.device("T");
+        house.send(device, &subscribe);
+        assert_eq!(house.seen(device), ["SUBACK 0x01", command], "{cores} cores");
+    }
 }
 
 #[test]

@@ -260,6 +260,7 @@ impl Scene for Rooms {
             version: "1.1".into(),
             tag: None,
             content,
+            label: device::Label::default(),
         });
         let now_ms = self.house().now_ms();
         let assignment = package.assign(now_ms);

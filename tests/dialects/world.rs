@@ -65,7 +65,7 @@ impl World {
             changes: Vec::new(),
             seen: Vec::new(),
         };
-        let tenant = Tenant { id: TENANT, name: "acme".into(), devices_max: None };
+        let tenant = Tenant::named(TENANT, "acme");
         world.registry.put_tenant(tenant, &mut world.changes);
         world.put_profile(Profile::named(PROFILE, TENANT, "default"));
         world.create("D", "T", Role::Ordinary);
@@ -122,6 +122,7 @@ impl World {
             version: "1.1".into(),
             tag: None,
             content,
+            label: device::Label::default(),
         });
         let assignment = package.assign(self.now_ms);
         self.registry.put_package(package, &mut self.changes);

@@ -63,6 +63,10 @@ async fn reclaim(State(api): State<Api>, caller: Caller, Path(name): Path<String
     if device.customer.is_some() {
         api.give(device.id, None).await?;
     }
+    if !api.settings().claiming_allowed {
+        let sample = Sample { key: ALLOWED.into(), value: Value::Bool(true), at_ms: api.now_ms() };
+        api.ask(device.id, HubCall::WriteAttributes { scope: Scope::Server, samples: vec![sample] }).await?;
+    }
     empty_answer()
 }
 

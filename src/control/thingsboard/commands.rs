@@ -24,10 +24,6 @@ use super::refusal::Refusal;
 use super::routes::{Route, post};
 use super::shape::{Answer, empty_answer, json_answer, text_answer};
 
-/// The shortest time that a device gets, in milliseconds.
-const TIMEOUT_MS_MIN: i64 = 5_000;
-/// The time that a device gets if nobody says, in milliseconds.
-const TIMEOUT_MS: i64 = 10_000;
 /// The longest time that a request waits, in milliseconds: a day.
 const WAIT_MS_MAX: i64 = 86_400_000;
 /// How long after its end the news of it may take, in milliseconds.
@@ -85,7 +81,7 @@ async fn order(
     let params = spelled(&body.bytes, "params");
     let body = Object::read(&body.bytes).map_err(|_| Refusal::bad("Invalid request body"))?;
     let device = device_for_command(api, caller, device)?;
-    let order = read(&body, params, kind, api.now_ms())?;
+    let order = read(api, &body, params, kind)?;
     if order.is_persistent {
         check_kept(api.platform())?;
     }
@@ -172,9 +168,10 @@ fn device_for_command(api: &Api, caller: &Caller, text: &str) -> Result<Device, 
     if caller.may_see(&device) { Ok(device) } else { Err(Refusal::bare(StatusCode::FORBIDDEN)) }
 }
 
-fn read(body: &Object, params: Box<str>, kind: CommandKind, now_ms: i64) -> Result<Order, Refusal> {
+fn read(api: &Api, body: &Object, params: Box<str>, kind: CommandKind) -> Result<Order, Refusal> {
+    let (now_ms, settings) = (api.now_ms(), api.settings());
     let method = body.text("method")?.ok_or_else(|| Refusal::fault("The method is missing"))?;
-    let timeout_ms = body.whole("timeout")?.unwrap_or(TIMEOUT_MS).max(TIMEOUT_MS_MIN);
+    let timeout_ms = body.whole("timeout")?.unwrap_or(settings.command_ms).max(settings.command_ms_min);
     let expires_ms = body.whole("expirationTime")?.unwrap_or(now_ms.saturating_add(timeout_ms));
     let wanted = body.text("requestUUID")?.map(|text| id(text, CommandId::parse)).transpose()?;
     let retries = body.whole("retries")?.map(|retries| u32::try_from(retries).unwrap_or_default());

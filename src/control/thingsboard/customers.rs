@@ -6,22 +6,29 @@
 //! Source: section 13.2 of the vectors, rows without a rank.
 
 use axum::extract::{Path, State};
-use device::{Change, Customer, CustomerId, Device, DeviceId, HubCall, Registry, TenantId};
+use device::{Change, Customer, CustomerId, Device, DeviceId, HubCall, Margin, Registry, TenantId};
 use serde_json::{Value, json};
 
 use super::asked::{Asked, Object, id};
+use super::beside::{self, check_version, kept, picked};
 use super::caller::Caller;
 use super::clock::chance;
 use super::device_shape::device_json;
 use super::house::Api;
 use super::pages::{Few, PAGE, Page};
 use super::refusal::Refusal;
-use super::rollout::PLACES_AT_ONCE;
+use super::rollout::{PLACES_AT_ONCE, ask_all};
 use super::routes::{Route, delete, get, post};
 use super::shape::{Answer, empty_answer, entity, json_answer, tenant_entity};
 
 /// Devices that a customer gives back at one time.
 const RELEASED_AT_ONCE: usize = 1_024;
+/// Devices whose homes are asked at one time.
+const ASKED_AT_ONCE: usize = 64;
+
+/// Members of a customer that mean nothing here.
+const OF_CUSTOMER: [&str; 9] =
+    ["address", "address2", "city", "country", "email", "phone", "state", "zip", "additionalInfo"];
 
 const TAKEN: &str = "Customer with such title already exists!";
 
@@ -50,12 +57,31 @@ async fn save(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
     let customer = Customer {
         id: known.as_ref().map_or_else(|| CustomerId::random(&mut chance), |known| known.id),
         tenant,
-        created_ms: known.map_or_else(|| api.now_ms(), |known| known.created_ms),
+        created_ms: known.as_ref().map_or_else(|| api.now_ms(), |known| known.created_ms),
         title: title.into(),
+        margin: Margin { changes: 0, additional: kept(picked(&body, &OF_CUSTOMER))? },
     };
-    let shown = customer_json(&customer);
-    api.change_or_clash(TAKEN, |registry, changes| registry.put_customer(customer, changes)).await?;
-    json_answer(shown)
+    let (version, is_new) = (body.whole("version")?, known.is_none());
+    let put = |registry: &mut Registry, changes: &mut Vec<Change>| {
+        put(registry, customer, (is_new, version), changes)
+    };
+    json_answer(customer_json(&api.change(put).await?))
+}
+
+fn put(
+    registry: &mut Registry,
+    mut customer: Customer,
+    (is_new, version): (bool, Option<i64>),
+    changes: &mut Vec<Change>,
+) -> Result<Customer, Refusal> {
+    if !is_new {
+        let known = registry.customer(customer.id);
+        let known = known.ok_or_else(|| Refusal::missing("Customer", customer.id))?;
+        check_version(&known.margin, version, "Customer")?;
+        customer.margin = known.margin.changed(customer.margin.additional);
+    }
+    registry.put_customer(customer.clone(), changes).map_err(|clash| Refusal::of_clash(clash, TAKEN))?;
+    Ok(customer)
 }
 
 async fn one(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {
@@ -76,6 +102,12 @@ async fn release_all(api: &Api, customer: CustomerId) -> Result<(), Refusal> {
     }
     let owned = api.away(|limits| &limits.searches, move |api| owned_by(api, customer)).await?;
     for some in owned.chunks(RELEASED_AT_ONCE) {
+        // What they offered while somebody owned them counts for nothing.
+        for few in some.chunks(ASKED_AT_ONCE) {
+            if ask_all(api, few, &drop_offer()).await.iter().any(Option::is_none) {
+                return Err(Refusal::silence());
+            }
+        }
         api.take_away(|registry, changes| {
             registry.release(customer, some, changes);
             Ok(())
@@ -135,8 +167,8 @@ impl Api {
     /// Gives a device to a customer or back to the tenant; the device as it is then.
     pub async fn give(&self, device: DeviceId, customer: Option<CustomerId>) -> Result<Value, Refusal> {
         if customer.is_none() {
-            // What it offered while somebody owned it counts for nothing: whatever secret is shown, the offer is gone.
-            self.ask(device, HubCall::Redeem { secret: "".into() }).await?;
+            // What it offered while somebody owned it counts for nothing.
+            self.ask(device, drop_offer()).await?;
         }
         self.change(|registry: &mut Registry, changes: &mut Vec<Change>| {
             let known = registry.device(device).ok_or_else(|| Refusal::missing("Device", device))?;
@@ -147,6 +179,11 @@ impl Api {
         })
         .await
     }
+}
+
+/// Ends what a device offers: whatever secret is shown, the offer is gone.
+pub(super) fn drop_offer() -> HubCall {
+    HubCall::Redeem { secret: "".into() }
 }
 
 /// A customer that the caller may see.
@@ -165,14 +202,15 @@ fn customer_in(api: &Api, tenant: TenantId, text: &str) -> Result<Customer, Refu
 }
 
 fn customer_json(customer: &Customer) -> Value {
-    json!({
+    let mut json = json!({
         "id": entity("CUSTOMER", customer.id),
         "createdTime": customer.created_ms,
         "tenantId": tenant_entity(Some(customer.tenant)),
         "title": customer.title,
         "name": customer.title,
         "externalId": null,
-        "version": 1,
-        "additionalInfo": null,
-    })
+        "version": customer.margin.version(),
+    });
+    beside::show(&mut json, &OF_CUSTOMER, customer.margin.additional.as_deref());
+    json
 }

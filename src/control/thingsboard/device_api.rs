@@ -8,9 +8,9 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use device::{Change, Chunk, Content, Downlink, Offer, PackageKind, ProvisionReply, Sample, Uplink, Wanted};
+use device::{Change, Chunk, Content, Downlink, PackageKind, ProvisionReply, Sample, Uplink, Wanted};
 use dialect::http;
 
 use super::asked::{Asked, Object, Payload, spelled};
@@ -18,11 +18,12 @@ use super::caller::Peer;
 use super::clock::chance;
 use super::commands::COMMAND_BYTES_MAX;
 use super::house::{ANSWER_MAX, Api};
-use super::packages::file_name;
+use super::packages::file_headers;
 use super::refusal::Refusal;
 use super::responder;
 use super::routes::{Route, get, post};
 use super::seat::{Owner, Seat};
+use super::settings::ApiSettings;
 use super::shape::{Answer, empty_answer, text_answer};
 
 /// Bytes of a body that is no command.
@@ -157,9 +158,9 @@ async fn call(State(api): State<Api>, Owner(device): Owner, body: Payload) -> An
     };
     let params = spelled(text.as_bytes(), "params");
     api.say(&device, Uplink::Alive, None).await?;
-    let packet_bytes_max = u32::try_from(api.settings().packet_bytes_max).unwrap_or(u32::MAX);
-    let offer = Offer { packet_bytes_max, ..Offer::default() };
-    if let Some(answer) = http::call_answer(method, &offer, device.is_gateway(), api.now_ms()) {
+    let ApiSettings { offer, gateway_offer, .. } = api.settings();
+    let offer = if device.is_gateway() { gateway_offer } else { offer };
+    if let Some(answer) = http::call_answer(method, offer, device.is_gateway(), api.now_ms()) {
         return text_answer(answer);
     }
     let _place = api.limits().answers.enter().await?;
@@ -204,13 +205,7 @@ fn package(api: &Api, device: &device::Device, asked: &Asked, kind: PackageKind)
     let (size, index) =
         (asked.number("size")?.unwrap_or_default(), asked.number("chunk")?.unwrap_or_default());
     let chunk = package.chunk(index, size).map_err(|_| Refusal::bare(StatusCode::BAD_REQUEST))?;
-    let name = file_name(&package);
-    let headers = [
-        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment;filename={name}")),
-        (HeaderName::from_static("x-filename"), name),
-    ];
-    Ok((headers, Bytes::from_owner(Part(chunk))).into_response())
+    Ok((file_headers(&package), Bytes::from_owner(Part(chunk))).into_response())
 }
 
 /// A part of a package on its way: it is not copied.

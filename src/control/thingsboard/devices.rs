@@ -20,6 +20,7 @@ use super::asked::{Asked, Object};
 use super::caller::Caller;
 use super::clock::chance;
 use super::credentials::credential_of;
+use super::customers::drop_offer;
 use super::device_shape::{Wish, device_json, device_with_state_json};
 use super::house::Api;
 use super::names::{NAMING, Naming};
@@ -187,6 +188,10 @@ async fn put(
                 Follows::Leave => drop(api.ask(id, HubCall::Evict).await?),
                 Follows::Renew => drop(api.ask(id, HubCall::Renew).await?),
             }
+            if altered.changes_hands {
+                // What it offered before counts for nothing.
+                api.ask(id, drop_offer()).await?;
+            }
             api.tell_assigned(id, altered.had, altered.has).await?;
             if altered.device.name != altered.old_name {
                 api.tell_renamed(&altered.device, &altered.old_name).await;
@@ -232,6 +237,8 @@ fn create(
 struct Altered {
     device: Device,
     old_name: Box<str>,
+    /// Whether it belongs to another customer, or to none any more.
+    changes_hands: bool,
     follows: Follows,
     had: Assigned,
     has: Assigned,
@@ -273,7 +280,8 @@ fn alter(
     registry.save(device, changes)?;
     let device = registry.device(id).ok_or(Clash::DeviceUnknown)?.clone();
     let follows = follows(registry, &known, &device);
-    Ok(Altered { follows, had, has: assigned(registry, id), old_name: known.name, device })
+    let changes_hands = device.customer != known.customer;
+    Ok(Altered { follows, changes_hands, had, has: assigned(registry, id), old_name: known.name, device })
 }
 
 fn follows(registry: &Registry, known: &Device, device: &Device) -> Follows {

@@ -10,10 +10,14 @@
 use std::ops::ControlFlow;
 
 use axum::extract::{Path, State};
-use device::{Aggregation, Aggregator, DeviceId, Fact, HubCall, HubReply, Value, write_text};
+use device::{
+    Aggregation, Aggregator, DeviceId, Fact, HubCall, HubReply, INTERVALS_MAX, TooManyIntervals, Value,
+    write_text,
+};
 use platform::{Archive, ArchiveFault, Points};
 
 use super::asked::Asked;
+use super::calendar;
 use super::caller::Caller;
 use super::house::Api;
 use super::refusal::Refusal;
@@ -27,8 +31,18 @@ const POINTS_USUAL: usize = 100;
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-const QUERY: &[&str] =
-    &["keys", "startTs", "endTs", "interval", "agg", "limit", "orderBy", "useStrictDataTypes"];
+const QUERY: &[&str] = &[
+    "keys",
+    "startTs",
+    "endTs",
+    "interval",
+    "intervalType",
+    "timeZone",
+    "agg",
+    "limit",
+    "orderBy",
+    "useStrictDataTypes",
+];
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -62,8 +76,8 @@ async fn values(State(api): State<Api>, caller: Caller, Path(id): Path<String>, 
             let found = api.archive(move |archive| query.answer(device, archive)).await?;
             text_answer(found.unwrap_or_else(|| Ok("{}".to_owned()))?)
         }
-        (None, None) => latest(&api, device, asked.list("keys", "key"), spelling).await,
-        (Some(_), None) | (None, Some(_)) => Err(Refusal::bad("startTs and endTs belong together")),
+        // A time without the other is none.
+        (Some(_), None) | (None, _) => latest(&api, device, asked.list("keys", "key"), spelling).await,
     }
 }
 
@@ -119,11 +133,39 @@ async fn latest_facts(
     }
 }
 
+/// Into what intervals points fall.
+enum Intervals {
+    /// Of so many milliseconds.
+    Of(i64),
+    /// That end at these times.
+    Until(Vec<i64>),
+}
+
+impl Intervals {
+    /// Reads the parameters; none if there are no intervals, which is no aggregation.
+    fn read(asked: &Asked, from_ms: i64) -> Result<Option<Self>, Refusal> {
+        if let Some(ends) = calendar::ends(asked, from_ms)? {
+            // One more than there may be shows that there are too many.
+            let most = usize::try_from(INTERVALS_MAX).unwrap_or_default() + 1;
+            return Ok(Some(Self::Until(ends.take(most).collect())));
+        }
+        let interval_ms: i64 = asked.number("interval")?.unwrap_or_default();
+        Ok((interval_ms > 0).then_some(Self::Of(interval_ms)))
+    }
+
+    fn aggregator(&self, what: Aggregation, times: (i64, i64)) -> Result<Aggregator, TooManyIntervals> {
+        match self {
+            Self::Of(interval_ms) => Aggregator::new(what, times, *interval_ms),
+            Self::Until(ends) => Aggregator::until(what, times, ends.iter().copied()),
+        }
+    }
+}
+
 /// A question about history.
 struct Query {
     keys: Vec<Box<str>>,
     times: (i64, i64),
-    aggregation: Option<(Aggregation, i64)>,
+    aggregation: Option<(Aggregation, Intervals)>,
     limit: usize,
     newest_first: bool,
     spelling: Spelling,
@@ -134,19 +176,16 @@ impl Query {
         let keys = asked
             .list("keys", "key")
             .ok_or_else(|| Refusal::bad("Required request parameter 'keys' is not present"))?;
-        let interval_ms: i64 = asked.number("interval")?.unwrap_or_default();
         let aggregation = match asked.get("agg") {
             None | Some("NONE") => None,
             Some(name) => {
                 let unknown = || Refusal::bad(format!("'{name}' is no aggregation"));
-                Some((Aggregation::named(name).ok_or_else(unknown)?, interval_ms)).filter(|_| interval_ms > 0)
+                let what = Aggregation::named(name).ok_or_else(unknown)?;
+                Intervals::read(asked, times.0)?.map(|intervals| (what, intervals))
             }
         };
-        if asked.get("intervalType").is_some_and(|kind| kind != "MILLISECONDS") {
-            return Err(Refusal::bad("Intervals are in milliseconds"));
-        }
-        if let Some((what, interval_ms)) = aggregation
-            && let Err(too_many) = Aggregator::new(what, times, interval_ms)
+        if let Some((what, intervals)) = &aggregation
+            && let Err(too_many) = intervals.aggregator(*what, times)
         {
             return Err(Refusal::bad(format!(
                 "Incorrect TsKvQuery. Number of intervals is to high - {}. Please increase 'interval' parameter value for \
@@ -170,10 +209,10 @@ impl Query {
         let mut out = Members::new();
         for key in &self.keys {
             out.begin(key);
-            match self.aggregation {
+            match &self.aggregation {
                 None => self.copy(device, key, archive, &mut out)?,
-                Some((what, interval_ms)) => {
-                    let Ok(aggregator) = Aggregator::new(what, self.times, interval_ms) else { continue };
+                Some((what, intervals)) => {
+                    let Ok(aggregator) = intervals.aggregator(*what, self.times) else { continue };
                     self.aggregate(aggregator, (device, key), archive, &mut out)?;
                 }
             }

@@ -5,6 +5,8 @@
 mod asked;
 mod attempts;
 mod attributes;
+mod beside;
+mod calendar;
 mod caller;
 mod claims;
 mod clock;

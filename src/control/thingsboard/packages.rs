@@ -14,12 +14,15 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::multipart::MultipartRejection;
 use axum::extract::{Multipart, Path, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
-use device::{Algorithm, Clash, Content, Package, PackageId, PackageKind, ProfileId, Registry, TenantId};
+use device::{
+    Algorithm, Clash, Content, Label, Package, PackageId, PackageKind, ProfileId, Registry, TenantId,
+};
 use serde_json::{Value, json};
 
 use super::asked::{Asked, Object, id};
+use super::beside::{self, kept, picked};
 use super::caller::Caller;
 use super::clock::chance;
 use super::house::Api;
@@ -33,6 +36,13 @@ use super::shape::{Answer, empty_answer, entity, json_answer, tenant_entity};
 const PACKAGE_BYTES_MAX: usize = 50 << 20;
 /// Bytes of a form beside its file.
 const FORM_BYTES_MAX: usize = 65_536;
+/// Bytes of the name and of the kind of a file.
+const FILE_NAME_BYTES_MAX: usize = 1_024;
+/// What a file is of which nobody has said so.
+const ANY_BYTES: &str = "application/octet-stream";
+
+/// Members of a package that mean nothing here.
+const OF_PACKAGE: [&str; 1] = ["additionalInfo"];
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -74,6 +84,7 @@ async fn create(State(api): State<Api>, caller: Caller, body: Object) -> Answer 
         tag: body.text("tag")?.filter(|tag| !tag.is_empty()).map(Box::from),
         created_ms: api.now_ms(),
         content,
+        label: Label { additional: kept(picked(&body, &OF_PACKAGE))?, ..Label::default() },
     };
     let package = api
         .change(|registry, changes| {
@@ -115,7 +126,8 @@ fn check_new(registry: &Registry, package: Package, known: Option<PackageId>) ->
             "Updating otaPackage title, version, type or device profile is prohibited!",
         ));
     }
-    Ok(Package { content: old.content.clone(), created_ms: old.created_ms, ..package })
+    let label = Label { additional: package.label.additional, ..old.label.clone() };
+    Ok(Package { content: old.content.clone(), created_ms: old.created_ms, label, ..package })
 }
 
 async fn upload(
@@ -133,7 +145,8 @@ async fn upload(
     let algorithm = algorithm_named(asked.get("checksumAlgorithm").unwrap_or("SHA256"))?;
     let wanted = asked.get("checksum").map(str::to_owned);
     let _place = api.limits().bodies.enter().await?;
-    let bytes = file(form.map_err(|_| Refusal::bad("Invalid request body"))?).await?;
+    let form = form.map_err(|_| Refusal::bad("Invalid request body"))?;
+    let File { bytes, name: file_name, kind: content_type } = file(form).await?;
     let take = move |_: &Api| Content::upload(Arc::from(&bytes[..]), algorithm, wanted.as_deref());
     let content = api.away(|limits| &limits.readings, take).await?;
     let content = content.map_err(|_| Refusal::bad("Wrong otaPackage file!"))?;
@@ -144,7 +157,8 @@ async fn upload(
             if !matches!(known.content, Content::Missing) {
                 return Err(Refusal::bad("Updating otaPackage file is prohibited!"));
             }
-            let package = Arc::new(Package { content, ..Package::clone(known) });
+            let label = Label { file_name, content_type, ..known.label.clone() };
+            let package = Arc::new(Package { content, label, ..Package::clone(known) });
             registry.put_package(Arc::clone(&package), changes);
             Ok(package)
         })
@@ -152,16 +166,29 @@ async fn upload(
     json_answer(package_json(&package))
 }
 
+/// A file that was uploaded.
+struct File {
+    bytes: Bytes,
+    name: Option<Box<str>>,
+    kind: Option<Box<str>>,
+}
+
 /// The file of a form.
-async fn file(mut form: Multipart) -> Result<Bytes, Refusal> {
+async fn file(mut form: Multipart) -> Result<File, Refusal> {
     let refuse = |error: axum::extract::multipart::MultipartError| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::too_large(),
         _broken_off => Refusal::bad("Invalid request body"),
     };
     while let Some(field) = form.next_field().await.map_err(refuse)? {
         if field.name() == Some("file") {
+            let word = |word: Option<&str>| word.filter(|word| !word.is_empty()).map(Box::<str>::from);
+            let (name, kind) = (word(field.file_name()), word(field.content_type()));
+            if [&name, &kind].into_iter().flatten().any(|word| word.len() > FILE_NAME_BYTES_MAX) {
+                return Err(Refusal::bad(format!("A file's name has at most {FILE_NAME_BYTES_MAX} bytes")));
+            }
             let bytes = field.bytes().await.map_err(refuse)?;
-            return if bytes.len() > PACKAGE_BYTES_MAX { Err(Refusal::too_large()) } else { Ok(bytes) };
+            let is_small = bytes.len() <= PACKAGE_BYTES_MAX;
+            return is_small.then_some(File { bytes, name, kind }).ok_or_else(Refusal::too_large);
         }
     }
     Err(Refusal::bad("Required part 'file' is not present."))
@@ -180,20 +207,31 @@ async fn download(State(api): State<Api>, caller: Caller, Path(text): Path<Strin
     let Content::Here { bytes, .. } = &package.content else {
         return Err(Refusal::bad("There are no bytes to download"));
     };
-    let name = file_name(&package);
-    let headers = [
-        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment;filename={name}")),
-        (HeaderName::from_static("x-filename"), name),
-    ];
-    Ok((headers, Bytes::from_owner(Arc::clone(bytes))).into_response())
+    Ok((file_headers(&package), Bytes::from_owner(Arc::clone(bytes))).into_response())
 }
 
-/// A name for the file of a package that every header may hold.
-pub(super) fn file_name(package: &Package) -> String {
-    let name = format!("{}_{}", package.title, package.version);
+/// What a download says of its file. A header does not hold every letter; the record has the name as it is.
+pub(super) fn file_headers(package: &Package) -> [(HeaderName, HeaderValue); 3] {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
-    name.chars().map(|letter| if is_plain(letter) { letter } else { '_' }).collect()
+    let name = file_name(package);
+    let name: String = name.chars().map(|letter| if is_plain(letter) { letter } else { '_' }).collect();
+    let any = HeaderValue::from_static(ANY_BYTES);
+    let header = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| any.clone());
+    [
+        (header::CONTENT_TYPE, header(content_type(package))),
+        (header::CONTENT_DISPOSITION, header(&format!("attachment;filename={name}"))),
+        (HeaderName::from_static("x-filename"), header(&name)),
+    ]
+}
+
+/// The name of a package's file; one that was uploaded without gets one.
+fn file_name(package: &Package) -> String {
+    let uploaded = package.label.file_name.as_ref().map(ToString::to_string);
+    uploaded.unwrap_or_else(|| format!("{}_{}", package.title, package.version))
+}
+
+fn content_type(package: &Package) -> &str {
+    package.label.content_type.as_deref().unwrap_or(ANY_BYTES)
 }
 
 async fn remove(State(api): State<Api>, caller: Caller, Path(text): Path<String>) -> Answer {
@@ -303,7 +341,7 @@ fn package_json(package: &Package) -> Value {
         }
     };
     let is_here = matches!(package.content, Content::Here { .. });
-    json!({
+    let mut json = json!({
         "id": entity("OTA_PACKAGE", package.id),
         "createdTime": package.created_ms,
         "tenantId": tenant_entity(Some(package.tenant)),
@@ -315,13 +353,14 @@ fn package_json(package: &Package) -> Value {
         "url": url,
         "hasData": is_here || url.is_some(),
         "fileName": is_here.then(|| file_name(package)),
-        "contentType": is_here.then_some("application/octet-stream"),
+        "contentType": is_here.then(|| content_type(package)),
         "checksumAlgorithm": algorithm.map(Algorithm::name),
         "checksum": checksum,
         "dataSize": length,
         "externalId": null,
-        "additionalInfo": null,
-    })
+    });
+    beside::show(&mut json, &OF_PACKAGE, package.label.additional.as_deref());
+    json
 }
 
 const fn kind_name(kind: PackageKind) -> &'static str {

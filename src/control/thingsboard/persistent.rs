@@ -6,7 +6,7 @@
 //! Source: rank 22 of section 13.2 and section 4.1.3 of the vectors.
 
 use axum::extract::{Path, State};
-use device::{Command, CommandId, CommandKind, Device, HubCall};
+use device::{Command, CommandId, CommandKind, CommandState, Device, HubCall};
 use serde_json::{Value, json};
 
 use super::asked::{Asked, id};
@@ -40,12 +40,10 @@ async fn remove(State(api): State<Api>, caller: Caller, Path(text): Path<String>
 async fn of_device(State(api): State<Api>, caller: Caller, Path(text): Path<String>, asked: Asked) -> Answer {
     let device = api.device_of(&caller, &text)?;
     let page = Page::read(&asked)?;
-    let status = asked.get("rpcStatus").map(str::to_owned);
+    let status = asked.get("rpcStatus").map(state_named).transpose()?;
     let id = device.id;
     let commands = api.archive(move |archive| archive.commands(id)).await?.unwrap_or_default();
-    let wanted = commands.iter().filter(|command| {
-        status.as_ref().is_none_or(|status| status.eq_ignore_ascii_case(command.state.name()))
-    });
+    let wanted = commands.iter().filter(|command| status.is_none_or(|status| status == command.state));
     let few = wanted.map(|command| Few {
         id: *command.order.id.bytes(),
         name: command.order.method.to_string(),
@@ -53,6 +51,11 @@ async fn of_device(State(api): State<Api>, caller: Caller, Path(text): Path<Stri
         json: command_json(&device, command),
     });
     json_answer(page.of_few(few.collect())?)
+}
+
+fn state_named(name: &str) -> Result<CommandState, Refusal> {
+    let known = CommandState::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(name));
+    known.ok_or_else(|| Refusal::bad(format!("Invalid value '{name}' of parameter 'rpcStatus'")))
 }
 
 async fn found(api: &Api, caller: &Caller, text: &str) -> Result<(Device, Command), Refusal> {

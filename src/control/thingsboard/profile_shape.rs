@@ -8,6 +8,7 @@
 //!
 //! Source: sections 2.8, 6.4 and rank 24 of 13.2 of the vectors.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use device::{
@@ -16,8 +17,23 @@ use device::{
 use serde_json::{Map, Value, json};
 
 use super::asked::Object;
+use super::beside::{kept, members, picked, show};
 use super::refusal::Refusal;
 use super::shape::{entity, entity_or_null, tenant_entity};
+
+/// Members of a profile that mean nothing here.
+const OF_PROFILE: [&str; 6] = [
+    "description",
+    "image",
+    "defaultRuleChainId",
+    "defaultDashboardId",
+    "defaultQueueName",
+    "defaultEdgeRuleChainId",
+];
+/// Such a member of its `profileData`.
+const ALARMS: &str = "alarms";
+/// Which transport of others it is.
+const TRANSPORT: &str = "transportType";
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
@@ -35,10 +51,18 @@ pub(super) fn fulfil(body: &Object, profile: Profile) -> Result<Profile, Refusal
         "COAP" | "LWM2M" | "SNMP" => Transport::Foreign,
         other => return Err(Refusal::bad(format!("'{other}' is no transport type"))),
     };
-    // A type alone is all defaults, which are written as nothing.
-    let written = parts.object("transportConfiguration")?;
-    let written = written.filter(|settings| settings.0.keys().any(|name| name != "type"));
-    let settings = written.map(|settings| Value::Object(settings.0).to_string()).unwrap_or_default();
+    let written = parts.object("transportConfiguration")?.unwrap_or(Object(Map::new()));
+    let settings = settings(transport, written.0);
+    let mut beside = picked(body, &OF_PROFILE);
+    beside.extend(
+        parts
+            .get(ALARMS)
+            .filter(|alarms| **alarms != json!([]))
+            .map(|some| (ALARMS.to_owned(), some.clone())),
+    );
+    if transport == Transport::Foreign {
+        beside.extend(picked(body, &[TRANSPORT]));
+    }
     // What is not said of a member of our own stays as it is: scripts for the other system do not know it.
     let retention_ms = if body.0.contains_key("retentionDays") {
         retention_ms(body.whole("retentionDays")?)
@@ -56,8 +80,34 @@ pub(super) fn fulfil(body: &Object, profile: Profile) -> Result<Profile, Refusal
         retention_ms,
         firmware: body.id("firmwareId", PackageId::parse)?,
         software: body.id("softwareId", PackageId::parse)?,
+        additional: kept(beside)?.map(Arc::from),
         ..profile
     })
+}
+
+/// Settings as they are kept: without what is so anyway. A type alone is all defaults, which are written as nothing.
+fn settings(transport: Transport, mut written: Map<String, Value>) -> String {
+    let defaults = defaults(transport);
+    written.retain(|name, value| name == "type" || defaults.get(name) != Some(value));
+    if written.keys().all(|name| name == "type") { String::new() } else { Value::Object(written).to_string() }
+}
+
+/// What the members of a transport's settings are if nobody says.
+fn defaults(transport: Transport) -> Value {
+    match transport {
+        Transport::Mqtt => json!({
+            "type": "MQTT",
+            "deviceTelemetryTopic": "v1/devices/me/telemetry",
+            "deviceAttributesTopic": "v1/devices/me/attributes",
+            "deviceAttributesSubscribeTopic": "v1/devices/me/attributes",
+            "transportPayloadTypeConfiguration": {"transportPayloadType": "JSON"},
+            "sparkplug": false,
+            "sparkplugAttributesMetricNames": [],
+            "sendAckOnValidationException": false,
+        }),
+        Transport::Default => json!({"type": "DEFAULT"}),
+        Transport::Foreign => json!({}),
+    }
 }
 
 fn retention_ms(days: Option<i64>) -> Option<u64> {
@@ -141,59 +191,65 @@ pub(super) fn profile_json(profile: &Profile) -> Value {
     };
     let mut configuration = configuration;
     configuration["type"] = json!(kind);
-    json!({
+    let additional = profile.additional.as_deref();
+    let alarms = members(additional).remove(ALARMS).unwrap_or_else(|| json!([]));
+    let mut json = json!({
         "id": entity("DEVICE_PROFILE", profile.id),
         "createdTime": profile.created_ms,
         "tenantId": tenant_entity(Some(profile.tenant)),
         "name": profile.name,
-        "description": null,
-        "image": null,
         "type": "DEFAULT",
-        "transportType": transport_name(profile.transport),
+        "transportType": transport_name(profile),
         "provisionType": kind,
         "provisionDeviceKey": key,
         "firmwareId": entity_or_null("OTA_PACKAGE", profile.firmware),
         "softwareId": entity_or_null("OTA_PACKAGE", profile.software),
-        "defaultRuleChainId": null,
-        "defaultDashboardId": null,
-        "defaultQueueName": null,
         "profileData": {
             "configuration": {"type": "DEFAULT"},
             "transportConfiguration": transport_json(profile),
             "provisionConfiguration": configuration,
-            "alarms": [],
+            "alarms": alarms,
         },
         "default": profile.is_default,
         "telemetryKeeping": keeping_name(profile.keeping),
         "retentionDays": profile.retention_ms.map(|retention_ms| retention_ms / DAY_MS),
         "version": profile.version,
-    })
+    });
+    show(&mut json, &OF_PROFILE, additional);
+    json
 }
 
 /// A profile as lists for choosing show it.
 pub(super) fn short_json(profile: &Profile) -> Value {
-    json!({
+    let mut json = json!({
         "id": entity("DEVICE_PROFILE", profile.id),
         "tenantId": tenant_entity(Some(profile.tenant)),
         "name": profile.name,
-        "image": null,
-        "defaultDashboardId": null,
         "type": "DEFAULT",
-        "transportType": transport_name(profile.transport),
-    })
+        "transportType": transport_name(profile),
+    });
+    show(&mut json, &["image", "defaultDashboardId"], profile.additional.as_deref());
+    json
 }
 
 fn transport_json(profile: &Profile) -> Value {
-    let written = serde_json::from_str(&profile.settings).ok();
-    written.unwrap_or_else(|| json!({"type": transport_name(profile.transport)}))
+    let mut settings = defaults(profile.transport);
+    settings["type"] = json!(transport_name(profile));
+    for (name, value) in members(Some(&profile.settings)) {
+        settings[name] = value;
+    }
+    settings
 }
 
-const fn transport_name(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Default => "DEFAULT",
-        Transport::Mqtt => "MQTT",
+fn transport_name(profile: &Profile) -> Cow<'static, str> {
+    match profile.transport {
+        Transport::Default => "DEFAULT".into(),
+        Transport::Mqtt => "MQTT".into(),
         // Which other transport it is makes no difference: its devices are refused.
-        Transport::Foreign => "COAP",
+        Transport::Foreign => {
+            let named = members(profile.additional.as_deref()).remove(TRANSPORT);
+            named.and_then(|name| name.as_str().map(|name| name.to_owned().into())).unwrap_or("COAP".into())
+        }
     }
 }
 

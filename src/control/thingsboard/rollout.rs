@@ -281,7 +281,7 @@ async fn tell(api: &Api, devices: &[DeviceId], call: &HubCall) -> u64 {
 }
 
 /// Asks some devices at one time; nothing of those that do not answer in time.
-async fn ask_all(api: &Api, devices: &[DeviceId], call: &HubCall) -> Vec<Option<HubReply>> {
+pub(super) async fn ask_all(api: &Api, devices: &[DeviceId], call: &HubCall) -> Vec<Option<HubReply>> {
     let mut answers = Vec::with_capacity(devices.len());
     for device in devices {
         answers.push(api.hand(*device, call.clone()).await.ok());

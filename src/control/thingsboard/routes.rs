@@ -8,8 +8,11 @@
 
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
+use axum::http::header::{AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue};
 use axum::routing::MethodRouter;
-use axum::{Router, routing};
+use axum::{Router, http, routing};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::house::Api;
 use super::refusal::Refusal;
@@ -135,10 +138,31 @@ pub(crate) fn router(api: Api) -> Router {
         router = router.route(route.path, route.handler);
     }
     let unknown = || async { Refusal::nothing() };
-    router
+    let cors = cors(&api.settings().allowed_origins);
+    let router = router
         .route("/api/{*rest}", routing::any(unknown))
         .merge(super::document::routes())
         .method_not_allowed_fallback(|| async { Refusal::method() })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(api)
+        .with_state(api);
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
+}
+
+/// What browsers are told that ask for a page of another origin; nothing if no origin may.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    let origin = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    let token = HeaderName::from_static("x-authorization");
+    let layer = CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([http::Method::GET, http::Method::POST, http::Method::DELETE])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, token])
+        .expose_headers([CONTENT_DISPOSITION, HeaderName::from_static("x-filename")]);
+    (!origins.is_empty()).then_some(layer)
 }

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use device::Offer;
+
 /// What the operator decides.
 #[derive(Clone)]
 pub struct ApiSettings {
@@ -20,6 +22,18 @@ pub struct ApiSettings {
     pub webhook_ms: u64,
     /// The largest packet of a device, which a device is told if it asks.
     pub packet_bytes_max: usize,
+    /// What a device may say at a listener, which it is told if it asks.
+    pub offer: Offer,
+    /// The same for a gateway.
+    pub gateway_offer: Offer,
+    /// The time that a device gets to answer a command if nobody says, in milliseconds.
+    pub command_ms: i64,
+    /// The shortest such time.
+    pub command_ms_min: i64,
+    /// Whether every device that nobody owns may be claimed; otherwise an attribute of it must say so.
+    pub claiming_allowed: bool,
+    /// Whose pages browsers let use the API; `*` is everybody's.
+    pub allowed_origins: Vec<String>,
 }
 
 impl fmt::Debug for ApiSettings {

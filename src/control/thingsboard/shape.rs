@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use device::{Authority, CustomerId, TenantId, User};
 use serde_json::{Value, json};
 
+use super::beside;
 use super::refusal::Refusal;
 
 /// The id of nothing.
@@ -71,9 +72,14 @@ pub(super) fn authority_named(name: &str) -> Option<Authority> {
     all.into_iter().find(|authority| authority_name(*authority) == name)
 }
 
+/// Members of a user that mean nothing here.
+pub(super) const OF_USER: [&str; 4] = ["firstName", "lastName", "phone", "additionalInfo"];
+/// What `additionalInfo` of a user says and does not keep.
+pub(super) const HAS_PASSWORD: &str = "userCredentialsEnabled";
+
 /// Somebody who may log in.
 pub(super) fn user_json(user: &User) -> Value {
-    json!({
+    let mut json = json!({
         "id": entity("USER", user.id),
         "createdTime": user.created_ms,
         "tenantId": tenant_entity(user.tenant),
@@ -81,10 +87,12 @@ pub(super) fn user_json(user: &User) -> Value {
         "email": user.name,
         "name": user.name,
         "authority": authority_name(user.authority),
-        "firstName": null,
-        "lastName": null,
-        "phone": null,
-        "version": 1,
-        "additionalInfo": {"userCredentialsEnabled": !user.password_hash.is_empty()},
-    })
+        "version": user.margin.version(),
+    });
+    beside::show(&mut json, &OF_USER, user.margin.additional.as_deref());
+    if !json["additionalInfo"].is_object() {
+        json["additionalInfo"] = json!({});
+    }
+    json["additionalInfo"][HAS_PASSWORD] = json!(!user.password_hash.is_empty());
+    json
 }

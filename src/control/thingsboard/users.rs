@@ -8,10 +8,11 @@
 //! Source: section 13.1 of the vectors.
 
 use axum::extract::{Path, State};
-use device::{Authority, CustomerId, Tenant, TenantId, User, UserId};
-use serde_json::{Value, json};
+use device::{Authority, Change, CustomerId, Margin, Registry, Tenant, TenantId, User, UserId};
+use serde_json::{Map, Value, json};
 
 use super::asked::{Asked, Object, id};
+use super::beside::{self, check_version, kept, picked};
 use super::caller::Caller;
 use super::clock::chance;
 use super::customers::customer_of;
@@ -20,7 +21,13 @@ use super::login::{activation_link, set_password, user_id};
 use super::pages::{Few, PAGE, Page};
 use super::refusal::Refusal;
 use super::routes::{Route, delete, get, post};
-use super::shape::{Answer, authority_named, empty_answer, entity, json_answer, user_json};
+use super::shape::{
+    Answer, HAS_PASSWORD, OF_USER, authority_named, empty_answer, entity, json_answer, user_json,
+};
+
+/// Members of a tenant that mean nothing here.
+const OF_TENANT: [&str; 10] =
+    ["region", "address", "address2", "city", "country", "email", "phone", "state", "zip", "additionalInfo"];
 
 const TAKEN: &str = "User with such email is already present in database!";
 
@@ -68,15 +75,45 @@ async fn save(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
         authority,
         created_ms: known.as_ref().map_or_else(|| api.now_ms(), |known| known.created_ms),
         name: name.into(),
-        password_hash: known.map_or_else(Box::default, |known| known.password_hash),
+        password_hash: known.as_ref().map_or_else(Box::default, |known| known.password_hash.clone()),
+        margin: Margin { changes: 0, additional: kept(described(&body)?)? },
     };
-    let shown = user.clone();
-    api.change_or_clash(TAKEN, |registry, changes| registry.put_user(user, changes)).await?;
+    let (version, is_new) = (body.whole("version")?, known.is_none());
+    let put =
+        |registry: &mut Registry, changes: &mut Vec<Change>| put(registry, user, (is_new, version), changes);
+    let shown = api.change(put).await?;
     let shown = match body.text("password")? {
         None => shown,
         Some(password) => set_password(&api, shown.id, password.to_owned(), None).await?,
     };
     json_answer(user_json(&shown))
+}
+
+/// What a user is said to be, and what means nothing here.
+fn described(body: &Object) -> Result<Map<String, Value>, Refusal> {
+    let mut members = picked(body, &OF_USER);
+    if let Some(mut additional) = body.object("additionalInfo")? {
+        additional.0.remove(HAS_PASSWORD);
+        members.insert("additionalInfo".to_owned(), Value::Object(additional.0));
+    }
+    Ok(members)
+}
+
+fn put(
+    registry: &mut Registry,
+    mut user: User,
+    (is_new, version): (bool, Option<i64>),
+    changes: &mut Vec<Change>,
+) -> Result<User, Refusal> {
+    if !is_new {
+        let known = registry.user(user.id).ok_or_else(|| Refusal::missing("User", user.id))?;
+        check_version(&known.margin, version, "User")?;
+        // Whoever has chosen a password meanwhile keeps it.
+        user.password_hash = known.password_hash.clone();
+        user.margin = known.margin.changed(user.margin.additional);
+    }
+    registry.put_user(user.clone(), changes).map_err(|clash| Refusal::of_clash(clash, TAKEN))?;
+    Ok(user)
 }
 
 /// Whether the caller may make somebody who may do that.
@@ -173,15 +210,23 @@ async fn save_tenant(State(api): State<Api>, caller: Caller, body: Object) -> An
     let title = body.needed("title")?.trim().to_owned();
     let known = body.id("id", TenantId::parse)?;
     let devices_max = body.whole("devicesMax")?.map(|devices| u32::try_from(devices).unwrap_or(u32::MAX));
-    let tenant = Tenant {
-        id: known.unwrap_or_else(|| TenantId::random(&mut chance)),
-        name: title.into(),
+    let mut tenant = Tenant {
         devices_max: devices_max.filter(|devices| *devices > 0),
+        margin: Margin { changes: 0, additional: kept(picked(&body, &OF_TENANT))? },
+        ..Tenant::named(known.unwrap_or_else(|| TenantId::random(&mut chance)), &title)
     };
+    let (version, says_how_many) = (body.whole("version")?, body.0.contains_key("devicesMax"));
     let tenant = api
         .change(|registry, changes| {
-            if known.is_some() && registry.tenant(tenant.id).is_none() {
-                return Err(Refusal::missing("Tenant", tenant.id));
+            if known.is_some() {
+                let known = registry.tenant(tenant.id);
+                let known = known.ok_or_else(|| Refusal::missing("Tenant", tenant.id))?;
+                check_version(&known.margin, version, "Tenant")?;
+                tenant.margin = known.margin.changed(tenant.margin.additional);
+                // Scripts for the other system do not know this member: what they do not say stays.
+                if !says_how_many {
+                    tenant.devices_max = known.devices_max;
+                }
             }
             // Names stand in canonical topics, so two tenants never share one.
             if registry.tenants().any(|other| other.id != tenant.id && other.name == tenant.name) {
@@ -215,13 +260,14 @@ async fn all_tenants(State(api): State<Api>, caller: Caller, asked: Asked) -> An
 }
 
 fn tenant_json(tenant: &Tenant) -> Value {
-    json!({
+    let mut json = json!({
         "id": entity("TENANT", tenant.id),
         "createdTime": 0,
         "title": tenant.name,
         "name": tenant.name,
         "devicesMax": tenant.devices_max,
-        "version": 1,
-        "additionalInfo": null,
-    })
+        "version": tenant.margin.version(),
+    });
+    beside::show(&mut json, &OF_TENANT, tenant.margin.additional.as_deref());
+    json
 }

@@ -128,8 +128,12 @@ impl Hub {
     pub(super) fn look_at_commands(&mut self, device: DeviceId, now_ms: i64, out: &mut Outcome) {
         let terms = self.terms.commands;
         let Some(desk) = self.devices.get_mut(&device) else { return };
-        for Waiting { command, answer_due_ms, .. } in &mut desk.waiting {
+        let mut is_deaf = false;
+        for Waiting { command, answer_due_ms, sent_to } in &mut desk.waiting {
             let mut changed = command.look(now_ms, &terms);
+            if changed && command.state == CommandState::Queued {
+                (is_deaf, *sent_to) = (true, None);
+            }
             let is_unanswered = command.state == CommandState::Delivered && !command.has_ended();
             if is_unanswered && answer_due_ms.is_some_and(|due| due <= now_ms) {
                 command.fail("There was a timeout awaiting for RPC response from device.");
@@ -140,6 +144,9 @@ impl Hub {
             }
         }
         desk.waiting.retain(|waiting| !waiting.command.has_ended());
+        if is_deaf {
+            out.evicted.extend(desk.listeners.iter().map(|listener| (listener.ear, device)));
+        }
         if terms.submit != Submit::Burst {
             self.send_next(device, out);
         }

@@ -13,19 +13,23 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 use mqtt::QoS;
 
+use super::hearing::keep;
 use super::outcome::{Outcome, Refusal};
 use crate::attributes::Facts;
 use crate::change::{Change, Scope};
 use crate::claim::{self, Claim, Redeemed};
 use crate::command::{Command, CommandTerms};
 use crate::ids::DeviceId;
-use crate::presence::Presence;
+use crate::presence::{Presence, Turn};
 use crate::profile::Keeping;
 use crate::speech::Ear;
 use crate::value::{Sample, Value};
 
 /// The server attribute with which somebody sets a device's own time of silence, in milliseconds.
 const SILENCE_KEY: &str = "inactivityTimeout";
+
+/// The server attribute with which somebody lets a device be claimed.
+const CLAIMING_KEY: &str = "claimingAllowed";
 
 /// How the hub treats devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +44,12 @@ pub struct HubTerms {
     pub facts_per_device_max: usize,
     /// Devices of which something is known. The connection of one more is not opened.
     pub devices_max: usize,
+    /// How long what a device offers holds if it does not say, in milliseconds.
+    pub claim_ms: i64,
+    /// Whether every device may be claimed; otherwise its server attribute `claimingAllowed` must say so.
+    pub claiming_allowed: bool,
+    /// Whether what becomes of a device's presence is telemetry of it as well.
+    pub presence_in_telemetry: bool,
 }
 
 /// What a hub has refused since it began.
@@ -110,6 +120,9 @@ impl Default for HubTerms {
             sessions_max: 1,
             facts_per_device_max: 4096,
             devices_max: 4_000_000,
+            claim_ms: claim::CLAIM_MS,
+            claiming_allowed: true,
+            presence_in_telemetry: false,
         }
     }
 }
@@ -123,7 +136,7 @@ impl Hub {
 
     /// A connection is open for a device: its own, or that of a gateway that speaks for it.
     pub fn open(&mut self, device: DeviceId, ear: Ear, keeping: Keeping, now_ms: i64, out: &mut Outcome) {
-        let sessions_max = self.terms.sessions_max.max(1);
+        let (terms, sessions_max) = (self.terms, self.terms.sessions_max.max(1));
         let Some(desk) = self.desk(device) else {
             out.refused.push((ear, device, Refusal::TooManyDevices));
             return;
@@ -132,7 +145,7 @@ impl Hub {
             return;
         }
         if let Some(turn) = desk.presence.connect(now_ms) {
-            out.turns.push((device, turn));
+            note_turn(desk, (device, turn), &terms, out);
         }
         desk.listeners.push(Listener { ear, keeping, hears_attributes: false, hears_commands: None });
         // Whoever listens outside takes nobody's place: requests come and go beside the device's own connection.
@@ -154,7 +167,7 @@ impl Hub {
         desk.listeners.remove(index);
         desk.forget(ear, device, out);
         if let Some(turn) = desk.presence.disconnect(now_ms) {
-            out.turns.push((device, turn));
+            note_turn(desk, (device, turn), &self.terms, out);
         }
         out.changes.push(Change::Presence { device, presence: desk.presence });
         self.plan(device);
@@ -269,7 +282,7 @@ impl Hub {
             desk.due_ms = None;
             let silence_ms = desk.silence_ms(self.terms.silence_ms);
             if let Some(turn) = desk.presence.look(now_ms, silence_ms) {
-                out.turns.push((device, turn));
+                note_turn(desk, (device, turn), &self.terms, out);
                 out.changes.push(Change::Presence { device, presence: desk.presence });
             }
             self.look_at_commands(device, now_ms, out);
@@ -383,6 +396,11 @@ impl Desk {
         self.listeners.iter_mut().find(|listener| listener.ear == ear)
     }
 
+    /// Whether it may be offered to whoever knows its secret.
+    pub fn may_be_claimed(&self, terms: &HubTerms) -> bool {
+        terms.claiming_allowed || matches!(self.server.get(CLAIMING_KEY), Some((Value::Bool(true), _)))
+    }
+
     /// How long the device may be silent.
     fn silence_ms(&self, otherwise_ms: i64) -> i64 {
         match self.server.get(SILENCE_KEY) {
@@ -402,5 +420,19 @@ impl Desk {
                 out.changes.push(Change::Command { device, command: Box::new(waiting.command.clone()) });
             }
         }
+    }
+}
+
+/// Tells what became of a device's presence, and keeps it as telemetry if that is wanted.
+pub(super) fn note_turn(
+    desk: &mut Desk,
+    (device, turn): (DeviceId, Turn),
+    terms: &HubTerms,
+    out: &mut Outcome,
+) {
+    out.turns.push((device, turn));
+    if terms.presence_in_telemetry {
+        let samples = desk.presence.samples_of(turn);
+        let _counted = keep(desk, device, &samples, (Keeping::History, terms.facts_per_device_max), out);
     }
 }

@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::desk::{Desk, Hub};
+use super::desk::{Desk, Hub, note_turn};
 use super::outcome::{Addressed, Outcome, Refusal};
 use crate::attributes::{Facts, Written};
 use crate::change::{Change, Scope};
@@ -84,7 +84,7 @@ impl Hub {
         };
         let turn = desk.presence.hear(now_ms);
         if let Some(turn) = turn {
-            out.turns.push((device, turn));
+            note_turn(desk, (device, turn), terms, out);
             out.changes.push(Change::Presence { device, presence: desk.presence });
         }
         let keys_max = terms.facts_per_device_max;
@@ -115,6 +115,7 @@ impl Hub {
         now_ms: i64,
         out: &mut Outcome,
     ) {
+        let terms = self.terms;
         let Some(desk) = self.devices.get_mut(&device) else { return };
         match uplink {
             Uplink::AttributesWanted { cookie, client, shared } => {
@@ -131,8 +132,9 @@ impl Hub {
             }
             Uplink::CommandAnswered { number, answer } => self.answered(device, *number, answer, out),
             Uplink::Claimable { secret, duration_ms } => {
-                let offered = Claim::new(secret, *duration_ms, now_ms);
-                if claim::offer(&mut desk.claim, offered, now_ms) {
+                let offered =
+                    Claim::new(secret, duration_ms.filter(|ms| *ms > 0).or(Some(terms.claim_ms)), now_ms);
+                if desk.may_be_claimed(&terms) && claim::offer(&mut desk.claim, offered, now_ms) {
                     out.changes.push(Change::Claim { device, claim: desk.claim.clone() });
                 }
             }

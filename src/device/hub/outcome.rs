@@ -24,7 +24,8 @@ pub struct Outcome {
     pub changes: Vec<Change>,
     /// To be said.
     pub downlinks: Vec<Addressed>,
-    /// Connections that are no longer open for a device: another one has replaced them, or it was deleted. A connection of
+    /// Connections that are no longer open for a device: another one has replaced them, it was deleted, or, when its time
+    /// came, it had not acknowledged a command. A connection of
     /// the device itself ends; a gateway's goes on without that child.
     pub evicted: Vec<(Ear, DeviceId)>,
     /// What became of commands, for those who wait for them.

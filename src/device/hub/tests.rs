@@ -460,3 +460,64 @@ fn a_hub_may_repeat_what_was_sent_to_whoever_says_again_that_he_listens() {
     story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
     assert_eq!(numbers(&story.hear(ONE, listens(), 0)), [0]);
 }
+
+#[test]
+fn where_claiming_is_not_allowed_an_attribute_must_allow_it_and_an_offer_holds_as_long_as_is_said() {
+    let terms = HubTerms { claiming_allowed: false, claim_ms: 1_000, ..HubTerms::default() };
+    let mut story = Story { hub: Hub::new(terms), out: Outcome::default(), all: Vec::new() };
+    story.hub.open(DEVICE, ONE, Keeping::History, 0, &mut story.out);
+    let offer =
+        |story: &mut Story| story.hear(ONE, Uplink::Claimable { secret: "s".into(), duration_ms: None }, 0);
+    let redeem = |story: &mut Story, now_ms| story.hub.redeem(DEVICE, "s", now_ms, &mut Outcome::default());
+    offer(&mut story);
+    assert_eq!(redeem(&mut story, 1), Redeemed::NoClaim);
+    let allowed = Sample { value: Value::Bool(true), ..sample("claimingAllowed", 0) };
+    story.hub.write(DEVICE, Scope::Server, &[allowed], &mut Outcome::default());
+    offer(&mut story);
+    assert_eq!(redeem(&mut story, 999), Redeemed::Granted);
+    offer(&mut story);
+    assert_eq!(redeem(&mut story, 1_000), Redeemed::NoClaim, "it is over");
+}
+
+#[test]
+fn a_command_that_is_never_acknowledged_ends_connections_if_it_shall_and_goes_to_the_next_one() {
+    let mut terms = HubTerms::default();
+    (terms.commands.closes, terms.commands.retries_max) = (true, 0);
+    let mut story = Story { hub: Hub::new(terms), out: Outcome::default(), all: Vec::new() };
+    story.hub.open(DEVICE, ONE, Keeping::History, 0, &mut story.out);
+    story.hear(ONE, listens(), 0);
+    story.order(order(1, CommandKind::TwoWay, true));
+    story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
+    story.take();
+    story.hub.advance(9_999, &mut story.out);
+    assert_eq!(story.take().evicted, []);
+    story.hub.advance(10_000, &mut story.out);
+    let out = story.take();
+    assert_eq!((out.evicted, out.reports[0].state), (vec![(ONE, DEVICE)], CommandState::Queued));
+    story.hub.close(DEVICE, ONE, 10_001, &mut story.out);
+    story.hub.open(DEVICE, TWO, Keeping::History, 10_002, &mut story.out);
+    story.take();
+    assert_eq!(numbers(&story.hear(TWO, listens(), 10_003)), [0]);
+}
+
+#[test]
+fn presence_is_telemetry_where_that_is_wanted() {
+    let terms = HubTerms { presence_in_telemetry: true, ..HubTerms::default() };
+    let mut hub = Hub::new(terms);
+    let mut out = Outcome::default();
+    hub.open(DEVICE, ONE, Keeping::Forward, 10, &mut out);
+    hub.hear(DEVICE, ONE, Uplink::Alive, 20, &mut out);
+    hub.hear(DEVICE, ONE, Uplink::Alive, 30, &mut out);
+    hub.close(DEVICE, ONE, 40, &mut out);
+    hub.advance(600_030, &mut out);
+    let told = [
+        "lastConnectTime=10@10",
+        "active=true@20",
+        "lastActivityTime=20@20",
+        "inactivityAlarmTime=0@20",
+        "lastDisconnectTime=40@40",
+        "active=false@600030",
+        "inactivityAlarmTime=600030@600030",
+    ];
+    assert_eq!(kept(&out).concat(), told);
+}

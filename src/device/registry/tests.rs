@@ -9,7 +9,7 @@ use crate::ids::{CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId};
 use crate::package::PackageKind;
 use crate::profile::{Keeping, Profile, ProvisionKey, Provisioning};
 use crate::provision::{CredentialWanted, ProvisionReply, ProvisionRequest};
-use crate::record::{Authority, Customer, Device, Role, Tenant, User};
+use crate::record::{Authority, Customer, Device, Margin, Role, Tenant, User};
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 const PROFILE: ProfileId = ProfileId::from_bytes([2; 16]);
@@ -23,7 +23,7 @@ struct House {
 impl House {
     fn new() -> Self {
         let mut house = Self { registry: Registry::default(), prng: Prng::new(1), changes: Vec::new() };
-        let tenant = Tenant { id: TENANT, name: "acme".into(), devices_max: None };
+        let tenant = Tenant::named(TENANT, "acme");
         house.registry.put_tenant(tenant, &mut house.changes);
         house.registry.put_profile(Profile::named(PROFILE, TENANT, "default"), &mut house.changes).unwrap();
         house
@@ -204,7 +204,7 @@ fn the_profile_of_a_new_kind_of_child_keeps_what_the_default_one_does() {
 fn a_tenant_has_as_many_devices_as_it_may() {
     let mut house = House::new();
     let gateway = house.create("g", token("G")).unwrap();
-    let tenant = Tenant { id: TENANT, name: "acme".into(), devices_max: Some(2) };
+    let tenant = Tenant { devices_max: Some(2), ..Tenant::named(TENANT, "acme") };
     house.registry.put_tenant(tenant, &mut house.changes);
     let child = house.child(gateway, "A", None).unwrap();
     let profiles = house.registry.profiles.len();
@@ -333,7 +333,13 @@ fn a_device_with_a_token_takes_less_than_256_bytes() {
 }
 
 fn customer(id: u8, title: &str) -> Customer {
-    Customer { id: CustomerId::from_bytes([id; 16]), tenant: TENANT, created_ms: 0, title: title.into() }
+    Customer {
+        id: CustomerId::from_bytes([id; 16]),
+        tenant: TENANT,
+        created_ms: 0,
+        title: title.into(),
+        margin: Margin::default(),
+    }
 }
 
 fn user(id: u8, name: &str, customer: Option<u8>) -> User {
@@ -345,6 +351,7 @@ fn user(id: u8, name: &str, customer: Option<u8>) -> User {
         created_ms: 0,
         name: name.into(),
         password_hash: "".into(),
+        margin: Margin::default(),
     }
 }
 
@@ -465,8 +472,8 @@ fn changes_of_a_device_and_of_its_credential_are_counted_apart() {
 #[test]
 fn devices_of_a_profile_and_of_a_customer_are_counted_and_given_back() {
     let mut house = House::new();
-    let customer = CustomerId::from_bytes([5; 16]);
-    let record = Customer { id: customer, tenant: TENANT, created_ms: 0, title: "c".into() };
+    let record = customer(5, "c");
+    let customer = record.id;
     house.registry.put_customer(record, &mut house.changes).unwrap();
     let other = ProfileId::from_bytes([6; 16]);
     house.registry.put_profile(Profile::named(other, TENANT, "other"), &mut house.changes).unwrap();

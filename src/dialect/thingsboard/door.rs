@@ -113,7 +113,7 @@ mod tests {
     fn registry() -> (Registry, DeviceId, DeviceId) {
         let mut registry = Registry::default();
         let mut changes: Vec<Change> = Vec::new();
-        registry.put_tenant(Tenant { id: TENANT, name: "t".into(), devices_max: None }, &mut changes);
+        registry.put_tenant(Tenant::named(TENANT, "t"), &mut changes);
         let profile = Profile::named(ProfileId::from_bytes([2; 16]), TENANT, "default");
         let foreign = ProfileId::from_bytes([3; 16]);
         let coap = Profile { transport: Transport::Foreign, ..Profile::named(foreign, TENANT, "coap") };

@@ -182,6 +182,7 @@ mod tests {
             version: "1".into(),
             tag: None,
             content: Content::upload([1, 2].into(), device::Algorithm::Crc32, None).unwrap(),
+            label: device::Label::default(),
         };
         let chunk: Chunk = package.chunk(0, 0).unwrap();
         let downlink = Downlink::Chunk { cookie: Cookie(7 << 32), package: package.id, chunk };

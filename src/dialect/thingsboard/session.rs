@@ -545,7 +545,7 @@ pub(super) mod trial {
             credential: Credential::token("TG").unwrap(),
             rare: None,
         };
-        let tenant = Tenant { id: tenant, name: "t".into(), devices_max: None };
+        let tenant = Tenant::named(tenant, "t");
         let profile = Profile::named(profile, tenant.id, "default");
         let offer = Arc::new(offer);
         let guest = Guest { version, device: &device, tenant: &tenant, profile: &profile, offer: &offer };

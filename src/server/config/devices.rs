@@ -36,6 +36,16 @@ pub struct Devices {
     pub command_submit: Submit,
     /// How long the next one waits for an answer to the one before it.
     pub command_answer_ms: u32,
+    /// Whether a command that was never acknowledged ends the device's connections instead of failing.
+    pub command_closes: bool,
+    /// Whether every device that nobody owns may be claimed.
+    pub claiming_allowed: bool,
+    /// How long an offer to be claimed holds if the device does not say.
+    pub claim_duration_s: u32,
+    /// Whether what becomes of a device's presence is telemetry of it as well.
+    pub presence_in_telemetry: bool,
+    /// Whether a device's certificate counts within its term only.
+    pub certificate_terms_count: bool,
     /// Keys that are known of one device.
     pub facts_per_device_max: u32,
     /// Devices of which the broker knows something, on all cores.
@@ -84,6 +94,11 @@ impl Default for Devices {
             commands_waiting_max: 1000,
             command_submit: Submit::Burst,
             command_answer_ms: 30_000,
+            command_closes: false,
+            claiming_allowed: true,
+            claim_duration_s: 86_400,
+            presence_in_telemetry: false,
+            certificate_terms_count: true,
             facts_per_device_max: 4096,
             known_devices_max: 4_000_000,
             failed_logins_count: false,
@@ -113,12 +128,16 @@ impl Devices {
                 waiting_max: stdx::widen(self.commands_waiting_max),
                 submit: self.command_submit,
                 answer_ms: self.command_answer_ms.into(),
+                closes: self.command_closes,
                 ..CommandTerms::default()
             },
             silence_ms: i64::from(self.silence_s) * 1000,
             sessions_max: stdx::widen(self.sessions_per_device_max),
             facts_per_device_max: stdx::widen(self.facts_per_device_max),
             devices_max: stdx::widen(self.known_devices_max).div_ceil(cores.max(1)),
+            claim_ms: i64::from(self.claim_duration_s) * 1000,
+            claiming_allowed: self.claiming_allowed,
+            presence_in_telemetry: self.presence_in_telemetry,
         }
     }
 

@@ -178,6 +178,20 @@ keys! {
         command_submit,
         /// With "sequential-answer": milliseconds after which it is sent without that answer.
         command_answer_ms: 100..=3_600_000,
+        /// Whether a command that was never acknowledged ends the device's connections (0x98) and waits for the next one,
+        /// instead of failing.
+        command_closes,
+        /// Whether every device that belongs to no customer may be claimed. If not, its server attribute claimingAllowed
+        /// must be true.
+        claiming_allowed,
+        /// Seconds that an offer to be claimed holds if the device does not say.
+        claim_duration_s: 1..=315_360_000,
+        /// Whether active, lastConnectTime, lastDisconnectTime, lastActivityTime and inactivityAlarmTime are written as
+        /// telemetry as well, each when a device comes, goes, speaks after a silence, or falls silent.
+        presence_in_telemetry,
+        /// Whether a device's certificate counts from its first to its last day only. Off: devices that cannot be given a new
+        /// one stay connected. A certificate that makes a device always is looked at.
+        certificate_terms_count,
         /// Keys of attributes and of telemetry that are known of one device, together; what it says of more is refused.
         facts_per_device_max: 1..=1_000_000,
         /// Devices of which something is known, an equal share on each core; the connection of one more is refused.
@@ -231,6 +245,13 @@ keys! {
         rpc_webhook,
         /// Milliseconds that it may take.
         rpc_webhook_ms: 1..=300_000,
+        /// Milliseconds that a device gets to answer a command over the API, if whoever asks does not say.
+        rpc_timeout_ms: 1..=86_400_000,
+        /// The least that it gets, whatever is said.
+        rpc_timeout_min_ms: 0..=86_400_000,
+        /// Origins whose pages browsers let use the API, such as "https://a.example, https://b.example"; "*" is all. "" is
+        /// none but its own.
+        allowed_origins,
     }
 }
 

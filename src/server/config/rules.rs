@@ -127,6 +127,15 @@ fn check_control(control: &ControlPlane) -> Vec<Complaint> {
     if control.rpc_webhook.is_some() && control.listen.is_none() {
         texts.push("control.rpc_webhook needs control.listen, whose thread posts to it".to_owned());
     }
+    let is_origin = |origin: &&String| {
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        *origin == "*" || is_web_address(origin) && !host.is_empty() && !host.contains(['/', '?', '#', ' '])
+    };
+    if let Some(wrong) = control.allowed_origins.0.iter().find(|origin| !is_origin(origin)) {
+        texts.push(format!(
+            "control.allowed_origins has \"{wrong}\": an origin is http:// or https:// and a host, without anything behind it"
+        ));
+    }
     texts.into_iter().map(|text| Place::Default.complain(text)).collect()
 }
 

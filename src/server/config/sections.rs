@@ -155,6 +155,12 @@ pub struct ControlPlane {
     pub rpc_webhook: Option<String>,
     /// How long that may take.
     pub rpc_webhook_ms: u32,
+    /// How long a device may take to answer a command, if nobody says.
+    pub rpc_timeout_ms: u32,
+    /// The shortest such time.
+    pub rpc_timeout_min_ms: u32,
+    /// Whose pages may use the API in browsers.
+    pub allowed_origins: Names,
 }
 
 /// `$SYS` topics.
@@ -193,6 +199,9 @@ impl Default for ControlPlane {
             refresh_lifetime_s: 604_800,
             rpc_webhook: None,
             rpc_webhook_ms: 10_000,
+            rpc_timeout_ms: 10_000,
+            rpc_timeout_min_ms: 5_000,
+            allowed_origins: Names::default(),
         }
     }
 }

@@ -375,8 +375,10 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
                 gateway_device_telemetry_messages = \"6:1\"\ntenant_messages = \"7:1\"\n\
                 tenant_telemetry_messages = \"8:1\"\ntenant_telemetry_values = \"9:1\"\n\
                 command_submit = \"sequential-answer\"\ncommand_answer_ms = 700\nfacts_per_device_max = 8\n\
-                known_devices_max = 9\nfailed_logins_count = true\n[control]\nlisten = \"127.0.0.1:0\"\n\
-                rpc_webhook = \"http://127.0.0.1:1/rpc\"\ntoken_lifetime_s = 60\n";
+                known_devices_max = 9\nfailed_logins_count = true\ncommand_closes = true\nclaiming_allowed = false\n\
+                claim_duration_s = 60\npresence_in_telemetry = true\ncertificate_terms_count = false\n[control]\nlisten = \"127.0.0.1:0\"\n\
+                rpc_webhook = \"http://127.0.0.1:1/rpc\"\ntoken_lifetime_s = 60\nrpc_timeout_ms = 7000\nrpc_timeout_min_ms = 10\n\
+                allowed_origins = \"https://a.example, http://b.example:81\"\n";
     let (config, told) = read(text);
     assert_eq!(told, [""; 0]);
     let (devices, terms) = (&config.devices, config.devices.hub_terms(4));
@@ -388,9 +390,14 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
         waiting_max: 2,
         submit: device::Submit::AfterAnswer,
         answer_ms: 700,
+        closes: true,
         ..device::CommandTerms::default()
     };
     assert_eq!(terms.commands, commands);
+    assert_eq!((terms.claiming_allowed, terms.claim_ms), (false, 60_000));
+    assert!(terms.presence_in_telemetry && !devices.certificate_terms_count);
+    assert_eq!((config.control.rpc_timeout_ms, config.control.rpc_timeout_min_ms), (7_000, 10));
+    assert_eq!(config.control.allowed_origins.0, ["https://a.example", "http://b.example:81"]);
     assert_eq!(devices.device_rates().messages.text(), "100:1,2000:60");
     assert_eq!(devices.gateway_rates().telemetry_values.text(), "5:1");
     assert_eq!(devices.gateway_device_rates().telemetry_messages.text(), "6:1");

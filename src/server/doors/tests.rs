@@ -59,7 +59,7 @@ fn registry() -> Platform {
         ("m3", Credential::certificate("MAMCAQc=")),
     ];
     let ((), _kept) = platform.change(|registry, changes| {
-        registry.put_tenant(Tenant { id: tenant, name: "t".into(), devices_max: None }, changes);
+        registry.put_tenant(Tenant::named(tenant, "t"), changes);
         let profile = Profile::named(ProfileId::from_bytes([2; 16]), tenant, "default");
         registry.put_profile(profile, changes).unwrap();
         let mut number = 0;

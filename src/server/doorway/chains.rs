@@ -177,7 +177,7 @@ impl House {
         let profile =
             Profile { provisioning, is_default: true, ..Profile::named(CHAINED, TENANT, "chained") };
         let _kept = platform.change(|registry, changes| {
-            registry.put_tenant(Tenant { id: TENANT, name: "acme".into(), devices_max: None }, changes);
+            registry.put_tenant(Tenant::named(TENANT, "acme"), changes);
             registry.put_profile(profile, changes).unwrap();
         });
         let wardrobes: Arc<[Wardrobe]> =

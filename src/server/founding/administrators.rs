@@ -10,7 +10,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use device::{Authority, TenantId, User, UserId, random_word};
+use device::{Authority, Margin, TenantId, User, UserId, random_word};
 use platform::{Kept, Platform};
 use stdx::WallMs;
 
@@ -107,6 +107,7 @@ fn user(
         created_ms: i64::try_from(now.0).unwrap_or(i64::MAX),
         name: name.to_lowercase().into(),
         password_hash: hash.into(),
+        margin: Margin::default(),
     })
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn found_tenant(platform: &Platform, devices: &Devices) -> io::Result
         ..Profile::named(ProfileId::random(&mut lots), id, PROFILE)
     };
     let ((), kept) = platform.change(|registry, changes| {
-        registry.put_tenant(Tenant { id, name: devices.tenant.as_str().into(), devices_max }, changes);
+        registry.put_tenant(Tenant { devices_max, ..Tenant::named(id, &devices.tenant) }, changes);
         registry.put_profile(profile, changes).expect("its tenant was made in the line above");
     });
     Ok(Some(kept))

@@ -307,7 +307,7 @@ impl Bureau {
         let (sender, kept) = flume::bounded(1);
         let mut id = [0; 16];
         id[..name.len()].copy_from_slice(name.as_bytes());
-        let tenant = Tenant { id: TenantId::from_bytes(id), name: name.into(), devices_max: None };
+        let tenant = Tenant::named(TenantId::from_bytes(id), name);
         self.journal.keep(vec![device::Change::Tenant(Box::new(tenant))], Some(sender));
         kept
     }

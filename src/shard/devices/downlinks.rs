@@ -25,6 +25,8 @@ pub(crate) enum Cause {
     TakenOver,
     /// Somebody has changed or deleted the device.
     Administrative,
+    /// The device has not acknowledged a command.
+    Deaf,
 }
 
 impl Shard {
@@ -91,6 +93,10 @@ impl Shard {
             Cause::Administrative => {
                 self.exchange.counters_mut().clients_sent_away += 1;
                 (ReasonCode::AdministrativeAction, "the device was changed or deleted")
+            }
+            Cause::Deaf => {
+                self.exchange.counters_mut().clients_sent_away += 1;
+                (ReasonCode::AdministrativeAction, "the device has not acknowledged a command")
             }
         };
         self.exchange.end(now, key, Some(code), Some(why));

@@ -84,7 +84,7 @@ impl Shard {
         let now_ms = self.wall_ms(now);
         let mut out = self.outcome();
         self.desk().hub.advance(now_ms, &mut out);
-        self.settle(now, out, Cause::TakenOver);
+        self.settle(now, out, Cause::Deaf);
         let mut fired = Vec::new();
         self.desk().stays.advance(now, &mut fired);
         for conn in fired {

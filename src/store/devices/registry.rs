@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use device::{
     Algorithm, Authority, ChainRule, Content, Credential, Customer, CustomerId, Device, DeviceId, Keeping,
-    Package, PackageId, PackageKind, Profile, ProfileId, ProvisionKey, Provisioning, Rare, Role, Tenant,
-    TenantId, Transport, Untold, User, UserId,
+    Label, Margin, Package, PackageId, PackageKind, Profile, ProfileId, ProvisionKey, Provisioning, Rare,
+    Role, Tenant, TenantId, Transport, Untold, User, UserId,
 };
 
 use crate::codec::{Garbled, Input, Output};
@@ -25,14 +25,32 @@ pub(crate) fn encode_tenant(tenant: &Tenant, out: &mut Vec<u8>) {
     begin(out);
     push_some(out, tenant.devices_max, |out, most| out.push_u32(most));
     push_text(out, &tenant.name);
+    push_margin(&tenant.margin, out);
 }
 
 pub(super) fn decode_tenant(id: TenantId, value: &[u8]) -> Result<Tenant, Garbled> {
     let mut input = begun(value)?;
     let devices_max = some_of(&mut input, Input::u32)?;
     let name = text_of(&mut input)?;
+    let margin = margin_of(&mut input)?;
     input.end()?;
-    Ok(Tenant { id, name, devices_max })
+    Ok(Tenant { id, name, devices_max, margin })
+}
+
+/// What stands beside a record, at its end: nothing if there is nothing, as in records of earlier editions.
+fn push_margin(margin: &Margin, out: &mut Vec<u8>) {
+    if *margin != Margin::default() {
+        out.push_u32(margin.changes);
+        push_some(out, margin.additional.as_deref(), push_text);
+    }
+}
+
+fn margin_of(input: &mut Input<'_>) -> Result<Margin, Garbled> {
+    if input.is_empty() {
+        return Ok(Margin::default());
+    }
+    let margin = Margin { changes: input.u32()?, additional: some_of(input, text_of)? };
+    if margin == Margin::default() { Err(Garbled("nothing stands beside a record")) } else { Ok(margin) }
 }
 
 pub(crate) fn encode_customer(customer: &Customer, out: &mut Vec<u8>) {
@@ -40,6 +58,7 @@ pub(crate) fn encode_customer(customer: &Customer, out: &mut Vec<u8>) {
     out.extend_from_slice(customer.tenant.bytes());
     push_i64(out, customer.created_ms);
     push_text(out, &customer.title);
+    push_margin(&customer.margin, out);
 }
 
 pub(super) fn decode_customer(id: CustomerId, value: &[u8]) -> Result<Customer, Garbled> {
@@ -47,8 +66,9 @@ pub(super) fn decode_customer(id: CustomerId, value: &[u8]) -> Result<Customer, 
     let tenant = TenantId::from_bytes(id_of(&mut input)?);
     let created_ms = i64_of(&mut input)?;
     let title = text_of(&mut input)?;
+    let margin = margin_of(&mut input)?;
     input.end()?;
-    Ok(Customer { id, tenant, created_ms, title })
+    Ok(Customer { id, tenant, created_ms, title, margin })
 }
 
 pub(crate) fn encode_user(user: &User, out: &mut Vec<u8>) {
@@ -63,6 +83,7 @@ pub(crate) fn encode_user(user: &User, out: &mut Vec<u8>) {
     push_i64(out, user.created_ms);
     push_text(out, &user.name);
     push_text(out, &user.password_hash);
+    push_margin(&user.margin, out);
 }
 
 pub(super) fn decode_user(id: UserId, value: &[u8]) -> Result<User, Garbled> {
@@ -77,8 +98,9 @@ pub(super) fn decode_user(id: UserId, value: &[u8]) -> Result<User, Garbled> {
     let customer = some_of(&mut input, id_of)?.map(CustomerId::from_bytes);
     let created_ms = i64_of(&mut input)?;
     let (name, password_hash) = (text_of(&mut input)?, text_of(&mut input)?);
+    let margin = margin_of(&mut input)?;
     input.end()?;
-    Ok(User { id, tenant, customer, authority, created_ms, name, password_hash })
+    Ok(User { id, tenant, customer, authority, created_ms, name, password_hash, margin })
 }
 
 /// What a dialect understood of a profile's settings is not written down: it follows from them.
@@ -106,6 +128,9 @@ pub(crate) fn encode_profile(profile: &Profile, out: &mut Vec<u8>) {
     out.push(u8::from(profile.untold.software));
     push_i64(out, profile.created_ms);
     out.push_u32(profile.version);
+    if let Some(additional) = &profile.additional {
+        push_text(out, additional);
+    }
 }
 
 pub(super) fn decode_profile(id: ProfileId, value: &[u8]) -> Result<Profile, Garbled> {
@@ -134,6 +159,7 @@ pub(super) fn decode_profile(id: ProfileId, value: &[u8]) -> Result<Profile, Gar
         let untold = Untold { firmware: flag_of(&mut input)?, software: flag_of(&mut input)? };
         (untold, i64_of(&mut input)?, input.u32()?)
     };
+    let additional = if input.is_empty() { None } else { Some(Arc::from(input.text()?)) };
     input.end()?;
     Ok(Profile {
         id,
@@ -151,6 +177,7 @@ pub(super) fn decode_profile(id: ProfileId, value: &[u8]) -> Result<Profile, Gar
         untold,
         created_ms,
         version,
+        additional,
     })
 }
 
@@ -325,6 +352,21 @@ pub(crate) fn encode_package(package: &Package, bytes_len: u64, out: &mut Vec<u8
         }
     }
     push_i64(out, package.created_ms);
+    if package.label != Label::default() {
+        let Label { file_name, content_type, additional } = &package.label;
+        [file_name, content_type, additional]
+            .into_iter()
+            .for_each(|text| push_some(out, text.as_deref(), push_text));
+    }
+}
+
+fn label_of(input: &mut Input<'_>) -> Result<Label, Garbled> {
+    if input.is_empty() {
+        return Ok(Label::default());
+    }
+    let (file_name, content_type) = (some_of(input, text_of)?, some_of(input, text_of)?);
+    let label = Label { file_name, content_type, additional: some_of(input, text_of)? };
+    if label == Label::default() { Err(Garbled("nothing is said of a package")) } else { Ok(label) }
 }
 
 fn push_sum(out: &mut Vec<u8>, (algorithm, sum): (Algorithm, &str)) {
@@ -366,8 +408,9 @@ pub(super) fn decode_package(id: PackageId, value: &[u8]) -> Result<(Package, u6
         _unknown => return Err(Garbled("the bytes of a package are nobody knows where")),
     };
     let created_ms = if input.is_empty() { 0 } else { i64_of(&mut input)? };
+    let label = label_of(&mut input)?;
     input.end()?;
-    Ok((Package { id, tenant, profile, kind, title, version, tag, created_ms, content }, len))
+    Ok((Package { id, tenant, profile, kind, title, version, tag, created_ms, content, label }, len))
 }
 
 pub(crate) fn encode_piece(bytes: &[u8], out: &mut Vec<u8>) {
@@ -405,5 +448,75 @@ mod tests {
         assert_eq!(decode_rare(&mut Input(&out)), Ok(rare.clone()));
         let old = decode_rare(&mut Input(&out[..out.len() - 8]));
         assert_eq!(old, Ok(Rare { changes: 0, credential_changes: 0, ..rare }));
+    }
+
+    #[test]
+    fn what_stands_beside_a_record_is_read_again_and_may_be_missing() {
+        let (id, margin) = ([1; 16], Margin { changes: 3, additional: Some("{}".into()) });
+        let bare = Tenant { devices_max: Some(4), ..Tenant::named(TenantId::from_bytes(id), "t") };
+        let full = Tenant { margin: margin.clone(), ..bare.clone() };
+        let (mut short, mut long) = (Vec::new(), Vec::new());
+        encode_tenant(&bare, &mut short);
+        encode_tenant(&full, &mut long);
+        assert_eq!(long[..short.len()], short, "an earlier edition wrote no more than this");
+        assert_eq!(decode_tenant(bare.id, &short), Ok(bare));
+        assert_eq!(decode_tenant(full.id, &long), Ok(full));
+        let (tenant, created_ms) = (TenantId::from_bytes(id), 5);
+        let customer =
+            Customer { id: CustomerId::from_bytes(id), tenant, created_ms, title: "c".into(), margin };
+        let mut out = Vec::new();
+        encode_customer(&customer, &mut out);
+        assert_eq!(decode_customer(customer.id, &out).as_ref(), Ok(&customer));
+        let old = Customer { margin: Margin::default(), ..customer.clone() };
+        assert_eq!(decode_customer(customer.id, &out[..out.len() - 11]), Ok(old));
+        let user = User {
+            id: UserId::from_bytes(id),
+            tenant: Some(tenant),
+            customer: None,
+            authority: Authority::TenantAdmin,
+            created_ms,
+            name: "u".into(),
+            password_hash: "h".into(),
+            margin: customer.margin,
+        };
+        out.clear();
+        encode_user(&user, &mut out);
+        assert_eq!(decode_user(user.id, &out).as_ref(), Ok(&user));
+        let old = User { margin: Margin::default(), ..user.clone() };
+        assert_eq!(decode_user(user.id, &out[..out.len() - 11]), Ok(old));
+    }
+
+    #[test]
+    fn what_is_said_of_a_package_and_a_profile_is_read_again_and_may_be_missing() {
+        let package = Package {
+            id: PackageId::from_bytes([1; 16]),
+            tenant: TenantId::from_bytes([2; 16]),
+            profile: ProfileId::from_bytes([3; 16]),
+            kind: PackageKind::Software,
+            title: "app".into(),
+            version: "1".into(),
+            tag: None,
+            created_ms: 9,
+            content: Content::Missing,
+            label: Label {
+                file_name: Some("a.bin".into()),
+                content_type: Some("x/y".into()),
+                additional: None,
+            },
+        };
+        let mut out = Vec::new();
+        encode_package(&package, 0, &mut out);
+        assert_eq!(decode_package(package.id, &out), Ok((package.clone(), 0)));
+        let (id, old) = (package.id, Package { label: Label::default(), ..package });
+        assert_eq!(decode_package(id, &out[..out.len() - 19]), Ok((old, 0)));
+        let profile = Profile {
+            additional: Some(Arc::from("{}")),
+            ..Profile::named(ProfileId::from_bytes([1; 16]), TenantId::from_bytes([2; 16]), "p")
+        };
+        let mut out = Vec::new();
+        encode_profile(&profile, &mut out);
+        let additional = |bytes: &[u8]| decode_profile(profile.id, bytes).map(|profile| profile.additional);
+        assert_eq!(additional(&out), Ok(profile.additional.clone()));
+        assert_eq!(additional(&out[..out.len() - 6]), Ok(None));
     }
 }

@@ -229,6 +229,7 @@ fn equipped(dir: &Path) -> Keeper<FjallEngine> {
             created_ms: 1,
             name: "ann@example.org".into(),
             password_hash: "secret hash".into(),
+            margin: device::Margin::default(),
         })),
         device::Change::Package(std::sync::Arc::new(Package {
             created_ms: 0,
@@ -240,6 +241,7 @@ fn equipped(dir: &Path) -> Keeper<FjallEngine> {
             version: "1".into(),
             tag: None,
             content,
+            label: device::Label::default(),
         })),
         device::Change::Device(Box::new(Device {
             id,

@@ -301,6 +301,7 @@ fn the_bytes_of_a_package_are_written_once_and_come_back_whole() {
             version: "1".into(),
             tag: None,
             content,
+            label: device::Label::default(),
         }))
     };
     let here = || Content::upload(bytes.clone(), Algorithm::Crc32, None).unwrap();

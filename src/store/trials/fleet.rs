@@ -13,9 +13,9 @@ use std::sync::Arc;
 use device::Untold;
 use device::{
     Algorithm, Authority, ChainRule, Change, Claim, Command, CommandId, CommandKind, Content, Credential,
-    Customer, CustomerId, Device, DeviceId, Keeping, Order, Package, PackageId, PackageKind, Presence,
-    Profile, ProfileId, ProvisionKey, Provisioning, Rare, Role, Sample, Scope, Tenant, TenantId, User,
-    UserId, Value,
+    Customer, CustomerId, Device, DeviceId, Keeping, Label, Margin, Order, Package, PackageId, PackageKind,
+    Presence, Profile, ProfileId, ProvisionKey, Provisioning, Rare, Role, Sample, Scope, Tenant, TenantId,
+    User, UserId, Value,
 };
 use stdx::Prng;
 
@@ -349,12 +349,14 @@ impl Yard {
                 id: TENANT,
                 name: self.word(),
                 devices_max: self.coin().then_some(7),
+                margin: self.margin(),
             })),
             1 => Change::Customer(Box::new(Customer {
                 id: CustomerId::from_bytes(self.id(2)),
                 tenant: TENANT,
                 created_ms: self.time(),
                 title: self.word(),
+                margin: self.margin(),
             })),
             2 => Change::CustomerGone(CustomerId::from_bytes(self.id(2))),
             3 => Change::User(Box::new(User {
@@ -366,6 +368,7 @@ impl Yard {
                 created_ms: self.time(),
                 name: self.word(),
                 password_hash: self.word(),
+                margin: self.margin(),
             })),
             4 => Change::UserGone(UserId::from_bytes(self.id(2))),
             5 | 6 => Change::Profile(Box::new(self.profile())),
@@ -398,6 +401,7 @@ impl Yard {
             untold: Untold { firmware: self.coin(), software: self.coin() },
             created_ms: 3,
             version: 5,
+            additional: self.coin().then(|| Arc::from("{}")),
             ..Profile::named(ProfileId::from_bytes(self.id(2)), TENANT, &self.word())
         }
     }
@@ -426,7 +430,16 @@ impl Yard {
             version: self.word(),
             tag: self.coin().then(|| self.word()),
             content,
+            label: Label {
+                file_name: self.coin().then(|| self.word()),
+                content_type: self.coin().then(|| self.word()),
+                additional: self.coin().then(|| "{}".into()),
+            },
         }
+    }
+
+    fn margin(&mut self) -> Margin {
+        Margin { changes: self.coin().into(), additional: self.coin().then(|| "{}".into()) }
     }
 
     fn command(&mut self) -> Command {

@@ -156,7 +156,7 @@ impl Talk {
                 credential: Credential::token("T").expect("a word"),
                 rare: None,
             };
-            let tenant = Tenant { id: TENANT, name: "acme".into(), devices_max: None };
+            let tenant = Tenant::named(TENANT, "acme");
             let profile = &PROFILES[usize::from(who >> 3 & 3)];
             let offer = Arc::new(Offer::default());
             let guest = Guest { version, device: &device, tenant: &tenant, profile, offer: &offer };
@@ -325,6 +325,7 @@ fn chunk(payload: &[u8]) -> Chunk {
         tag: None,
         content: Content::upload(payload.into(), device::Algorithm::Crc32, None)
             .expect("no sum is asked for"),
+        label: device::Label::default(),
     };
     package.chunk(0, 0).expect("it is here")
 }

@@ -63,7 +63,7 @@ impl Stage {
         let cores = u16::try_from(1 + prng.below(4)).expect("few");
         let mut house = House::with(cores, settings);
         house.shelf.with(|registry, changes| {
-            registry.put_tenant(Tenant { id: RIVAL, name: "rival".into(), devices_max: None }, changes);
+            registry.put_tenant(Tenant::named(RIVAL, "rival"), changes);
             let profile = Profile::named(ProfileId::from_bytes([9; 16]), RIVAL, "default");
             registry.put_profile(profile, changes).expect("the profile is free");
         });

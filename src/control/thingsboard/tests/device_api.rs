@@ -357,6 +357,7 @@ fn firmware_comes_whole_or_in_parts_to_whom_it_was_assigned() {
                 version: "1".into(),
                 tag: None,
                 content,
+                label: device::Label::default(),
             };
             let mut device = device;
             device.rare_mut().firmware = Some(package.id);

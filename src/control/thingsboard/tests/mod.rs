@@ -1,5 +1,6 @@
 //! The API as its clients see it: requests in, statuses and JSON out.
 
+mod beside;
 mod commands;
 mod device_api;
 mod devices;
@@ -10,6 +11,7 @@ mod numbers;
 mod packages;
 mod people;
 mod points;
+mod rates;
 mod rights;
 mod tenants;
 mod world;

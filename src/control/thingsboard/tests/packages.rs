@@ -6,7 +6,9 @@ use super::world::{OK, Told, Who, World, id_of, story};
 
 async fn upload(world: &World, id: &str, query: &str, bytes: &[u8]) -> Told {
     let frame = |text: &str| text.replace('\n', "\r\n").into_bytes();
-    let mut body = frame("--x\nContent-Disposition: form-data; name=\"file\"; filename=\"a.bin\"\n\n");
+    let mut body = frame(
+        "--x\nContent-Disposition: form-data; name=\"file\"; filename=\"ä 1.bin\"\nContent-Type: application/x-fw\n\n",
+    );
     body.extend_from_slice(bytes);
     body.extend(frame("\n--x--\n"));
     let call = format!("POST /api/otaPackage/{id}?{query}");
@@ -47,9 +49,17 @@ fn an_upload_is_checked_told_and_downloaded() {
         let call = format!("GET /api/otaPackage/{id}/download");
         let file = world.ask(Who::Admin, &call, Value::Null).await;
         assert_eq!(file.bytes.as_slice(), b"123456789");
-        assert_eq!(file.headers["x-filename"], "app_1.1");
+        assert_eq!(file.headers["x-filename"], "__1.bin");
+        assert_eq!(file.headers["content-disposition"], "attachment;filename=__1.bin");
+        assert_eq!(file.headers["content-type"], "application/x-fw");
         let info = format!("GET /api/otaPackage/info/{id}");
-        world.expect(Who::Admin, &info, Value::Null, OK, json!({"hasData": true})).await;
+        let about = json!({"hasData": true, "fileName": "ä 1.bin", "contentType": "application/x-fw"});
+        world.expect(Who::Admin, &info, Value::Null, OK, about.clone()).await;
+        let mut sent = world.ask(Who::Admin, &info, Value::Null).await.json();
+        sent["additionalInfo"] = json!({"description": "x"});
+        let mut about = about;
+        about["additionalInfo"] = sent["additionalInfo"].clone();
+        world.expect(Who::Admin, "POST /api/otaPackage", sent, OK, about).await;
         let all = "GET /api/otaPackages?pageSize=9&page=0";
         world.expect(Who::Admin, all, Value::Null, OK, json!({"totalElements": 1})).await;
         let again = json!({

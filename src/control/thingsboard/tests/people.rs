@@ -224,3 +224,32 @@ fn whoever_looks_after_the_broker_makes_tenants_and_their_administrators() {
             .await;
     });
 }
+
+#[test]
+fn what_a_device_offered_counts_for_nothing_once_it_was_given_away_or_its_customer_is_gone() {
+    story(|world| async move {
+        let id = world.device("A").await;
+        let call = "POST /api/customer/device/A/claim";
+        let secret = json!({"secretKey": "abc"});
+        let get = format!("GET /api/device/{id}");
+        let give = async |customer: Value| {
+            let mut device = world.ask(Who::Admin, &get, Value::Null).await.json();
+            device["customerId"] = customer;
+            world.expect(Who::Admin, "POST /api/device", device, OK, json!({})).await;
+        };
+        let theirs = json!({"entityType": "CUSTOMER", "id": customer_id().to_string()});
+        let nobodys = json!({"entityType": "CUSTOMER", "id": "13814000-1dd2-11b2-8080-808080808080"});
+        give(theirs).await;
+        world.expect(Who::Nobody, "POST /api/v1/A/claim", secret.clone(), OK, json!("")).await;
+        give(nobodys).await;
+        let told = world.ask(Who::Customer, call, secret.clone()).await;
+        assert_eq!((told.status, told.json()), (400, json!("FAILURE")), "saved without a customer");
+        let made = world.expect(Who::Admin, "POST /api/customer", json!({"title": "D"}), OK, json!({})).await;
+        give(made["id"].clone()).await;
+        world.expect(Who::Nobody, "POST /api/v1/A/claim", secret.clone(), OK, json!("")).await;
+        let delete = format!("DELETE /api/customer/{}", id_of(&made));
+        world.expect(Who::Admin, &delete, Value::Null, OK, json!("")).await;
+        let told = world.ask(Who::Customer, call, secret).await;
+        assert_eq!((told.status, told.json()), (400, json!("FAILURE")), "its customer was deleted");
+    });
+}

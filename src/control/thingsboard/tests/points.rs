@@ -65,6 +65,10 @@ fn history_is_limited_ordered_and_aggregated() {
             ("startTs=0&endTs=100&agg=AVG&interval=50", json!([point(25, "20.0"), point(75, "70.0")])),
             ("startTs=0&endTs=100&agg=SUM&interval=0&limit=1", json!([point(90, "90")])),
             ("startTs=0&endTs=25&agg=MAX&interval=20", json!([point(10, "10"), point(22, "20")])),
+            (
+                "startTs=0&endTs=100&agg=COUNT&intervalType=MONTH&timeZone=Europe/Berlin",
+                json!([point(50, "10")]),
+            ),
         ];
         for (query, expected) in rows {
             for more in ["", "/history"] {
@@ -75,7 +79,9 @@ fn history_is_limited_ordered_and_aggregated() {
         }
         let wrong = [
             "startTs=0&endTs=701&agg=SUM&interval=1",
-            "startTs=0",
+            "startTs=0&endTs=9999999999999&agg=SUM&intervalType=WEEK",
+            "startTs=0&endTs=9&agg=SUM&intervalType=YEAR",
+            "startTs=0&endTs=9&agg=SUM&intervalType=WEEK&timeZone=Mars",
             "startTs=0&endTs=9&agg=MODE&interval=9",
             "startTs=0&endTs=9&limit=0",
         ];

@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use device::Dialect;
 use device::{
-    Authority, Change, Customer, CustomerId, DeviceId, Profile, ProfileId, Tenant, TenantId, User, UserId,
+    Authority, Change, Customer, CustomerId, DeviceId, Margin, Profile, ProfileId, Tenant, TenantId, User,
+    UserId,
 };
+use device::{Dialect, Offer, Rate, Rates};
 use platform::Platform;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -82,6 +83,17 @@ pub(super) fn story<F: Future<Output = ()>>(tell: impl FnOnce(Arc<World>) -> F) 
     runtime.block_on(tell(Arc::new(World::new(None))));
 }
 
+/// The same where pages of some origins may use the API.
+pub(super) fn story_with<F: Future<Output = ()>>(origins: &[&str], tell: impl FnOnce(Arc<World>) -> F) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let allowed_origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
+    let platform = Platform::alone(Box::new(|_| Ok(None)), Box::new(|| START_MS));
+    let settings = ApiSettings { allowed_origins, ..settings() };
+    let clock = Arc::new(AtomicI64::new(START_MS));
+    runtime.block_on(tell(Arc::new(World::by(platform, settings, clock))));
+}
+
 pub(super) fn settings() -> ApiSettings {
     ApiSettings {
         jwt_secret: vec![7; 64],
@@ -90,7 +102,19 @@ pub(super) fn settings() -> ApiSettings {
         webhook: None,
         webhook_ms: 5_000,
         packet_bytes_max: 65_536,
+        offer: offer("20:1"),
+        gateway_offer: offer("30:1"),
+        command_ms: 10_000,
+        command_ms_min: 5_000,
+        claiming_allowed: true,
+        allowed_origins: Vec::new(),
     }
+}
+
+/// What devices may say that say at most so many messages.
+fn offer(messages: &str) -> Offer {
+    let own = Rates { messages: Rate::read(messages).unwrap(), ..Rates::default() };
+    Offer { own, inflight_max: 7, ..Offer::default() }
 }
 
 pub(super) fn customer_id() -> CustomerId {
@@ -116,22 +140,31 @@ impl World {
     }
 
     fn at(platform: Platform, webhook: Option<String>, clock: Arc<AtomicI64>) -> Self {
+        Self::by(platform, ApiSettings { webhook, ..settings() }, clock)
+    }
+
+    fn by(platform: Platform, settings: ApiSettings, clock: Arc<AtomicI64>) -> Self {
         let ((), _kept_in_memory) = platform.change(|registry, changes| {
             for (number, name) in [(1, "A"), (2, "B")] {
                 let id = TenantId::from_bytes([number; 16]);
-                registry.put_tenant(Tenant { id, name: name.into(), devices_max: None }, changes);
+                registry.put_tenant(Tenant::named(id, name), changes);
                 let profile = Profile::named(ProfileId::from_bytes([number; 16]), id, "default");
                 registry.put_profile(profile, changes).unwrap();
             }
             let tenant = TenantId::from_bytes([1; 16]);
-            let customer = Customer { id: customer_id(), tenant, created_ms: 1, title: "C".into() };
+            let customer = Customer {
+                id: customer_id(),
+                tenant,
+                created_ms: 1,
+                title: "C".into(),
+                margin: Margin::default(),
+            };
             registry.put_customer(customer, changes).unwrap();
             for who in [Who::System, Who::Admin, Who::Other, Who::Customer] {
                 registry.put_user(user(who), changes).unwrap();
             }
             changes.retain(|change| matches!(change, Change::User(_)));
         });
-        let settings = ApiSettings { webhook, ..settings() };
         let api = Api::new(platform, settings, Arc::new(Strict::default()), now(&clock));
         Self { router: router(api.clone()), api, clock }
     }
@@ -152,6 +185,20 @@ impl World {
             request = request.header("x-authorization", format!("Bearer {}", self.token(who)));
         }
         let response = self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Told { status: parts.status.as_u16(), headers: parts.headers, bytes }
+    }
+
+    /// Asks with headers and no body.
+    pub async fn send_with(&self, who: Who, call: &str, headers: &[(&str, &str)]) -> Told {
+        let (method, path) = call.split_once(' ').unwrap();
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request = request.header("x-authorization", format!("Bearer {}", self.token(who)));
+        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Told { status: parts.status.as_u16(), headers: parts.headers, bytes }
@@ -203,6 +250,7 @@ pub(super) fn user(who: Who) -> User {
         created_ms: 1,
         name: format!("{who:?}@example.com").to_lowercase().into(),
         password_hash: Box::default(),
+        margin: Margin::default(),
     }
 }
 
