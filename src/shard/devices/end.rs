@@ -12,6 +12,7 @@ use broker::CoreId;
 use device::{DeviceId, Ear, Habits, Interpreter, Keeping, Offer, TenantId};
 use stdx::Instant;
 
+use super::patience::Patience;
 use super::verdicts::Verdicts;
 
 /// What a connection has if it is a device's.
@@ -37,6 +38,10 @@ pub(crate) struct DeviceEnd {
     pub is_judged: bool,
     /// None for those that have said nothing about a child of another core.
     pub verdicts: Option<Box<Verdicts>>,
+    /// None for those that have never said too much below 5.0.
+    pub patience: Option<Box<Patience>>,
+    /// What its CONNECT said.
+    pub keep_alive_s: u16,
 }
 
 /// Whose connection it is.
@@ -45,8 +50,8 @@ pub(crate) struct Own {
     pub id: DeviceId,
     pub name: Box<str>,
     pub tenant: TenantId,
-    /// Where it is said what all devices of the tenant may say together, if that is limited.
-    pub tenant_limits: Option<Arc<Offer>>,
+    /// Where it is said what it and all devices of its tenant may say, if anything of that is limited.
+    pub limits: Option<Arc<Offer>>,
     /// What is kept of its telemetry.
     pub keeping: Keeping,
     /// Whether what it says shows that its children are alive.
@@ -87,7 +92,20 @@ pub(crate) struct Child {
     pub keeping: Keeping,
 }
 
+impl Children {
+    /// Whether there is a child of that name.
+    pub fn is_known(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+}
+
 impl DeviceEnd {
+    /// How it is named to a human.
+    pub fn shown(&self) -> String {
+        let Some(own) = &self.own else { return "a client without credentials".to_owned() };
+        broker::device_named(&own.name)
+    }
+
     /// The device whose connection it is.
     pub fn own_id(&self) -> Option<DeviceId> {
         self.own.as_ref().map(|own| own.id)
@@ -188,6 +206,8 @@ mod tests {
             wants_reasons: false,
             is_judged: false,
             verdicts: None,
+            patience: None,
+            keep_alive_s: 0,
         };
         let child = |byte| Child {
             id: DeviceId::from_bytes([byte; 16]),
