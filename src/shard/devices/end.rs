@@ -28,8 +28,8 @@ pub(crate) struct DeviceEnd {
     pub children: Option<Box<Children>>,
     /// Commands that were sent and are not acknowledged.
     pub commands: Vec<SentCommand>,
-    /// When it must leave.
-    pub leaves_at: Option<Instant>,
+    /// When it must leave, or never.
+    pub leaves_at: Instant,
     /// Whether acknowledgements wait for the store.
     pub is_gated: bool,
     /// Whether it wants to be told why in words.
@@ -40,9 +40,10 @@ pub(crate) struct DeviceEnd {
     pub verdicts: Option<Box<Verdicts>>,
     /// None for those that have never said too much below 5.0.
     pub patience: Option<Box<Patience>>,
-    /// What its CONNECT said.
-    pub keep_alive_s: u16,
 }
+
+// There is one of these for every connection of a device, and what is larger takes the next size of block.
+const _: () = assert!(size_of::<DeviceEnd>() <= 160);
 
 /// Whose connection it is.
 #[derive(Debug)]
@@ -201,13 +202,12 @@ mod tests {
             will: None,
             children: None,
             commands: Vec::new(),
-            leaves_at: None,
+            leaves_at: Instant::NEVER,
             is_gated: false,
             wants_reasons: false,
             is_judged: false,
             verdicts: None,
             patience: None,
-            keep_alive_s: 0,
         };
         let child = |byte| Child {
             id: DeviceId::from_bytes([byte; 16]),

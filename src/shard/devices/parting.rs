@@ -92,8 +92,7 @@ impl Shard {
         for conn in fired {
             let Some(connection) = self.connections.get_mut(conn) else { continue };
             let State::Home { key, .. } = connection.state else { continue };
-            let is_over =
-                connection.device.as_ref().is_some_and(|end| end.leaves_at.is_some_and(|at| at <= now));
+            let is_over = connection.device.as_ref().is_some_and(|end| end.leaves_at <= now);
             if is_over && self.exchange.is_on(key, link_of(conn)) {
                 self.exchange.end(now, key, None, None);
             }

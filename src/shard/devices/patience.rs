@@ -1,7 +1,8 @@
 //! How long a connection below 5.0 may be left unread because its device says too much.
 //!
 //! Why not for ever: while it is left unread nobody reads its PINGREQ, and a device that hears no answer ends the connection,
-//! comes back and says it again. Half of its keep alive leaves it the other half to hear from us.
+//! comes back and says it again. Half of its keep alive leaves it the other half to hear from us. That is a third of the
+//! silence after which we would end the connection.
 //!
 //! Why patience grows again while the connection is read, as fast as it was used up: then whatever is sent is read within that
 //! time, however much is said, and a device that is above its limit now and then never feels the end of it.
@@ -11,7 +12,7 @@
 
 use stdx::{Instant, Span};
 
-/// The longest time, and that of a connection without a keep alive, in milliseconds.
+/// The longest time, and that of a connection that may be silent for ever, in milliseconds.
 const LONGEST_MS: u64 = 300_000;
 
 /// What is left of it.
@@ -35,10 +36,10 @@ pub(crate) enum Counsel {
 }
 
 impl Patience {
-    /// All of it, for a connection with this keep alive in seconds; 0 is none.
-    pub fn new(keep_alive_s: u16) -> Self {
-        let half_ms = u64::from(keep_alive_s) * 500;
-        let max_ms = if half_ms == 0 { LONGEST_MS } else { half_ms.min(LONGEST_MS) };
+    /// All of it, for a connection that ends after so much silence; zero is never.
+    pub fn new(silence_max: Span) -> Self {
+        let third_ms = silence_max.ms() / 3;
+        let max_ms = if third_ms == 0 { LONGEST_MS } else { third_ms.min(LONGEST_MS) };
         Self { max_ms, left_ms: max_ms, at: Instant::START, is_told: false }
     }
 
@@ -77,7 +78,7 @@ mod tests {
 
     #[test]
     fn it_lasts_for_half_a_keep_alive_and_grows_while_the_connection_is_read() {
-        let mut patience = Patience::new(60);
+        let mut patience = Patience::new(Span::from_s(90));
         assert_eq!(patience.ask(at(0), 20_000), wait(20_000));
         assert_eq!(patience.ask(at(20_000), 20_000), FIRST, "ten seconds are left, and fifteen are half");
         assert_eq!(patience.ask(at(20_000), 20_000), AGAIN);
@@ -91,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_would_wait_longer_than_it_lasts_waits_and_is_dropped() {
-        let mut patience = Patience::new(10);
+        let mut patience = Patience::new(Span::from_s(15));
         assert_eq!(patience.ask(at(0), 3_600_000), wait(5_000));
         assert_eq!(patience.ask(at(5_000), 3_595_000), FIRST);
         assert_eq!(patience.ask(at(5_001), 3_594_999), AGAIN);
@@ -100,9 +101,9 @@ mod tests {
 
     #[test]
     fn without_a_keep_alive_or_with_a_long_one_it_is_five_minutes() {
-        for keep_alive_s in [0, u16::MAX] {
-            assert_eq!(Patience::new(keep_alive_s).ask(at(0), u64::MAX), wait(LONGEST_MS));
+        for silence_s in [0, 100_000] {
+            assert_eq!(Patience::new(Span::from_s(silence_s)).ask(at(0), u64::MAX), wait(LONGEST_MS));
         }
-        assert_eq!(Patience::new(1).ask(at(0), u64::MAX), wait(500));
+        assert_eq!(Patience::new(Span::from_ms(1_500)).ask(at(0), u64::MAX), wait(500));
     }
 }

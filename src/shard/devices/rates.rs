@@ -83,8 +83,8 @@ impl Shard {
         why: &str,
     ) -> bool {
         let wanted_ms = u64::try_from(after_ms).unwrap_or(0).max(1);
-        let keep_alive_s = end.keep_alive_s;
-        let patience = end.patience.get_or_insert_with(|| Box::new(Patience::new(keep_alive_s)));
+        let silence_max = self.exchange.silence_max(key);
+        let patience = end.patience.get_or_insert_with(|| Box::new(Patience::new(silence_max)));
         match patience.ask(now, wanted_ms) {
             Counsel::Wait(span) => {
                 self.exchange.counters_mut().messages_postponed += 1;

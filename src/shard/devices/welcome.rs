@@ -166,13 +166,12 @@ impl Shard {
             will: None,
             children: None,
             commands: Vec::new(),
-            leaves_at: None,
+            leaves_at: Instant::NEVER,
             is_gated,
             wants_reasons: connect.properties.request_problem_information != Some(false),
             is_judged: false,
             verdicts: None,
             patience: None,
-            keep_alive_s: connect.keep_alive_s,
         }))
     }
 
