@@ -16,7 +16,7 @@ use crate::exchange::Exchange;
 use crate::holders::Holder;
 use crate::link::{AliasesOut, Hold, Link, LinkId, Silence};
 use crate::message::{Message, StoredMessage};
-use crate::notice::{Level, NoticeKind};
+use crate::notice::{self, Level, NoticeKind};
 use crate::rights::Rights;
 use crate::session::{Session, SessionKey, Will};
 use crate::subscribe::inner_filter;
@@ -39,6 +39,8 @@ pub struct Guest<'a> {
     /// The client id in use: that of the CONNECT, an assigned one if that was empty, or one that whoever let the client in
     /// has put in its place. It must be at home on this core.
     pub client_id: &'a str,
+    /// The name of the device that it is, for humans; none for whoever is known by the client id.
+    pub shown_as: Option<&'a str>,
     /// Whether what this client is promised waits for the store, if there is one.
     pub is_gated: bool,
     /// The name of the listener, for the store.
@@ -81,6 +83,7 @@ impl Exchange {
         let Guest {
             link,
             client_id,
+            shown_as,
             is_gated,
             listener,
             rights,
@@ -97,7 +100,7 @@ impl Exchange {
         if let Err(reason) =
             self.judge_connect(connect, client_id).and_then(|()| self.judge_will(connect, &holder))
         {
-            return Admission::Refused(self.refuse(connect, client_id, reason));
+            return Admission::Refused(self.refuse_as(connect, shown_as, client_id, reason));
         }
         let mut probe = Vec::new();
         let fit = encode::connack(
@@ -109,10 +112,11 @@ impl Exchange {
         if fit == Fit::Nothing {
             return Admission::Refused(Vec::new());
         }
-        if !self.may_take_over(now, client_id) {
-            return Admission::Refused(self.refuse(connect, client_id, ReasonCode::ConnectionRateExceeded));
+        if !self.may_take_over(now, client_id, shown_as) {
+            let reason = ReasonCode::ConnectionRateExceeded;
+            return Admission::Refused(self.refuse_as(connect, shown_as, client_id, reason));
         }
-        let resumed = self.settle_earlier(now, client_id, connect.clean_start || is_fleeting);
+        let resumed = self.settle_earlier(now, (client_id, link), connect.clean_start || is_fleeting);
         let (key, session_present) = match resumed {
             Some(key) => (key, true),
             None => (self.new_session(client_id), false),
@@ -218,13 +222,21 @@ impl Exchange {
 
     /// Refuses a CONNECT: gives the bytes to answer with, perhaps none.
     pub fn refuse(&mut self, connect: &Connect<'_>, client_id: &str, reason: ReasonCode) -> Vec<u8> {
+        self.refuse_as(connect, None, client_id, reason)
+    }
+
+    /// The same for a device, which is named by its name.
+    pub fn refuse_as(
+        &mut self,
+        connect: &Connect<'_>,
+        shown_as: Option<&str>,
+        client_id: &str,
+        reason: ReasonCode,
+    ) -> Vec<u8> {
         self.counters.connects_refused += 1;
         self.counters.sessions_refused += u64::from(reason == ReasonCode::QuotaExceeded);
-        self.notice(
-            Level::Info,
-            NoticeKind::Refused,
-            format!("client {client_id:?} refused: {}", reason.text()),
-        );
+        let who = shown_as.map_or_else(|| notice::client(client_id), notice::device);
+        self.notice(Level::Info, NoticeKind::Refused, format!("{who} refused: {}", reason.text()));
         let connack = ConnAck { reason, reason_string: Some(reason.text()), ..ConnAck::default() };
         let mut out = Vec::new();
         let _nothing_means_close_bare =
@@ -255,10 +267,17 @@ impl Exchange {
     }
 
     /// Ends or keeps what an earlier connection of this client left; returns the session to resume.
-    fn settle_earlier(&mut self, now: Instant, client_id: &str, clean_start: bool) -> Option<SessionKey> {
+    fn settle_earlier(
+        &mut self,
+        now: Instant,
+        (client_id, newcomer): (&str, LinkId),
+        clean_start: bool,
+    ) -> Option<SessionKey> {
         let key = *self.by_client.get(client_id)?;
-        if self.link(key).is_some() {
+        if let Some(earlier) = self.link(key).map(|link| link.id) {
             self.counters.takeovers += 1;
+            let about = (&*notice::client(client_id), Some(earlier), Some(newcomer));
+            self.notice_on(Level::Info, NoticeKind::TakenOver, about, "is taken over by a connection");
             self.depart(now, key, Departure::with_will(ReasonCode::SessionTakenOver));
         }
         // Departing may have ended the session.

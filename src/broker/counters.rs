@@ -76,6 +76,13 @@ counters! {
     messages_not_understood: Counter,
     /// Times that such a message was left for later, because its client says too much.
     messages_postponed: Counter,
+    /// Messages and subscriptions of devices that were done without, because they say too much: below 5.0 after they were
+    /// left unread for as long as may be, and over HTTP at once.
+    dropped_over_rate: Counter,
+    /// CONNECTs of devices that were refused because they have said too much.
+    connects_over_rate: Counter,
+    /// Devices whose rates were forgotten before all that they had spent was back, because too many are remembered.
+    allowances_forgotten: Counter,
     /// Commands for which there were no words.
     commands_unspeakable: Counter,
     /// Children that gateways were not allowed to speak for.
@@ -166,7 +173,7 @@ counters! {
     subscriptions: Gauge,
     /// Shared subscriptions now.
     shared_subscriptions: Gauge,
-    /// Filters refused because their client has too many subscriptions, or the store has no space.
+    /// Filters refused because their client has too many subscriptions or says too much, or the store has no space.
     subscriptions_refused: Counter,
     /// Retained messages in this core's replica.
     retained_messages: Gauge,

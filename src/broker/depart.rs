@@ -59,10 +59,8 @@ impl Exchange {
             // What else a client does wrong is no limit of ours.
             _ => {}
         }
-        if let Some(session) = self.sessions.get(key.index()) {
-            let text = format!("client {:?} {} ({})", session.client_id, facts.text, facts.id);
-            self.notice(Level::Info, NoticeKind::Violation, text);
-        }
+        let text = format_args!("{} ({})", facts.text, facts.id);
+        self.notice_of(key, Level::Info, NoticeKind::Violation, text);
         let departure = Departure { farewell: Some(reason), detail: Some(facts.text), will_is_due: true };
         self.depart(now, key, departure);
     }
@@ -71,20 +69,14 @@ impl Exchange {
     pub(crate) fn idled(&mut self, now: Instant, key: SessionKey) {
         self.counters.idle_timeouts += 1;
         let why = "was silent for too long";
-        if let Some(session) = self.sessions.get(key.index()) {
-            let text = format!("client {:?} {why}", session.client_id);
-            self.notice(Level::Info, NoticeKind::Limit, text);
-        }
+        self.notice_of(key, Level::Info, NoticeKind::Limit, why);
         self.depart(now, key, Departure::told(Some(ReasonCode::ImplementationSpecificError), Some(why)));
     }
 
     /// A limit of ours ends the connection.
     pub fn evict(&mut self, now: Instant, key: SessionKey, reason: ReasonCode, why: &'static str) {
         self.counters.clients_evicted += 1;
-        if let Some(session) = self.sessions.get(key.index()) {
-            let text = format!("client {:?} {why}", session.client_id);
-            self.notice(Level::Warn, NoticeKind::Limit, text);
-        }
+        self.notice_of(key, Level::Warn, NoticeKind::Limit, why);
         self.depart(now, key, Departure { farewell: Some(reason), detail: Some(why), will_is_due: true });
     }
 
@@ -92,10 +84,8 @@ impl Exchange {
     pub(crate) fn rights_ended(&mut self, now: Instant, key: SessionKey) {
         self.counters.rights_expired += 1;
         let why = "its authentication has expired";
-        if let Some(session) = self.sessions.get(key.index()) {
-            let text = format!("client {:?} is sent away: {why}", session.client_id);
-            self.notice(Level::Info, NoticeKind::Refused, text);
-        }
+        let text = format_args!("is sent away: {why}");
+        self.notice_of(key, Level::Info, NoticeKind::Refused, text);
         let farewell = Some(ReasonCode::NotAuthorized);
         self.depart(now, key, Departure { farewell, detail: Some(why), will_is_due: true });
     }

@@ -28,7 +28,7 @@ use crate::limits::Limits;
 use crate::link::{Hold, Link, LinkId};
 use crate::message::StoredMessage;
 use crate::meter::Meters;
-use crate::notice::{Level, Notice, NoticeKind};
+use crate::notice::{Level, Notices};
 use crate::parcel::{Batch, Outgoing};
 use crate::retained::{Retained, RetainedLimits};
 use crate::session::{Session, SessionKey};
@@ -116,8 +116,7 @@ pub struct Exchange {
     pub(crate) spares: Spares,
     pub(crate) templates: Templates,
     pub(crate) forward: Vec<u8>,
-    pub(crate) notices: Vec<Notice>,
-    pub(crate) notice_level: Level,
+    pub(crate) notices: Notices,
     pub(crate) counters: Counters,
     pub(crate) journal: Journal,
     /// Which turns of one core (the second) another one (the first) had handled when an earlier process ended.
@@ -174,8 +173,7 @@ impl Exchange {
             spares: Spares::default(),
             templates: Templates::default(),
             forward: Vec::new(),
-            notices: Vec::new(),
-            notice_level: setup.notice_level,
+            notices: Notices::new(setup.notice_level),
             counters: Counters::default(),
             // Turns begin far above those of any earlier process, unless the clock went back: `finish_restore` sees to that.
             journal: Journal::new(setup.journal_is_on, setup.wall.0 << 16),
@@ -234,13 +232,6 @@ impl Exchange {
     pub fn instant_of(&self, wall: WallMs) -> Instant {
         let (at, born) = self.born;
         at + Span::from_ms(wall.0.saturating_sub(born.0))
-    }
-
-    /// Adds a line for a human.
-    pub fn notice(&mut self, level: Level, kind: NoticeKind, text: String) {
-        if level >= self.notice_level {
-            self.notices.push(Notice { level, kind, text });
-        }
     }
 
     /// The version that a connected session speaks; `None` once it is not connected.
@@ -360,11 +351,6 @@ impl Exchange {
     pub fn take_ends(&mut self, ended: &mut Vec<LinkEnd>, released: &mut Vec<LinkId>) {
         ended.append(&mut self.ended);
         released.append(&mut self.released);
-    }
-
-    /// The notices since the last call.
-    pub fn take_notices(&mut self, notices: &mut Vec<Notice>) {
-        notices.append(&mut self.notices);
     }
 
     /// Notes a change in the state of a lasting session.

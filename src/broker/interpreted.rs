@@ -209,6 +209,12 @@ impl Exchange {
         self.hold_back(now, key, now + span, now);
     }
 
+    /// How long a connected client may be silent, by its keep alive and its listener; zero is for ever.
+    #[must_use]
+    pub fn silence_max(&self, key: SessionKey) -> Span {
+        self.link(key).map_or(Span::ZERO, |link| link.silence_max.max())
+    }
+
     /// Something was written down beside the changes of this core, so many pieces of so many bytes: it belongs to this turn.
     #[inline]
     pub fn note_beside(&mut self, pieces: usize, cost_bytes: usize) {

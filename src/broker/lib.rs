@@ -65,7 +65,7 @@ pub use interpreted::{Behalf, Freight, Saying};
 pub use limits::Limits;
 pub use link::LinkId;
 pub use message::{StoredMessage, StoredParts};
-pub use notice::{Level, Notice, NoticeKind};
+pub use notice::{Level, Notice, NoticeKind, Shown, device as device_named};
 pub use parcel::Batch;
 pub use retained::RetainedVersion;
 pub use rights::Rights;

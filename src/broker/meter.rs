@@ -17,7 +17,7 @@ use stdx::{Allowance, Bucket, Instant, Rate, Span};
 use crate::exchange::Exchange;
 use crate::limits::Limits;
 use crate::link::{Hold, LinkId};
-use crate::notice::{Level, NoticeKind};
+use crate::notice::{Level, NoticeKind, device};
 use crate::session::SessionKey;
 use crate::timers::Timer;
 
@@ -99,9 +99,8 @@ impl Exchange {
         let is_told = std::mem::replace(&mut meter.is_told, true);
         self.hold_back(now, key, messages_at, bytes_at);
         if !is_told {
-            let client_id = &self.sessions[key.index()].client_id;
-            let text = format!("client {client_id:?} publishes more than it may and is left unread at times");
-            self.notice(Level::Warn, NoticeKind::Quota, text);
+            let text = "publishes more than it may and is left unread at times";
+            self.notice_of(key, Level::Warn, NoticeKind::Quota, text);
         }
         true
     }
@@ -168,7 +167,8 @@ impl Exchange {
     }
 
     /// Whether a newcomer with this client id may be let in: if a connected client has it, it changes hands.
-    pub(crate) fn may_take_over(&mut self, now: Instant, client_id: &str) -> bool {
+    /// `shown_as` is the name of the device that it is.
+    pub(crate) fn may_take_over(&mut self, now: Instant, client_id: &str, shown_as: Option<&str>) -> bool {
         let Some(rate) = self.meters.takeover_rate else { return true };
         let Some(key) = self.by_client.get(client_id).copied().filter(|key| self.link(*key).is_some()) else {
             return true;
@@ -179,8 +179,8 @@ impl Exchange {
             return true;
         }
         self.counters.takeovers_refused += 1;
-        let text = format!("two clients or more fight for the client id {client_id:?}");
-        self.notice(Level::Warn, NoticeKind::Quota, text);
+        let what = shown_as.map_or_else(|| format!("the client id {client_id:?}"), device);
+        self.notice(Level::Warn, NoticeKind::Quota, format!("two clients or more fight for {what}"));
         false
     }
 }

@@ -463,9 +463,8 @@ impl Exchange {
     ) -> Result<(), Violation> {
         self.journal.only = None;
         self.counters.dropped_store_full += 1;
-        let client_id = &self.sessions[key.index()].client_id;
-        let text = format!("a message of client {client_id:?} was not taken: there is no space on disk");
-        self.notice(Level::Warn, NoticeKind::Store, text);
+        let text = "has said something that was not taken: there is no space on disk";
+        self.notice_of(key, Level::Warn, NoticeKind::Store, text);
         if self.version_of(key) == Some(Version::V5) {
             self.acknowledge(key, publish, ReasonCode::QuotaExceeded);
         }

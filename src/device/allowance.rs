@@ -14,10 +14,10 @@
 use ahash::RandomState;
 use hashbrown::HashMap;
 
-use crate::dialect::Rates;
+use crate::dialect::{Offer, Rates};
 use crate::ids::TenantId;
 use crate::rate::{Bucket, TooMuch};
-use crate::speech::Uplink;
+use crate::speech::{Remark, Subject, Uplink};
 
 /// Three rates in use.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -25,6 +25,46 @@ pub struct Allowance {
     messages: Bucket,
     telemetry_messages: Bucket,
     telemetry_values: Bucket,
+}
+
+/// What one device may still say, over all its connections.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceAllowance {
+    own: Allowance,
+    children: Allowance,
+}
+
+/// What something that is said is taken from. What is none is not limited.
+#[derive(Default)]
+pub struct Within<'a> {
+    /// What all devices of the tenant may say together; asked first.
+    pub tenant: Option<&'a mut Allowance>,
+    /// What the device may say.
+    pub device: Option<&'a mut DeviceAllowance>,
+    /// Whether the gateway speaks for a child already. One that it meets is looked up and opened, which costs as well.
+    pub meets: Option<&'a dyn Fn(&str) -> bool>,
+}
+
+/// Whose rate it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose {
+    /// The tenant's.
+    Tenant,
+    /// The device's, for what it says of itself.
+    Device,
+    /// The gateway's, for what it says of its children.
+    Children,
+}
+
+/// Something is not there, and nothing was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Short {
+    /// Whose rate does not allow it.
+    pub whose: Whose,
+    /// Which one.
+    pub scarce: Scarce,
+    /// When it will, after so many milliseconds of silence.
+    pub after_ms: i64,
 }
 
 /// One of the rates.
@@ -89,6 +129,22 @@ impl Allowance {
         }
     }
 
+    fn look(&mut self, whose: Whose, cost: Cost, now_ms: i64) -> Result<(), Short> {
+        self.check(cost, now_ms).map_err(|TooMuch { after_ms }| {
+            let scarce = self.scarce(cost, now_ms);
+            Short { whose, scarce, after_ms }
+        })
+    }
+
+    /// After how many milliseconds of silence all of it is there.
+    pub fn full_after_ms(&mut self, now_ms: i64) -> i64 {
+        let Self { messages, telemetry_messages, telemetry_values } = self;
+        [messages, telemetry_messages, telemetry_values]
+            .map(|bucket| bucket.full_after_ms(now_ms))
+            .into_iter()
+            .fold(0, i64::max)
+    }
+
     /// Takes it, as [`Allowance::check`] has allowed.
     pub fn spend(&mut self, cost: Cost) {
         self.messages.take(cost.messages);
@@ -97,7 +153,93 @@ impl Allowance {
     }
 }
 
+impl DeviceAllowance {
+    /// The whole of what is offered.
+    #[must_use]
+    pub fn new(offer: &Offer) -> Self {
+        Self { own: Allowance::new(&offer.own), children: Allowance::new(&offer.children) }
+    }
+
+    /// After how many milliseconds of silence all of it is there.
+    pub fn full_after_ms(&mut self, now_ms: i64) -> i64 {
+        self.own.full_after_ms(now_ms).max(self.children.full_after_ms(now_ms))
+    }
+}
+
+impl Within<'_> {
+    /// Whether nothing is limited.
+    #[must_use]
+    pub fn is_boundless(&self) -> bool {
+        self.tenant.is_none() && self.device.is_none()
+    }
+
+    /// What a remark takes, of what is the device's own and of what is its children's.
+    #[must_use]
+    pub fn costs(&self, remark: &Remark<'_>) -> (Cost, Cost) {
+        let cost = Cost::of(&remark.uplink);
+        match &remark.subject {
+            Subject::Own => (cost, Cost::default()),
+            Subject::Child(_) if remark.uplink == Uplink::ChildGone => (Cost::default(), cost),
+            Subject::Child(name) if self.meets.is_some_and(|is_known| !is_known(name)) => {
+                // To be here is what a child is opened for.
+                let is_said = u64::from(!matches!(remark.uplink, Uplink::ChildHere { .. }));
+                (Cost::default(), cost.and(Cost { messages: 1 + is_said, ..Cost::default() }))
+            }
+            Subject::Child(_) => (Cost::default(), cost),
+        }
+    }
+
+    /// Takes all of it or nothing: of the device's own, and of its children's; of the tenant's both.
+    ///
+    /// # Errors
+    /// What is not there.
+    pub fn take(&mut self, own: Cost, children: Cost, now_ms: i64) -> Result<(), Short> {
+        let all = own.and(children);
+        if let Some(tenant) = &mut self.tenant {
+            tenant.look(Whose::Tenant, all, now_ms)?;
+        }
+        if let Some(DeviceAllowance { own: of_own, children: of_children }) = &mut self.device {
+            of_own.look(Whose::Device, own, now_ms)?;
+            of_children.look(Whose::Children, children, now_ms)?;
+            of_own.spend(own);
+            of_children.spend(children);
+        }
+        if let Some(tenant) = &mut self.tenant {
+            tenant.spend(all);
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Within<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { tenant, device, meets: _ } = self;
+        f.debug_struct("Within").field("tenant", tenant).field("device", device).finish_non_exhaustive()
+    }
+}
+
+impl Offer {
+    /// Which limit it is that does not allow something, in words.
+    #[must_use]
+    pub fn words(&self, short: &Short) -> String {
+        let (whose, rates) = match short.whose {
+            Whose::Tenant => ("tenant", &self.tenant),
+            Whose::Device => ("device", &self.own),
+            Whose::Children => ("child", &self.children),
+        };
+        let (what, rate) = match short.scarce {
+            Scarce::Messages => ("messages", &rates.messages),
+            Scarce::TelemetryMessages => ("telemetry", &rates.telemetry_messages),
+            Scarce::TelemetryValues => ("values", &rates.telemetry_values),
+        };
+        format!("rate limit: {whose} {what} {}", rate.text())
+    }
+}
+
 impl Cost {
+    /// What one message that is no telemetry takes.
+    pub const MESSAGE: Self = Self { messages: 1, telemetry_messages: 0, telemetry_values: 0 };
+
     /// What saying something takes.
     #[must_use]
     pub fn of(uplink: &Uplink<'_>) -> Self {
@@ -208,6 +350,23 @@ mod tests {
         assert_eq!(say(TENANT, 500), Ok(()));
         tenants.forget(TENANT);
         assert_eq!(tenants.of(TENANT, &rates).unwrap().check(telemetry(4), 500), Ok(()));
+    }
+
+    #[test]
+    fn a_child_that_is_met_costs_its_look_and_its_opening() {
+        let is_known = |name: &str| name == "A";
+        let within = Within { meets: Some(&is_known), ..Within::default() };
+        let costs = |child: &'static str, uplink| {
+            let (own, children) = within.costs(&Remark { subject: Subject::Child(child.into()), uplink });
+            assert_eq!(own, Cost::default());
+            (children.messages, children.telemetry_messages)
+        };
+        let sample = Sample { key: "k".into(), value: Value::Long(1), at_ms: 0 };
+        let here = Uplink::ChildHere { kind: None };
+        assert_eq!((costs("A", here.clone()), costs("B", here)), ((1, 0), (2, 0)));
+        let telemetry = Uplink::Telemetry(vec![sample]);
+        assert_eq!((costs("A", telemetry.clone()), costs("B", telemetry)), ((0, 1), (2, 1)));
+        assert_eq!(costs("B", Uplink::ChildGone), (1, 0), "nobody is met to be sent away");
     }
 
     #[test]

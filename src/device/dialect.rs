@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use mqtt::{Connect, QoS, ReasonCode, Version};
 
-use crate::allowance::Allowance;
+use crate::allowance::Within;
 use crate::credential::Fingerprint;
 use crate::ids::DeviceId;
 use crate::profile::{Profile, Terms};
@@ -75,15 +75,26 @@ pub trait Interpreter: Send + Debug {
     /// A PUBLISH of the device.
     fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer;
 
-    /// The same, where all connections of the tenant on this core share what may be said: if the tenant's allowance does
-    /// not have all that it takes, nothing is said, and nothing is taken from anything.
+    /// The same, where what may be said is limited: if not all that it takes is there, nothing is said, and nothing is taken
+    /// from anything.
     fn publish_within<'a>(
         &mut self,
         said: &Said<'a>,
         speech: &mut Speech<'a>,
-        _tenant: &mut Allowance,
+        _within: Within<'_>,
     ) -> Answer {
         self.publish(said, speech)
+    }
+
+    /// Whether a subscription to a filter changes what the device is told of, which counts as a message; others only say with
+    /// which quality.
+    fn is_telling(&self, _filter: &str) -> bool {
+        false
+    }
+
+    /// Takes back all that a message says of a child: it is neither heard nor brought to anybody.
+    fn unsay(&mut self, child: &str, speech: &mut Speech<'_>) {
+        speech.remarks.retain(|remark| !remark.is_of(child));
     }
 
     /// A filter of a SUBSCRIBE; what is subscribed to stays with the interpreter.
@@ -118,6 +129,10 @@ pub struct Habits {
     pub has_no_qos2: bool,
     /// CONNACK says that there is a session if the client did not ask for a clean one.
     pub echoes_session: bool,
+    /// A subscription that comes too often is granted and not heeded.
+    pub forgets_subscriptions: bool,
+    /// A gateway speaks only for children that were created for it.
+    pub keeps_to_own_children: bool,
 }
 
 /// Who a client is, before it is admitted.
@@ -182,22 +197,28 @@ pub struct Offer {
     pub inflight_max: u16,
     /// Seconds without a packet after which its connection ends, whatever its keep alive is; none for no limit.
     pub silence_max_s: Option<u32>,
-    /// Limits of what it says about itself.
+    /// Limits of what it says about itself, over all its connections: [`crate::DeviceAllowances`].
     pub own: Rates,
     /// Limits of what a gateway says about its children, of all of them together.
     pub children: Rates,
-    /// Limits of what all devices of a tenant say together. Its allowances are the shard's, one for each tenant:
-    /// [`crate::TenantAllowances`], lent to [`Interpreter::publish_within`].
+    /// Limits of what all devices of a tenant say together: [`crate::TenantAllowances`]. These and the others are lent to
+    /// [`Interpreter::publish_within`].
     pub tenant: Rates,
     /// Whether somebody answers calls that the dialect does not know.
     pub has_responder: bool,
 }
 
 impl Offer {
-    /// Whether it limits how often one connection may say something; limits of tenants are not asked for.
+    /// Whether it limits how often one device may say something; limits of tenants are not asked for.
     #[must_use]
     pub fn has_limits(&self) -> bool {
         [&self.own, &self.children].into_iter().any(|rates| *rates != Rates::default())
+    }
+
+    /// Whether it limits how often anything may be said.
+    #[must_use]
+    pub fn limits_anything(&self) -> bool {
+        self.has_limits() || self.tenant != Rates::default()
     }
 }
 

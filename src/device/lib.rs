@@ -30,11 +30,12 @@ mod record;
 mod registry;
 mod shared;
 mod speech;
+mod spent;
 mod typing;
 mod value;
 
 pub use aggregate::{Aggregation, Aggregator, INTERVALS_MAX, TooManyIntervals};
-pub use allowance::{Allowance, Cost, Scarce, TenantAllowances};
+pub use allowance::{Allowance, Cost, DeviceAllowance, Scarce, Short, TenantAllowances, Whose, Within};
 pub use attributes::Facts;
 pub use call::{Fact, HubCall, HubReply, News};
 pub use chain::{ChainRefusal, Chained, Foreseen, ShownChain};
@@ -64,5 +65,6 @@ pub use speech::{
     Answer, ChunkWanted, Cookie, Downlink, Ear, Forward, Remark, Said, Speech, Subject, Uplink, Utterance,
     Wanted,
 };
+pub use spent::DeviceAllowances;
 pub use typing::{PLAIN_DIGITS_MAX, Typing, Untypable};
 pub use value::{Sample, Value, write_members, write_text};

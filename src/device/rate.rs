@@ -135,6 +135,17 @@ impl Bucket {
         }
     }
 
+    /// After how many milliseconds of silence it is full.
+    pub fn full_after_ms(&mut self, now_ms: i64) -> i64 {
+        self.fill(now_ms);
+        let after_ms = |level: &Level| {
+            let missing = level.window.parts_max().saturating_sub(level.parts).max(0);
+            let per_ms = i64::from(level.window.capacity);
+            missing / per_ms + i64::from(missing % per_ms > 0)
+        };
+        self.levels.iter().map(after_ms).max().unwrap_or(0)
+    }
+
     fn fill(&mut self, now_ms: i64) {
         let elapsed_ms = now_ms.saturating_sub(self.at_ms).max(0);
         self.at_ms = self.at_ms.max(now_ms);
@@ -187,6 +198,16 @@ mod tests {
         assert_eq!(bucket.check(10, 9_000_000), Ok(()));
         bucket.take(10);
         assert_eq!(bucket.check(1, 9_000_000), later(200), "it never holds more than its capacity");
+    }
+
+    #[test]
+    fn a_bucket_says_when_it_is_full_again() {
+        let mut bucket = Rate::read("2:1,3:60").unwrap().bucket();
+        assert_eq!(bucket.full_after_ms(0), 0);
+        bucket.take(1);
+        assert_eq!((bucket.full_after_ms(0), bucket.full_after_ms(5_000)), (20_000, 15_000));
+        assert_eq!(bucket.full_after_ms(20_000), 0);
+        assert_eq!(Rate::default().bucket().full_after_ms(0), 0);
     }
 
     #[test]

@@ -270,6 +270,14 @@ pub struct Answer {
     pub why: Option<Box<str>>,
 }
 
+impl Remark<'_> {
+    /// Whether it is about a child of that name.
+    #[must_use]
+    pub fn is_of(&self, child: &str) -> bool {
+        matches!(&self.subject, Subject::Child(name) if *name == *child)
+    }
+}
+
 impl Uplink<'_> {
     /// The same, owning everything: for another core.
     #[must_use]

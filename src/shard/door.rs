@@ -10,12 +10,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use broker::{CoreId, Level, NoticeKind, Rights, SessionOwner};
+use broker::{CoreId, Level, NoticeKind, Rights, SessionOwner, Shown};
 use mqtt::{Connect, ReasonCode};
 use stdx::{Instant, WallMs};
 use wire::TlsFacts;
 
-use crate::connections::Connection;
+use crate::connections::{Connection, conn_of};
 use crate::doorkeeper::{Answer, Doorkeeper, Judgement, Knock, Owner, Question, Turned};
 use crate::effects::{Closing, ConnId, ListenerId, Refused};
 use crate::shard::Shard;
@@ -156,8 +156,20 @@ impl Shard {
         Some(connection)
     }
 
+    /// Names whom lines for the log are about, while their connections are here.
+    #[inline]
+    pub(crate) fn name_notices(&mut self) {
+        let connections = &mut self.connections;
+        self.exchange.name_notices(|link| {
+            let connection = connections.get_mut(conn_of(link))?;
+            let name = connection.device.as_ref().map(|end| end.shown());
+            Some(Shown { name, address: connection.peer.to_string() })
+        });
+    }
+
     /// Takes a connection out of the table; it has ended.
     pub(crate) fn dismiss(&mut self, conn: ConnId) -> Option<Connection> {
+        self.name_notices();
         let mut connection = self.forget(conn)?;
         self.take_leave(&connection);
         if let Some(end) = connection.device.take() {

@@ -261,6 +261,7 @@ impl Shard {
             is_fleeting: false,
             silence_max: None,
             echoes_session: false,
+            shown_as: None,
         };
         Outcome::Judged(self.exchange.connect(now, connect, guest), connect.version, len)
     }

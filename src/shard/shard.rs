@@ -97,7 +97,7 @@ impl Shard {
                 .offers
                 .iter()
                 .chain(&settings.gateway_offers)
-                .any(|offer| offer.has_limits()),
+                .any(|offer| offer.limits_anything()),
             prng: Prng::new(setup.seed),
             ended: Vec::new(),
             released: Vec::new(),
@@ -194,6 +194,7 @@ impl Shard {
         self.exchange.work(now);
         self.settle_ends(now);
         self.hand_over_changes();
+        self.name_notices();
         let (effects, exchange) = (&mut self.effects, &mut self.exchange);
         exchange.take_notices(&mut effects.notices);
         effects.written = exchange.end_turn(&mut effects.batches);

@@ -3,14 +3,16 @@
 import json
 
 import pytest
-from plant import Plant, until
-from thing import COMMAND, REPLY, TELEMETRY, V5, Thing
+from plant import Api, Plant, until
+from thing import ATTRIBUTES, COMMAND, REPLY, TELEMETRY, V5, V311, Thing
 
 RATES = """
 [devices]
 device_telemetry_messages = "5:1,1000:60"
 device_telemetry_values = "500:1"
 gateway_telemetry_messages = "5:2"
+gateway_device_messages = "4:3600"
+gateway_device_telemetry_messages = "3:3600"
 """
 
 
@@ -68,6 +70,32 @@ def test_a_3_1_1_device_waits_and_loses_nothing(rest, connect):
     for mid in sent:
         assert thing.published(mid) == 0
     assert [value for _, value in device.history("n")["n"]] == list(range(12))
+
+
+def test_who_comes_back_or_speaks_http_finds_what_he_has_left(rest, limited, connect):
+    gateway = rest.gateway()
+    me = Api(f"{limited.url}/api/v1/{gateway.token}")
+    thing = connect(gateway)
+    assert [thing.say(TELEMETRY, {"n": at}) for at in range(2)] == [0, 0]
+    thing.close()
+    thing = connect(gateway)
+    assert [thing.say(TELEMETRY, {"n": at}) for at in (2, 3)] == [0, 0x97], "three in an hour"
+    message = me.refusal("POST", "/telemetry", {"n": 4}, status=429, code=33)
+    assert message == "Too many requests for current device!"
+    assert gateway.latest("n") == {"n": 2}
+    assert limited.figure("dropped_over_rate_total") > 0
+
+
+def test_who_connects_too_often_is_refused_and_the_one_that_is_there_stays(rest, connect):
+    # paho names return code 3 by its word of 5.0.
+    for version, refusal in ((V5, 0x9F), (V311, 0x88)):
+        gateway = rest.gateway()
+        first = connect(gateway, version)
+        for topic in (ATTRIBUTES, f"{COMMAND}/+", ATTRIBUTES):
+            assert first.subscribe(topic, 1) == 1
+        second = connect(gateway, version)
+        assert second.connack.reason == refusal
+        assert first.say(TELEMETRY, {"n": 1}) == 0
 
 
 def test_one_device_does_not_spend_what_another_may(rest, connect):

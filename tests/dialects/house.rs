@@ -63,6 +63,8 @@ pub struct House {
     next_call: u64,
     /// What was told to whoever is outside.
     pub news: Vec<News>,
+    /// What was told to humans.
+    pub notices: Vec<String>,
 }
 
 /// What was written down.
@@ -183,6 +185,7 @@ impl House {
             replies: BTreeMap::new(),
             next_call: 0,
             news: Vec::new(),
+            notices: Vec::new(),
         }
     }
 
@@ -322,12 +325,12 @@ impl House {
         id
     }
 
-    /// Opens a connection, whose CONNECT is read when it is its turn.
+    /// Opens a connection, whose CONNECT is read when it is its turn. Its port is its name and 1,000.
     pub fn knock(&mut self, core: usize, listener: u16, version: Version, connect: &[u8]) -> ClientId {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let id = self.clients.len();
+        let peer = SocketAddr::from(([127, 0, 0, 1], u16::try_from(1_000 + id).expect("few clients")));
         let accepted = Accepted { listener: ListenerId(listener), peer };
         let conn = self.shards[core].handle_accepted(self.now, accepted).expect("there is room");
-        let id = self.clients.len();
         self.clients.push(Client::new(version, core, conn));
         self.sockets.insert((core, conn), id);
         self.clients[id].unread.extend_from_slice(connect);
@@ -563,6 +566,7 @@ impl House {
         for (to, batch) in effects.batches {
             self.links.entry((core, to.index())).or_default().push_back(batch);
         }
+        self.notices.extend(effects.notices.into_iter().map(|notice| notice.text));
         self.replies.extend(effects.device_replies);
         self.news.extend(effects.news);
     }

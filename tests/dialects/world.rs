@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use device::{
-    Addressed, Answer, Change, Clash, CommandId, CommandKind, Content, Credential, DeviceId, Dialect,
-    Downlink, Ear, Guest, Hello, Hub, Interpreter, Keeping, NewDevice, Offer, Order, Outcome,
-    PROVISIONED_STAY_MS, Package, PackageId, PackageKind, Profile, ProfileId, ProvisionKey, ProvisionReply,
-    Provisioning, Registry, Report, Role, Said, Sample, Scope, Speech, Subject, Tenant, TenantId, Uplink,
-    Utterance, Welcome,
+    Addressed, Answer, Change, Clash, CommandId, CommandKind, Content, Cost, Credential, DeviceAllowances,
+    DeviceId, Dialect, Downlink, Ear, Guest, Hello, Hub, Interpreter, Keeping, NewDevice, Offer, Order,
+    Outcome, PROVISIONED_STAY_MS, Package, PackageId, PackageKind, Profile, ProfileId, ProvisionKey,
+    ProvisionReply, Provisioning, Registry, Report, Role, Said, Sample, Scope, Short, Speech, Subject,
+    Tenant, TenantId, Uplink, Utterance, Welcome, Within,
 };
 use dialect::ThingsBoard;
 use mqtt::{Connect, ConnectProperties, QoS, ReasonCode, Version};
@@ -33,6 +33,7 @@ pub struct World {
     pub hub: Hub,
     /// What devices are offered when they connect.
     pub offer: Offer,
+    spent: DeviceAllowances,
     prng: Prng,
     connections: BTreeMap<u64, Connection>,
     next_ear: u64,
@@ -58,6 +59,7 @@ impl World {
             registry: Registry::default(),
             hub: Hub::default(),
             offer: Offer::default(),
+            spent: DeviceAllowances::default(),
             prng: Prng::new(1),
             connections: BTreeMap::new(),
             next_ear: 0,
@@ -167,6 +169,11 @@ impl World {
                 let profile = self.registry.profile(device.profile).expect("every device has one");
                 let tenant = self.registry.tenant(TENANT).expect("made at the start");
                 let offer = Arc::new(self.offer.clone());
+                self.spent.open(id, &offer);
+                if charge(&mut self.spent, id, self.now_ms).is_err() {
+                    self.spent.close(id, self.now_ms);
+                    return (self.connack(ReasonCode::ConnectionRateExceeded), None);
+                }
                 let guest = Guest { version: self.version, device, tenant, profile, offer: &offer };
                 (Some(id), ThingsBoard.interpreter(&guest).expect("an interpreter"))
             }
@@ -200,7 +207,13 @@ impl World {
         };
         let said = Said { topic, payload, qos, now_ms: self.now_ms };
         let mut speech = Speech::default();
-        let mut answer = connection.interpreter.publish(&said, &mut speech);
+        let device = connection.device.and_then(|device| self.spent.of(device));
+        let (registry, children) = (&self.registry, &connection.children);
+        let meets = |name: &str| {
+            registry.device_named(TENANT, name).is_some_and(|device| children.contains(&device.id))
+        };
+        let within = Within { device, meets: Some(&meets), ..Within::default() };
+        let mut answer = connection.interpreter.publish_within(&said, &mut speech, within);
         let (device, utterances) = (connection.device, std::mem::take(&mut speech.utterances));
         self.connections.insert(ear.0, connection);
         let mut out = Outcome::default();
@@ -301,7 +314,25 @@ impl World {
     /// Subscribes.
     pub fn subscribe(&mut self, ear: Ear, filter: &str, qos: QoS) {
         let mut speech = Speech::default();
-        let granted = self.connection(ear).interpreter.subscribe(filter, qos, &mut speech);
+        let (device, is_telling) = {
+            let connection = self.connection(ear);
+            (connection.device, connection.interpreter.is_telling(filter))
+        };
+        let charged = match device.filter(|_| is_telling) {
+            Some(device) => charge(&mut self.spent, device, self.now_ms),
+            None => Ok(()),
+        };
+        let forgets = charged.is_err() && self.connection(ear).interpreter.habits().forgets_subscriptions;
+        let granted = match charged {
+            Err(short) if !forgets && self.version != Version::V5 => {
+                return self.seen.push(format!("again after {} ms", short.after_ms));
+            }
+            Err(_) if !forgets => Err(ReasonCode::QuotaExceeded),
+            Ok(()) | Err(_) => self.connection(ear).interpreter.subscribe(filter, qos, &mut speech),
+        };
+        if forgets {
+            speech.clear();
+        }
         let code = match (granted, self.version) {
             (Ok(granted), _) => granted.bits(),
             (Err(code), Version::V5) => code.byte(),
@@ -442,6 +473,10 @@ impl World {
     fn close(&mut self, ear: Ear) {
         let Some(connection) = self.connections.remove(&ear.0) else { return };
         let mut out = Outcome::default();
+        if let Some(device) = connection.device {
+            let _ends_all_the_same = charge(&mut self.spent, device, self.now_ms);
+            self.spent.close(device, self.now_ms);
+        }
         for device in connection.children.into_iter().chain(connection.device) {
             self.hub.close(device, ear, self.now_ms, &mut out);
         }
@@ -508,6 +543,11 @@ impl World {
         let words: Vec<String> = latest.map(|(key, value, _)| format!("{key}={}", value.to_json())).collect();
         words.join(" ")
     }
+}
+
+/// Takes one message of what a device may say of itself.
+fn charge(spent: &mut DeviceAllowances, device: DeviceId, now_ms: i64) -> Result<(), Short> {
+    Within { device: spent.of(device), ..Within::default() }.take(Cost::MESSAGE, Cost::default(), now_ms)
 }
 
 fn code_of(clash: Clash) -> ReasonCode {

@@ -10,7 +10,9 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use device::{Change, Chunk, Content, Downlink, PackageKind, ProvisionReply, Sample, Uplink, Wanted};
+use device::{
+    Change, Chunk, ChunkWanted, Content, Downlink, PackageKind, ProvisionReply, Sample, Uplink, Wanted,
+};
 use dialect::http;
 
 use super::asked::{Asked, Object, Payload, spelled};
@@ -157,12 +159,15 @@ async fn call(State(api): State<Api>, Owner(device): Owner, body: Payload) -> An
         return Err(Refusal::bad("A call has a method and params"));
     };
     let params = spelled(text.as_bytes(), "params");
-    api.say(&device, Uplink::Alive, None).await?;
     let ApiSettings { offer, gateway_offer, .. } = api.settings();
     let offer = if device.is_gateway() { gateway_offer } else { offer };
     if let Some(answer) = http::call_answer(method, offer, device.is_gateway(), api.now_ms()) {
+        api.say(&device, Uplink::Alive, None).await?;
         return text_answer(answer);
     }
+    // Its home does no more than count it.
+    let (cookie, counted) = (device::Cookie(0), method.to_owned().into());
+    api.say(&device, Uplink::Called { cookie, method: counted, params: "".into() }, None).await?;
     let _place = api.limits().answers.enter().await?;
     match responder::answer(&api, device.id, None, (method, &params)).await {
         Ok(json) => text_answer(json.into()),
@@ -187,11 +192,19 @@ async fn claim(State(api): State<Api>, Owner(device): Owner, body: Payload) -> A
 }
 
 async fn firmware(State(api): State<Api>, Owner(device): Owner, asked: Asked) -> Answer {
+    count_download(&api, &device, PackageKind::Firmware).await?;
     package(&api, &device, &asked, PackageKind::Firmware)
 }
 
 async fn software(State(api): State<Api>, Owner(device): Owner, asked: Asked) -> Answer {
+    count_download(&api, &device, PackageKind::Software).await?;
     package(&api, &device, &asked, PackageKind::Software)
+}
+
+/// Whoever asks for a part says a message. Its home does no more than count it.
+async fn count_download(api: &Api, device: &device::Device, kind: PackageKind) -> Result<(), Refusal> {
+    let wanted = ChunkWanted { cookie: device::Cookie(0), kind, index: 0, bytes_max: 0, package: None };
+    api.say(device, Uplink::ChunkWanted(wanted), None).await
 }
 
 fn package(api: &Api, device: &device::Device, asked: &Asked, kind: PackageKind) -> Answer {

@@ -130,7 +130,12 @@ impl Refusal {
 
     /// The home of a device has not taken all of it.
     pub fn of_home(refusal: device::Refusal) -> Self {
-        Self::coded(StatusCode::FORBIDDEN, 41, refusal.text())
+        match refusal {
+            device::Refusal::TooOften => Self::too_many("Too many requests for current device!"),
+            device::Refusal::TooManyFacts | device::Refusal::TooManyDevices => {
+                Self::coded(StatusCode::FORBIDDEN, 41, refusal.text())
+            }
+        }
     }
 
     /// A core, the store or the archive does not answer in time.

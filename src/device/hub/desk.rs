@@ -173,6 +173,13 @@ impl Hub {
         self.plan(device);
     }
 
+    /// The connection that was opened last for a device.
+    #[must_use]
+    pub fn newest(&self, device: DeviceId) -> Option<Ear> {
+        let inside = |listener: &&Listener| !listener.ear.is_outside();
+        self.devices.get(&device)?.listeners.iter().rev().find(inside).map(|listener| listener.ear)
+    }
+
     /// What was refused.
     #[must_use]
     pub fn counters(&self) -> HubCounters {

@@ -43,6 +43,8 @@ pub enum Refusal {
     TooManyFacts,
     /// As many devices are known as may be, and this is another: its connection is not open.
     TooManyDevices,
+    /// It says more than it may. Nothing of this was taken.
+    TooOften,
 }
 
 /// Something to be said, and to whom.
@@ -107,7 +109,7 @@ impl Refusal {
     #[must_use]
     pub const fn reason(self) -> ReasonCode {
         match self {
-            Self::TooManyFacts | Self::TooManyDevices => ReasonCode::QuotaExceeded,
+            Self::TooManyFacts | Self::TooManyDevices | Self::TooOften => ReasonCode::QuotaExceeded,
         }
     }
 
@@ -117,6 +119,7 @@ impl Refusal {
         match self {
             Self::TooManyFacts => "the device has as many keys as it may",
             Self::TooManyDevices => "as many devices are known as may be",
+            Self::TooOften => "the device says more than it may",
         }
     }
 }

@@ -310,6 +310,17 @@ impl Registry {
         (child.gateway() == Some(gateway.id)).then_some(child.id)
     }
 
+    /// Whether a gateway that keeps to its own children may speak for a name: there is no such device yet, it was created for
+    /// the gateway, or it is the gateway itself.
+    #[must_use]
+    pub fn is_own_child(&self, gateway: DeviceId, name: &str) -> bool {
+        let Some(tenant) = self.device(gateway).map(|gateway| gateway.tenant) else { return false };
+        self.device_named(tenant, name).is_none_or(|child| {
+            let creator = child.rare.as_ref().and_then(|rare| rare.creator);
+            child.id == gateway || creator == Some(gateway)
+        })
+    }
+
     /// The child of a gateway by its name, created if need be; a gateway may speak for any device of its tenant.
     ///
     /// # Errors

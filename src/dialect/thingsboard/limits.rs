@@ -6,86 +6,53 @@
 //! Invariants:
 //! - What is not allowed takes nothing from any bucket and is not heard.
 //! - What one child may not say does not silence another.
+//! - What is left of a limit is not known here: it is lent for each message, by whoever keeps it over connections.
 //!
 //! Source: section 11 of the vectors for what takes what.
 
 use std::sync::Arc;
 
-use device::{Allowance, Answer, Cost, Downlink, Offer, Remark, Said, Scarce, Speech, Subject, TooMuch};
+use device::{Answer, Cost, Downlink, Remark, Said, Short, Speech, Subject, Within};
 use mqtt::{QoS, ReasonCode, Version};
 
 use super::session::Session;
 
-/// What a connection may still say.
-#[derive(Debug)]
-pub(super) struct Limits {
-    own: Allowance,
-    children: Allowance,
-}
-
-impl Limits {
-    pub fn new(offer: &Offer) -> Self {
-        Self { own: Allowance::new(&offer.own), children: Allowance::new(&offer.children) }
-    }
-}
-
 impl Session {
-    /// Lets through what may be said, and answers accordingly. The tenant's allowance is asked first.
+    /// Lets through what may be said, and answers accordingly.
     pub fn limit<'a>(
         &mut self,
         said: &Said<'a>,
         speech: &mut Speech<'a>,
         answer: Answer,
-        tenant: Option<&mut Allowance>,
+        mut within: Within<'_>,
     ) -> Answer {
-        if (self.limits.is_none() && tenant.is_none()) || speech.remarks.is_empty() || answer.end.is_some() {
+        if within.is_boundless() || speech.remarks.is_empty() || answer.end.is_some() {
             return answer;
         }
         let speaks_for_children = speech.remarks.iter().any(is_of_child);
         if self.version == Version::V5 && speaks_for_children {
-            return self.limit_each_child(said.now_ms, speech, answer, tenant);
+            return self.limit_each_child(said.now_ms, speech, answer, within);
         }
-        let sum = |is_wanted: fn(&Remark<'_>) -> bool| {
-            let wanted = speech.remarks.iter().filter(|remark| is_wanted(remark));
-            wanted.map(|remark| Cost::of(&remark.uplink)).fold(Cost::default(), Cost::and)
-        };
-        let (own, children) = (sum(|remark| !is_of_child(remark)), sum(is_of_child));
-        let mut asked: Vec<Asked<'_>> = Vec::with_capacity(3);
-        asked.extend(tenant.map(|tenant| (Whose::Tenant, tenant, own.and(children))));
-        if let Some(limits) = &mut self.limits {
-            asked.push((Whose::Device, &mut limits.own, own));
-            asked.push((Whose::Children, &mut limits.children, children));
+        let (mut own, mut children) = (Cost::default(), Cost::default());
+        for remark in &speech.remarks {
+            let costs = within.costs(remark);
+            (own, children) = (own.and(costs.0), children.and(costs.1));
         }
-        match take(&mut asked, said.now_ms) {
+        match within.take(own, children, said.now_ms) {
             Ok(()) => answer,
-            Err(refused) => {
+            Err(short) => {
                 speech.clear();
                 if speaks_for_children && self.settings.quirks.rate_limits_end {
-                    return ended_for_children().because(self.words(&refused));
+                    return ended_for_children().because(self.offer.words(&short));
                 }
-                self.refuse(said.qos, &refused)
+                self.refuse(said.qos, &short)
             }
         }
     }
 
-    /// Which limit it is, in words.
-    fn words(&self, refused: &Refused) -> String {
-        let (whose, rates) = match refused.whose {
-            Whose::Tenant => ("tenant", &self.offer.tenant),
-            Whose::Device => ("device", &self.offer.own),
-            Whose::Children => ("child", &self.offer.children),
-        };
-        let (what, rate) = match refused.scarce {
-            Scarce::Messages => ("messages", &rates.messages),
-            Scarce::TelemetryMessages => ("telemetry", &rates.telemetry_messages),
-            Scarce::TelemetryValues => ("values", &rates.telemetry_values),
-        };
-        format!("rate limit: {whose} {what} {}", rate.text())
-    }
-
-    fn refuse(&self, qos: QoS, refused: &Refused) -> Answer {
+    fn refuse(&self, qos: QoS, short: &Short) -> Answer {
         let code = ReasonCode::QuotaExceeded;
-        let why = self.words(refused);
+        let why = self.offer.words(short);
         match self.version {
             _any if self.settings.quirks.rate_limits_end => {
                 Answer::ended(ReasonCode::ImplementationSpecificError).because(why)
@@ -93,7 +60,7 @@ impl Session {
             Version::V5 => Answer::acknowledged(code).because(why),
             // What needs no acknowledgement may be lost.
             Version::V31 | Version::V311 if qos == QoS::AtMostOnce => Answer::acknowledged(code).because(why),
-            Version::V31 | Version::V311 => Answer::again(refused.after_ms).because(why),
+            Version::V31 | Version::V311 => Answer::again(short.after_ms).because(why),
         }
     }
 
@@ -103,24 +70,16 @@ impl Session {
         now_ms: i64,
         speech: &mut Speech<'a>,
         answer: Answer,
-        mut tenant: Option<&mut Allowance>,
+        mut within: Within<'_>,
     ) -> Answer {
         let mut silenced = Vec::new();
         let mut last = None;
-        let limits = &mut self.limits;
-        speech.remarks.retain(|Remark { subject, uplink }| {
-            let cost = Cost::of(uplink);
-            let mut asked: Vec<Asked<'_>> = Vec::with_capacity(2);
-            asked.extend(tenant.as_deref_mut().map(|tenant| (Whose::Tenant, tenant, cost)));
-            let own = limits.as_mut().map(|limits| match subject {
-                Subject::Own => (Whose::Device, &mut limits.own, cost),
-                Subject::Child(_) => (Whose::Children, &mut limits.children, cost),
-            });
-            asked.extend(own);
-            let taken = take(&mut asked, now_ms);
+        speech.remarks.retain(|remark| {
+            let (own, children) = within.costs(remark);
+            let taken = within.take(own, children, now_ms);
             let may_speak = taken.is_ok();
             last = taken.err().or(last.take());
-            if let (false, Subject::Child(child)) = (may_speak, subject) {
+            if let (false, Subject::Child(child)) = (may_speak, &remark.subject) {
                 silenced.push(child.to_string());
             }
             may_speak
@@ -129,9 +88,7 @@ impl Session {
             return answer;
         }
         for child in &silenced {
-            let names = self.canonical.child(child);
-            let is_theirs = |topic: &Arc<str>| *topic == names.telemetry || *topic == names.attributes;
-            speech.forwards.retain(|forward| !is_theirs(&forward.topic));
+            self.keep_back(child, speech);
             let told = Downlink::Unheard { reason: ReasonCode::MessageRateTooHigh };
             // A gateway has words for this in 5.0, which is what it speaks here.
             let _told = self.tell_of_child(child, &told, &mut speech.utterances);
@@ -142,46 +99,22 @@ impl Session {
             Answer::acknowledged(ReasonCode::QuotaExceeded)
         };
         match last {
-            Some(refused) => answer.because(self.words(&refused)),
+            Some(short) => answer.because(self.offer.words(&short)),
             None => answer,
         }
     }
-}
 
-/// Whose allowance it is, and what is asked of it.
-type Asked<'a> = (Whose, &'a mut Allowance, Cost);
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Whose {
-    Tenant,
-    Device,
-    Children,
-}
-
-/// What was not allowed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Refused {
-    whose: Whose,
-    scarce: Scarce,
-    after_ms: i64,
+    /// Nothing of what is said of a child goes to subscribers.
+    pub fn keep_back(&mut self, child: &str, speech: &mut Speech<'_>) {
+        let names = self.canonical.child(child);
+        let is_theirs = |topic: &Arc<str>| *topic == names.telemetry || *topic == names.attributes;
+        speech.forwards.retain(|forward| !is_theirs(&forward.topic));
+    }
 }
 
 /// A gateway that says too much of its children, where that ends its connection. Source: section 11.4.
 fn ended_for_children() -> Answer {
     Answer::acknowledged_and_ended(ReasonCode::QuotaExceeded)
-}
-
-/// Takes all of it or nothing.
-fn take(asked: &mut [Asked<'_>], now_ms: i64) -> Result<(), Refused> {
-    for (whose, allowance, cost) in &mut *asked {
-        if let Err(TooMuch { after_ms }) = allowance.check(*cost, now_ms) {
-            return Err(Refused { whose: *whose, scarce: allowance.scarce(*cost, now_ms), after_ms });
-        }
-    }
-    for (_, allowance, cost) in asked {
-        allowance.spend(*cost);
-    }
-    Ok(())
 }
 
 fn is_of_child(remark: &Remark<'_>) -> bool {
@@ -190,10 +123,27 @@ fn is_of_child(remark: &Remark<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use device::{Interpreter, Rate, Rates, TenantAllowances, TenantId};
+    use device::{DeviceAllowance, Interpreter, Offer, Rate, Rates, TenantAllowances, TenantId};
 
-    use super::super::session::trial::{gateway_offered, publish};
+    use super::super::session::trial::gateway_offered;
     use super::*;
+
+    /// A gateway with what it may still say.
+    fn gateway(version: Version, settings: &str, offer: &Offer) -> (Session, DeviceAllowance) {
+        (gateway_offered(version, settings, offer.clone()), DeviceAllowance::new(offer))
+    }
+
+    /// What comes of a message of QoS 1 at time 99.
+    fn publish<'a>(
+        (session, allowance): &mut (Session, DeviceAllowance),
+        topic: &'a str,
+        payload: &'a [u8],
+    ) -> (Answer, Speech<'a>) {
+        let mut speech = Speech::default();
+        let said = Said { topic, payload, qos: QoS::AtLeastOnce, now_ms: 99 };
+        let within = Within { device: Some(allowance), ..Within::default() };
+        (session.publish_within(&said, &mut speech, within), speech)
+    }
 
     const TWO: &[u8] = b"{\"A\":[{\"t\":1}],\"B\":[{\"t\":1}]}";
 
@@ -201,7 +151,7 @@ mod tests {
     fn a_child_that_may_not_speak_is_neither_heard_nor_forwarded() {
         let mut offer = Offer::default();
         offer.children.telemetry_messages = Rate::read("1:1").unwrap();
-        let mut session = gateway_offered(Version::V5, "", offer);
+        let mut session = gateway(Version::V5, "", &offer);
         let (answer, speech) = publish(&mut session, "v1/gateway/telemetry", TWO);
         assert_eq!((answer.acknowledge, answer.end), (Some(ReasonCode::QuotaExceeded), None));
         assert_eq!(speech.remarks.len(), 1);
@@ -215,7 +165,7 @@ mod tests {
     fn what_waits_is_not_forwarded_either() {
         let mut offer = Offer::default();
         offer.own.telemetry_values = Rate::read("1:1").unwrap();
-        let mut session = gateway_offered(Version::V311, "", offer);
+        let mut session = gateway(Version::V311, "", &offer);
         let (_, speech) = publish(&mut session, "v2/t", b"{\"a\":1}");
         assert_eq!((speech.remarks.len(), speech.forwards.len()), (1, 1));
         let (answer, speech) = publish(&mut session, "v2/t", b"{\"a\":1}");
@@ -230,12 +180,13 @@ mod tests {
         let mut tenants = TenantAllowances::new(2);
         let mut offer = Offer::default();
         offer.own.telemetry_messages = Rate::read("1:1").unwrap();
-        let mut sessions = [0, 1].map(|_| gateway_offered(Version::V5, "", offer.clone()));
+        let mut sessions = [0, 1].map(|_| gateway(Version::V5, "", &offer));
         let mut say = |index: usize, topic: &str, payload: &[u8]| {
             let mut speech = Speech::default();
             let said = Said { topic, payload, qos: QoS::AtLeastOnce, now_ms: 99 };
-            let allowance = tenants.of(tenant, &rates).unwrap();
-            let answer = sessions[index].publish_within(&said, &mut speech, allowance);
+            let (session, allowance) = &mut sessions[index];
+            let within = Within { tenant: tenants.of(tenant, &rates), device: Some(allowance), meets: None };
+            let answer = session.publish_within(&said, &mut speech, within);
             (answer.acknowledge.map(ReasonCode::byte), speech.remarks.len())
         };
         assert_eq!(say(0, "v2/t", b"{\"a\":1}"), (Some(0), 1));
@@ -268,7 +219,7 @@ mod tests {
         ];
         for (own, children, (topic, payload), why) in rows {
             let offer = Offer { own, children, ..Offer::default() };
-            let mut session = gateway_offered(Version::V5, "", offer);
+            let mut session = gateway(Version::V5, "", &offer);
             publish(&mut session, topic, payload);
             let (answer, _) = publish(&mut session, topic, payload);
             assert_eq!(answer.why.as_deref(), Some(why));
@@ -281,7 +232,7 @@ mod tests {
         offer.own.messages = Rate::read("1:60").unwrap();
         for version in [Version::V311, Version::V5] {
             let settings = "{\"quirks\":{\"rateLimitsEnd\":true}}";
-            let mut session = gateway_offered(version, settings, offer.clone());
+            let mut session = gateway(version, settings, &offer);
             publish(&mut session, "v1/devices/me/claim", b"");
             let (answer, _) = publish(&mut session, "v1/devices/me/claim", b"");
             assert_eq!(

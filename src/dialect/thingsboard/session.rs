@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use device::{
-    Allowance, Answer, Cookie, Device, Downlink, Forward, Guest, Habits, Interpreter, Offer, PackageKind,
-    Profile, Said, Sample, Speech, Tenant, Unspeakable, Uplink, Utterance, Wanted,
+    Answer, Cookie, Device, Downlink, Forward, Guest, Habits, Interpreter, Offer, PackageKind, Profile, Said,
+    Sample, Speech, Tenant, Unspeakable, Uplink, Utterance, Wanted, Within,
 };
 use mqtt::{QoS, ReasonCode, Version};
 use prost_reflect::MessageDescriptor;
@@ -24,7 +24,6 @@ use super::downloads::{Downloads, NoDownload};
 use super::json::{self, Malformed, Members, Read};
 use super::latency::Latencies;
 use super::lenient;
-use super::limits::Limits;
 use super::proto::transportapi;
 use super::quirks::Quirks;
 use super::settings::{Format, Schemas, Settings};
@@ -42,8 +41,6 @@ pub(super) struct Session {
     pub subscriptions: Subscriptions,
     pub downloads: Downloads,
     pub canonical: Canonical,
-    /// None if nothing of this connection is limited.
-    pub limits: Option<Box<Limits>>,
     /// None if no connector of the gateway has told anything.
     pub latencies: Option<Box<Latencies>>,
     /// In which spelling attributes were asked for last, and in which something was called.
@@ -64,7 +61,6 @@ impl Session {
             subscriptions: Subscriptions::default(),
             downloads: Downloads::default(),
             canonical: Canonical::new(&guest.tenant.name, &guest.device.name),
-            limits: guest.offer.has_limits().then(|| Box::new(Limits::new(guest.offer))),
             latencies: None,
             last_asked: Spelling::V1,
             last_called: Spelling::V1,
@@ -385,36 +381,40 @@ impl Session {
         }
     }
 
-    fn hear<'a>(
-        &mut self,
-        said: &Said<'a>,
-        speech: &mut Speech<'a>,
-        tenant: Option<&mut Allowance>,
-    ) -> Answer {
+    fn hear<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>, within: Within<'_>) -> Answer {
         let from = speech.utterances.len();
         let answer = self.interpret(said, speech);
         self.keep_subscribed(&mut speech.utterances, from);
-        self.limit(said, speech, answer, tenant)
+        self.limit(said, speech, answer, within)
     }
 }
 
 impl Interpreter for Session {
     fn habits(&self) -> Habits {
-        let Quirks { qos2_puback, echoes_session, .. } = self.settings.quirks;
-        Habits { has_no_qos2: qos2_puback, echoes_session }
+        let Quirks { qos2_puback, echoes_session, rate_limits_end, .. } = self.settings.quirks;
+        Habits {
+            has_no_qos2: qos2_puback,
+            echoes_session,
+            forgets_subscriptions: rate_limits_end,
+            keeps_to_own_children: self.settings.own_children_only,
+        }
     }
 
     fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
-        self.hear(said, speech, None)
+        self.hear(said, speech, Within::default())
     }
 
-    fn publish_within<'a>(
-        &mut self,
-        said: &Said<'a>,
-        speech: &mut Speech<'a>,
-        tenant: &mut Allowance,
-    ) -> Answer {
-        self.hear(said, speech, Some(tenant))
+    fn publish_within<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>, within: Within<'_>) -> Answer {
+        self.hear(said, speech, within)
+    }
+
+    fn is_telling(&self, filter: &str) -> bool {
+        Subscriptions::would_tell(filter, &self.settings.attributes_subscribe_topic)
+    }
+
+    fn unsay(&mut self, child: &str, speech: &mut Speech<'_>) {
+        speech.remarks.retain(|remark| !remark.is_of(child));
+        self.keep_back(child, speech);
     }
 
     fn subscribe(&mut self, filter: &str, qos: QoS, speech: &mut Speech<'_>) -> Result<QoS, ReasonCode> {

@@ -28,6 +28,8 @@ pub(super) struct Settings {
     /// Whether a broken payload is acknowledged below 5.0 instead of ending the connection.
     pub acks_malformed: bool,
     pub typing: Typing,
+    /// Whether a gateway speaks only for children that were created for it.
+    pub own_children_only: bool,
     pub quirks: Quirks,
 }
 
@@ -67,6 +69,8 @@ struct Written {
     type_cast_except_keys: Vec<Box<str>>,
     /// Ours: the longest text; 0 is no limit.
     max_string_value_length: usize,
+    /// Ours: a gateway speaks only for children that were created for it.
+    own_children_only: bool,
     /// Ours.
     quirks: Quirks,
 }
@@ -95,6 +99,7 @@ impl Default for Written {
             type_cast_enabled: true,
             type_cast_except_keys: Vec::new(),
             max_string_value_length: 0,
+            own_children_only: false,
             quirks: Quirks::default(),
         }
     }
@@ -123,6 +128,7 @@ impl Default for Settings {
             schemas: None,
             acks_malformed: false,
             typing: Typing::default(),
+            own_children_only: false,
             quirks: Quirks::default(),
         }
     }
@@ -165,6 +171,7 @@ impl Settings {
                 text_bytes_max: written.max_string_value_length,
                 rereads_doubles: written.quirks.rereads_doubles,
             },
+            own_children_only: written.own_children_only,
             quirks: written.quirks,
         })
     }

@@ -59,6 +59,13 @@ impl Subscriptions {
         Some(qos)
     }
 
+    /// Whether a filter would take part in what a device listens to; `own` is the profile's filter for attributes.
+    pub fn would_tell(filter: &str, own: &Filter) -> bool {
+        own.fits(filter)
+            || topics::attributes_spelling(filter).is_some()
+            || topics::commands_spelling(filter).is_some()
+    }
+
     /// Takes a filter away. Returns whether it was there.
     pub fn remove(&mut self, filter: &str) -> bool {
         let before = self.0.len();
@@ -146,6 +153,9 @@ mod tests {
             Uplink::Listens { attributes: true, commands: Some(QoS::AtMostOnce) }
         );
         assert!(subscriptions.is_telling("v2/a/j") && !subscriptions.is_telling("v2/a"));
+        let telling = |filter| Subscriptions::would_tell(filter, &Filter::new("mine"));
+        assert!(["v2/a/j", "v2/r/req/+", "#", "mine"].into_iter().all(telling));
+        assert!(!telling("v1/devices/me/attributes/response/+"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! - Changes of devices that are at home elsewhere are left out.
 
 use broker::{Behalf, Saying};
-use device::{Change, DeviceId, HubCall};
+use device::{Change, DeviceId, HubCall, HubReply};
 use mqtt::QoS;
 use stdx::Instant;
 
@@ -27,9 +27,15 @@ impl Shard {
             _others_open_at_most => Cause::TakenOver,
         };
         if matches!(call, HubCall::Renew) {
-            self.renew(device);
+            self.renew(now, device);
         }
         let now_ms = self.wall_ms(now);
+        if let Err(refusal) = self.charge_call(device, &call, now_ms) {
+            let reply = HubReply::Refused(refusal);
+            let turn = self.exchange.await_turn();
+            self.desk().replies.push(PendingReply { turn, call: call_id, reply });
+            return;
+        }
         if let Some(forward) = call.take_forward() {
             // Whoever called is told when the message is kept, as a device that publishes at QoS 1 is.
             let saying = Saying { topic: &forward.topic, payload: &forward.payload, qos: QoS::AtLeastOnce };

@@ -8,7 +8,8 @@
 //!
 //! Source: section 8.3 of the device API's vectors.
 
-use device::{Change, Clash, DeviceId, Ear, Keeping, Outcome, Uplink};
+use broker::{Level, NoticeKind};
+use device::{Answer, Change, Clash, DeviceId, Ear, Keeping, Outcome, Speech, Subject, Uplink};
 use mqtt::{QoS, ReasonCode};
 use stdx::Instant;
 
@@ -58,6 +59,47 @@ impl Shard {
             }
         }
         Heard::Well
+    }
+
+    /// Takes back what a gateway says of children that are not its own, where it keeps to those. How that is answered, if
+    /// there is anything of it.
+    pub(crate) fn turn_away_others(
+        &mut self,
+        end: &mut DeviceEnd,
+        speech: &mut Speech<'_>,
+    ) -> Option<Answer> {
+        let gateway = end.own_id().filter(|_| end.habits.keeps_to_own_children)?;
+        let mut others: Vec<String> = Vec::new();
+        self.desk().registry.read(&mut |registry| {
+            let named = speech.remarks.iter().filter_map(|remark| match &remark.subject {
+                Subject::Child(name) => Some(&**name),
+                Subject::Own => None,
+            });
+            others = named.filter(|name| !registry.is_own_child(gateway, name)).map(str::to_owned).collect();
+        });
+        let first = others.first()?;
+        let why = format!("{first:?} was not created for this gateway");
+        for child in &others {
+            end.interpreter.unsay(child, speech);
+        }
+        self.exchange.counters_mut().children_refused += stdx::count(others.len());
+        let text = format!("{} may not speak for it: {why}", end.shown());
+        self.exchange.notice(Level::Warn, NoticeKind::Refused, text);
+        Some(Answer::acknowledged(ReasonCode::NotAuthorized).because(why))
+    }
+
+    /// A gateway keeps to its own children from now on: those that it speaks for and that are not.
+    pub(crate) fn drop_others(&mut self, end: &mut DeviceEnd) -> Vec<Child> {
+        let Some(gateway) = end.own_id() else { return Vec::new() };
+        let mut others = end.all_children();
+        self.desk().registry.read(&mut |registry| {
+            others.retain(|child| {
+                let device = registry.device(child.id);
+                device.is_some_and(|device| !registry.is_own_child(gateway, &device.name))
+            });
+        });
+        others.retain(|child| end.drop_child(child.id));
+        others
     }
 
     /// Finds or creates a child and opens it.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use broker::CoreId;
 use device::{
-    Change, DeviceId, Ear, Hub, HubReply, HubTerms, Outcome, Refusal, SharedRegistry, Speech,
-    TenantAllowances,
+    Change, DeviceAllowances, DeviceId, Ear, Hub, HubReply, HubTerms, Outcome, Refusal, SharedRegistry,
+    Speech, TenantAllowances,
 };
 use stdx::{Instant, Prng, Wheel};
 
@@ -54,6 +54,8 @@ pub(crate) struct Desk {
     pub refusals: BTreeMap<Ear, Refusal>,
     /// Of tenants that may not say what they like.
     pub allowances: TenantAllowances,
+    /// Of devices that may not, connected or not.
+    pub spent: DeviceAllowances,
 }
 
 /// A reply that may leave when its turn is safe.
@@ -87,6 +89,7 @@ impl Desk {
             speech: Speech::default(),
             refusals: BTreeMap::new(),
             allowances: TenantAllowances::new(cores),
+            spent: DeviceAllowances::default(),
         }
     }
 
@@ -179,7 +182,9 @@ impl Shard {
         desk.noted = 0;
         self.effects.device_changes.append(&mut desk.turn.changes);
         let refused = desk.hub.counters();
+        let dropped = desk.spent.dropped();
         let counters = self.exchange.counters_mut();
+        counters.allowances_forgotten = dropped;
         counters.facts_refused = refused.facts_refused;
         counters.devices_refused = refused.devices_refused;
     }

@@ -6,7 +6,7 @@
 
 use std::mem::take;
 
-use broker::{CoreId, Saying};
+use broker::{CoreId, Level, NoticeKind, Saying};
 use device::{Addressed, DeviceId, Downlink, Ear, News, Outcome, Utterance};
 use mqtt::{QoS, ReasonCode};
 use stdx::Instant;
@@ -70,7 +70,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let Some(end) = connection.device.as_deref_mut() else { return };
         if end.own_id() != Some(device) {
-            if cause == Cause::Administrative && self.renew_here(ear, device) {
+            if cause == Cause::TakenOver {
+                self.tell_of_takeover(ear, device);
+            }
+            if cause == Cause::Administrative && self.renew_here(now, ear, device) {
                 return;
             }
             let Some(connection) = self.connections.get_mut(conn) else { return };
@@ -87,6 +90,7 @@ impl Shard {
         }
         let (code, why) = match cause {
             Cause::TakenOver => {
+                self.tell_of_takeover(ear, device);
                 self.exchange.counters_mut().takeovers += 1;
                 (ReasonCode::SessionTakenOver, "another connection of the device")
             }
@@ -100,6 +104,43 @@ impl Shard {
             }
         };
         self.exchange.end(now, key, Some(code), Some(why));
+    }
+
+    /// Tells humans who has taken a device from a connection of this core, as far as that is known here.
+    fn tell_of_takeover(&mut self, ear: Ear, device: DeviceId) {
+        let Some(earlier) = self.shown_at(ear) else { return };
+        let newest = self.desk().hub.newest(device);
+        let rival = match newest.and_then(|newest| self.shown_at(newest)) {
+            Some(rival) => rival,
+            None => self.gateway_of(device).unwrap_or_else(|| "another connection".to_owned()),
+        };
+        let mut name = String::new();
+        self.desk().registry.read(&mut |registry| {
+            name =
+                registry.device(device).map(|device| broker::device_named(&device.name)).unwrap_or_default();
+        });
+        let text = format!("{name} is taken over from {earlier} by {rival}");
+        self.exchange.notice(Level::Info, NoticeKind::TakenOver, text);
+    }
+
+    /// Whose connection of this core it is, and where it comes from.
+    fn shown_at(&mut self, ear: Ear) -> Option<String> {
+        let Place::Core(core) = place_of(ear) else { return None };
+        let conn = self.desk().conn_of(ear).filter(|_| core == self.core)?;
+        let connection = self.connections.get_mut(conn)?;
+        let end = connection.device.as_deref()?;
+        Some(format!("the connection of {} at {}", end.shown(), connection.peer))
+    }
+
+    /// The gateway that has spoken for a device last.
+    fn gateway_of(&mut self, device: DeviceId) -> Option<String> {
+        let mut gateway = None;
+        self.desk().registry.read(&mut |registry| {
+            let known = registry.device(device).and_then(device::Device::gateway);
+            let known = known.and_then(|gateway| registry.device(gateway));
+            gateway = known.map(|gateway| format!("gateway {:?}", gateway.name));
+        });
+        gateway
     }
 
     /// Tells a child's home that a gateway's connection is open for it no longer; nothing follows from it for others.
@@ -160,8 +201,14 @@ impl Shard {
                 self.tell_of_command(now, device, Letter::Failed { device, number, why });
                 continue;
             };
-            if let Some(end) = connection.device.as_deref_mut().filter(|_| qos != QoS::AtMostOnce) {
-                end.commands.push(SentCommand { place, device, number });
+            if let Some(end) = connection.device.as_deref_mut() {
+                if let (Some(own), Some(desk)) = (&end.own, self.devices.as_deref_mut()) {
+                    let now_ms = i64::try_from(self.exchange.wall_at(now).0).unwrap_or(i64::MAX);
+                    let _was_sent_all_the_same = desk.charge(own, device, 1, now_ms);
+                }
+                if qos != QoS::AtMostOnce {
+                    end.commands.push(SentCommand { place, device, number });
+                }
             }
             self.tell_of_command(now, device, Letter::Sent { device, number, qos });
         }

@@ -12,6 +12,7 @@ use broker::CoreId;
 use device::{DeviceId, Ear, Habits, Interpreter, Keeping, Offer, TenantId};
 use stdx::Instant;
 
+use super::patience::Patience;
 use super::verdicts::Verdicts;
 
 /// What a connection has if it is a device's.
@@ -27,8 +28,8 @@ pub(crate) struct DeviceEnd {
     pub children: Option<Box<Children>>,
     /// Commands that were sent and are not acknowledged.
     pub commands: Vec<SentCommand>,
-    /// When it must leave.
-    pub leaves_at: Option<Instant>,
+    /// When it must leave, or never.
+    pub leaves_at: Instant,
     /// Whether acknowledgements wait for the store.
     pub is_gated: bool,
     /// Whether it wants to be told why in words.
@@ -37,7 +38,12 @@ pub(crate) struct DeviceEnd {
     pub is_judged: bool,
     /// None for those that have said nothing about a child of another core.
     pub verdicts: Option<Box<Verdicts>>,
+    /// None for those that have never said too much below 5.0.
+    pub patience: Option<Box<Patience>>,
 }
+
+// There is one of these for every connection of a device, and what is larger takes the next size of block.
+const _: () = assert!(size_of::<DeviceEnd>() <= 160);
 
 /// Whose connection it is.
 #[derive(Debug)]
@@ -45,8 +51,8 @@ pub(crate) struct Own {
     pub id: DeviceId,
     pub name: Box<str>,
     pub tenant: TenantId,
-    /// Where it is said what all devices of the tenant may say together, if that is limited.
-    pub tenant_limits: Option<Arc<Offer>>,
+    /// Where it is said what it and all devices of its tenant may say, if anything of that is limited.
+    pub limits: Option<Arc<Offer>>,
     /// What is kept of its telemetry.
     pub keeping: Keeping,
     /// Whether what it says shows that its children are alive.
@@ -87,7 +93,20 @@ pub(crate) struct Child {
     pub keeping: Keeping,
 }
 
+impl Children {
+    /// Whether there is a child of that name.
+    pub fn is_known(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+}
+
 impl DeviceEnd {
+    /// How it is named to a human.
+    pub fn shown(&self) -> String {
+        let Some(own) = &self.own else { return "a client without credentials".to_owned() };
+        broker::device_named(&own.name)
+    }
+
     /// The device whose connection it is.
     pub fn own_id(&self) -> Option<DeviceId> {
         self.own.as_ref().map(|own| own.id)
@@ -183,11 +202,12 @@ mod tests {
             will: None,
             children: None,
             commands: Vec::new(),
-            leaves_at: None,
+            leaves_at: Instant::NEVER,
             is_gated: false,
             wants_reasons: false,
             is_judged: false,
             verdicts: None,
+            patience: None,
         };
         let child = |byte| Child {
             id: DeviceId::from_bytes([byte; 16]),

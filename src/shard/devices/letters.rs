@@ -118,7 +118,7 @@ impl Shard {
             Letter::Judged { ear, ticket, refusal } => self.verdict_told(ear, ticket, refusal),
             Letter::Evicted { ear, device, cause } => self.evict_here(now, ear, device, cause),
             Letter::Renewed { ear, device } => {
-                let _is_gone = self.renew_here(ear, device);
+                let _is_gone = self.renew_here(now, ear, device);
             }
         }
     }

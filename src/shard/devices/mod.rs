@@ -8,6 +8,8 @@ mod downlinks;
 mod end;
 mod letters;
 mod parting;
+mod patience;
+mod rates;
 mod remarks;
 mod renewal;
 mod uplinks;

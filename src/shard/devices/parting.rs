@@ -36,6 +36,7 @@ impl Shard {
         for child in end.all_children() {
             self.leave_child(now, child.home, child.id, end.ear);
         }
+        self.close_account(now, &end);
         if let Some(own) = end.own_id() {
             let mut out = self.outcome();
             self.desk().hub.close(own, end.ear, now_ms, &mut out);
@@ -49,7 +50,8 @@ impl Shard {
         let now_ms = self.wall_ms(now);
         let said = Said { topic: &will.topic, payload: &will.payload, qos: QoS::AtMostOnce, now_ms };
         let mut speech = Speech::default();
-        let _nobody_is_answered = end.interpreter.publish(&said, &mut speech);
+        let _nobody_is_answered = self.interpret(end, &said, &mut speech);
+        self.turn_away_others(end, &mut speech);
         self.exchange.counters_mut().wills_published += 1;
         self.bring_forwards(now, Behalf::Nobody, QoS::AtMostOnce, &speech);
         let mut out = self.outcome();
@@ -90,8 +92,7 @@ impl Shard {
         for conn in fired {
             let Some(connection) = self.connections.get_mut(conn) else { continue };
             let State::Home { key, .. } = connection.state else { continue };
-            let is_over =
-                connection.device.as_ref().is_some_and(|end| end.leaves_at.is_some_and(|at| at <= now));
+            let is_over = connection.device.as_ref().is_some_and(|end| end.leaves_at <= now);
             if is_over && self.exchange.is_on(key, link_of(conn)) {
                 self.exchange.end(now, key, None, None);
             }

@@ -136,9 +136,9 @@ impl Shard {
         if reply == ProvisionReply::Broken {
             return Heard::Ends(ReasonCode::ImplementationSpecificError);
         }
-        if end.leaves_at.is_none() {
+        if end.leaves_at == Instant::NEVER {
             let leaves_at = now + Span::from_ms(u64::try_from(PROVISIONED_STAY_MS).unwrap_or(0));
-            end.leaves_at = Some(leaves_at);
+            end.leaves_at = leaves_at;
             self.desk().stays.insert(leaves_at, conn);
         }
         let is_granted = matches!(reply, ProvisionReply::Granted(_));

@@ -8,6 +8,7 @@
 //! - What was subscribed to, asked for and sent stays.
 
 use device::{DeviceId, Ear, Keeping, Registry, Role};
+use stdx::Instant;
 
 use super::desk::{Place, place_of};
 use super::end::{Child, DeviceEnd};
@@ -16,7 +17,7 @@ use crate::shard::Shard;
 
 impl Shard {
     /// A device of this core, or its profile, was changed: all connections that are open for it are told.
-    pub(crate) fn renew(&mut self, device: DeviceId) {
+    pub(crate) fn renew(&mut self, now: Instant, device: DeviceId) {
         let desk = self.desk();
         let mut keeping = None;
         desk.registry.read(&mut |registry| keeping = keeping_of(registry, device));
@@ -26,7 +27,7 @@ impl Shard {
                 // Whoever listens outside comes and goes with each request.
                 Place::Outside => {}
                 Place::Core(core) if core == self.core => {
-                    let _is_gone = self.renew_here(ear, device);
+                    let _is_gone = self.renew_here(now, ear, device);
                 }
                 Place::Core(core) => self.send_letter(core, Letter::Renewed { ear, device }, false),
             }
@@ -34,7 +35,7 @@ impl Shard {
     }
 
     /// A connection of this core is open for a device that was changed: its own, or that of a gateway. Whether it still is.
-    pub(crate) fn renew_here(&mut self, ear: Ear, device: DeviceId) -> bool {
+    pub(crate) fn renew_here(&mut self, now: Instant, ear: Ear, device: DeviceId) -> bool {
         let Some(conn) = self.desk().conn_of(ear) else { return false };
         let Some(mut end) = self.lend_end(conn) else { return false };
         let mut is_open = false;
@@ -45,7 +46,12 @@ impl Shard {
                 None => false,
             };
         });
+        let others = if end.habits.keeps_to_own_children { self.drop_others(&mut end) } else { Vec::new() };
+        let ear = end.ear;
         self.return_end(conn, end);
+        for child in others {
+            self.leave_child(now, child.home, child.id, ear);
+        }
         is_open
     }
 }
@@ -59,6 +65,7 @@ fn renew_own(end: &mut DeviceEnd, registry: &Registry) -> bool {
     own.keeping = profile.keeping;
     own.speaks_for_all = device.role == Role::GatewayForActivity;
     end.interpreter.renew(device, tenant, profile);
+    end.habits = end.interpreter.habits();
     true
 }
 

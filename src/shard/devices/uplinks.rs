@@ -9,7 +9,7 @@
 //! - A message that must be offered again has changed nothing.
 
 use broker::{Behalf, Level, NoticeKind, Saying, SessionKey};
-use device::{Answer, Outcome, Said, Speech, Uplink};
+use device::{Answer, Outcome, Said, Short, Speech, Uplink, Within};
 use mqtt::{
     Ack, Frame, Packet, Publish, QoS, ReasonCode, Subscribe, Unsubscribe, Version, Violation, decode,
 };
@@ -138,11 +138,16 @@ impl Shard {
         self.tell_why(&end, &answer);
         if let Some(after_ms) = answer.again_ms {
             self.desk().speech = speech.recycle();
+            let why = answer.why.as_deref().unwrap_or_default();
+            // What is dropped is not acknowledged: a device that keeps it says it again on its next connection.
+            let waits = self.leave_unread(now, key, &mut end, after_ms, why);
             self.return_end(conn, end);
-            let after = Span::from_ms(u64::try_from(after_ms).unwrap_or(0).max(1));
-            self.exchange.counters_mut().messages_postponed += 1;
-            self.exchange.hold_for(now, key, after);
-            return Ok(Flow::Again);
+            return Ok(if waits { Flow::Again } else { Flow::More });
+        }
+        if let Some(refused) = self.turn_away_others(&mut end, &mut speech)
+            && answer.acknowledge.is_some()
+        {
+            answer = Answer { end: answer.end, ..refused };
         }
         let mut out = self.outcome();
         self.bring_forwards(now, Behalf::Client(key), publish.qos, &speech);
@@ -180,16 +185,22 @@ impl Shard {
         end.is_some_and(|end| end.habits.has_no_qos2)
     }
 
-    /// Asks the interpreter what a message means; within what is left to the tenant, if that is limited.
-    fn interpret<'a>(&mut self, end: &mut DeviceEnd, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
-        let DeviceEnd { own, interpreter, .. } = end;
-        let limited = own.as_ref().and_then(|own| Some((own.tenant, own.tenant_limits.as_deref()?)));
-        // No tenant is ever deleted and offers stay as they were, so no allowance is ever forgotten.
-        let allowance = limited.and_then(|(tenant, offer)| self.desk().allowances.of(tenant, &offer.tenant));
-        match allowance {
-            Some(allowance) => interpreter.publish_within(said, speech, allowance),
-            None => interpreter.publish(said, speech),
-        }
+    /// Asks the interpreter what a message means; within what is left to the device and its tenant, if that is limited.
+    pub(crate) fn interpret<'a>(
+        &mut self,
+        end: &mut DeviceEnd,
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+    ) -> Answer {
+        let DeviceEnd { own, interpreter, children, .. } = end;
+        let Some(own) = own.as_ref().filter(|own| own.limits.is_some()) else {
+            return interpreter.publish(said, speech);
+        };
+        let meets = |name: &str| {
+            *own.name == *name || children.as_ref().is_some_and(|children| children.is_known(name))
+        };
+        let within = Within { meets: Some(&meets), ..self.desk().within(Some(own)) };
+        interpreter.publish_within(said, speech, within)
     }
 
     /// Brings what was said to those who subscribe to canonical topics.
@@ -216,7 +227,22 @@ impl Shard {
         let Some(mut end) = self.lend_end(conn) else { return Ok(Flow::End) };
         let mut speech = Speech::default();
         let mut codes = Vec::with_capacity(subscribe.len());
+        let telling =
+            subscribe.requests().filter(|request| end.interpreter.is_telling(request.filter)).count();
+        let short = self.charge_own(now, &end, telling).err();
+        let forgets = short.is_some() && end.habits.forgets_subscriptions;
+        if let Some(short) = short.filter(|_| !forgets && at.version != Version::V5)
+            && self.leave_unread(now, key, &mut end, short.after_ms, "a subscription")
+        {
+            self.return_end(conn, end);
+            return Ok(Flow::Again);
+        }
         for request in subscribe.requests() {
+            if short.is_some() && !forgets && end.interpreter.is_telling(request.filter) {
+                self.exchange.counters_mut().subscriptions_refused += 1;
+                codes.push(ReasonCode::QuotaExceeded);
+                continue;
+            }
             let granted = end.interpreter.subscribe(request.filter, request.options.qos, &mut speech);
             codes.push(match granted {
                 Ok(QoS::AtMostOnce) => ReasonCode::Success,
@@ -226,6 +252,9 @@ impl Shard {
             });
         }
         self.exchange.answer_subscribe(key, subscribe.packet_id, &codes);
+        if forgets {
+            speech.clear();
+        }
         self.hear_asides(now, conn, end, speech);
         Ok(Flow::More)
     }
@@ -239,11 +268,22 @@ impl Shard {
         self.exchange.check_unsubscribe(key, unsubscribe)?;
         let Some(mut end) = self.lend_end(conn) else { return Ok(Flow::End) };
         let mut speech = Speech::default();
+        let telling = unsubscribe.filters().filter(|filter| end.interpreter.is_telling(filter)).count();
+        let _may_always_be_taken_back = self.charge_own(now, &end, telling);
         let codes: Vec<ReasonCode> =
             unsubscribe.filters().map(|filter| end.interpreter.unsubscribe(filter, &mut speech)).collect();
         self.exchange.answer_unsubscribe(key, unsubscribe.packet_id, &codes);
         self.hear_asides(now, conn, end, speech);
         Ok(Flow::More)
+    }
+
+    /// Takes so many messages of what a device may say of itself.
+    fn charge_own(&mut self, now: Instant, end: &DeviceEnd, messages: usize) -> Result<(), Short> {
+        let Some(own) = end.own.as_ref().filter(|own| messages > 0 && own.limits.is_some()) else {
+            return Ok(());
+        };
+        let now_ms = self.wall_ms(now);
+        self.desk().charge(own, own.id, stdx::count(messages), now_ms)
     }
 
     /// Hears what follows from a SUBSCRIBE or an UNSUBSCRIBE.
@@ -270,6 +310,10 @@ impl Shard {
         let Some(place) = self.exchange.place_of(key, ack.packet_id) else { return };
         let Some(index) = end.commands.iter().position(|command| command.place == place) else { return };
         let command = end.commands.remove(index);
+        if let (Some(own), Some(desk)) = (&end.own, self.devices.as_deref_mut()) {
+            let now_ms = i64::try_from(self.exchange.wall_at(now).0).unwrap_or(i64::MAX);
+            let _is_acknowledged_all_the_same = desk.charge(own, command.device, 1, now_ms);
+        }
         self.command_acknowledged(now, command.device, command.number);
     }
 

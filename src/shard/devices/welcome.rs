@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use broker::{Admission, Guest, SessionKey};
-use device::{DeviceId, Ear, Hello, Offer, Rates, Role, Shown, Welcome, fingerprint};
+use device::{DeviceId, Ear, Hello, Offer, Role, Shown, Welcome, fingerprint};
 use mqtt::{Connect, ReasonCode, Will};
 use stdx::{Instant, Span};
 
@@ -67,11 +67,18 @@ impl Shard {
         let Some(mut end) = self.make_end(conn, listener, connect, device) else {
             return refused(self.exchange.refuse(connect, "", ReasonCode::ServerUnavailable));
         };
+        if self.open_account(now, &end).is_err() {
+            self.desk().forget_ear(end.ear);
+            self.exchange.counters_mut().connects_over_rate += 1;
+            let name = end.own.as_ref().map(|own| &*own.name);
+            return refused(self.exchange.refuse_as(connect, name, "", ReasonCode::ConnectionRateExceeded));
+        }
         end.will = connect.will.take().map(|will| Box::new(last_word(&will)));
         let client_id = self.session_name(&end);
         let guest = Guest {
             link: link_of(conn),
             client_id: &client_id,
+            shown_as: end.own.as_ref().map(|own| &*own.name),
             is_gated: end.is_gated,
             listener: None,
             rights: None,
@@ -88,6 +95,7 @@ impl Shard {
             Admission::Admitted(key) => key,
             Admission::Refused(bytes) => {
                 self.desk().forget_ear(end.ear);
+                self.close_account(now, &end);
                 return refused(bytes);
             }
         };
@@ -138,12 +146,11 @@ impl Shard {
                     let version = connect.version;
                     let offer = if device.is_gateway() { &gateway_offer } else { &offer };
                     made = dialect.interpreter(&device::Guest { version, device, tenant, profile, offer });
-                    let is_limited = offer.tenant != Rates::default();
                     own = Some(Own {
                         id,
                         name: device.name.clone(),
                         tenant: tenant.id,
-                        tenant_limits: is_limited.then(|| Arc::clone(offer)),
+                        limits: offer.limits_anything().then(|| Arc::clone(offer)),
                         keeping: profile.keeping,
                         speaks_for_all: device.role == Role::GatewayForActivity,
                     });
@@ -160,11 +167,12 @@ impl Shard {
             will: None,
             children: None,
             commands: Vec::new(),
-            leaves_at: None,
+            leaves_at: Instant::NEVER,
             is_gated,
             wants_reasons: connect.properties.request_problem_information != Some(false),
             is_judged: false,
             verdicts: None,
+            patience: None,
         }))
     }
 
