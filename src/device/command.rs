@@ -78,9 +78,6 @@ pub struct CommandTerms {
     pub submit: Submit,
     /// With [`Submit::AfterAnswer`]: how long an answer may take from the moment at which its command was sent.
     pub answer_ms: i64,
-    /// Whether a device that says once more that it listens is told again what it was told on the same connection and
-    /// has not acknowledged yet.
-    pub repeats: bool,
 }
 
 /// When the next command of a device is sent.
@@ -118,14 +115,7 @@ pub struct Command {
 
 impl Default for CommandTerms {
     fn default() -> Self {
-        Self {
-            ack_ms: 10_000,
-            retries_max: 5,
-            waiting_max: 1000,
-            submit: Submit::Burst,
-            answer_ms: 30_000,
-            repeats: false,
-        }
+        Self { ack_ms: 10_000, retries_max: 5, waiting_max: 1000, submit: Submit::Burst, answer_ms: 30_000 }
     }
 }
 
@@ -295,7 +285,6 @@ mod tests {
         waiting_max: 10,
         submit: Submit::Burst,
         answer_ms: 30_000,
-        repeats: false,
     };
 
     fn command(kind: CommandKind, expires_ms: i64) -> Command {

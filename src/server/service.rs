@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use broker::{CoreId, Level, Limits};
-use device::{Dialect, Offer, Rates, SharedRegistry};
+use device::{Dialect, DoorQuirks, Offer, Rates, SharedRegistry};
 use platform::{Kept, Platform, ReadSettings};
 use sd_notify::NotifyState;
 use shard::{Settings, Setup, Shard};
@@ -220,10 +220,10 @@ fn stay(running: Running, keeping: Option<Keeping>, announced: Result<(), String
     Ok(())
 }
 
-/// What each listener offers to devices that may say so much of themselves; nothing depends on the listener yet.
+/// What each listener offers to devices that may say so much of themselves.
 fn offers(config: &Config, own: Rates) -> Vec<Arc<Offer>> {
     let Limits { packet_bytes_max, receive_maximum, .. } = config.limits;
-    let offer = Arc::new(Offer {
+    let offer = Offer {
         packet_bytes_max,
         inflight_max: receive_maximum,
         silence_max_s: Some(config.devices.session_silence_s).filter(|max_s| *max_s > 0),
@@ -231,8 +231,16 @@ fn offers(config: &Config, own: Rates) -> Vec<Arc<Offer>> {
         children: config.devices.gateway_rates(),
         tenant: config.devices.tenant_rates(),
         has_responder: config.control.rpc_webhook.is_some(),
-    });
-    config.listener.iter().map(|_| Arc::clone(&offer)).collect()
+        door: DoorQuirks::default(),
+    };
+    // One for all listeners that are alike.
+    let mut offers: Vec<Arc<Offer>> = Vec::with_capacity(config.listener.len());
+    for listener in &config.listener {
+        let known = offers.iter().find(|known| known.door == listener.quirks).map(Arc::clone);
+        let new = || Arc::new(Offer { door: listener.quirks, ..offer.clone() });
+        offers.push(known.unwrap_or_else(new));
+    }
+    offers
 }
 
 /// Reads settings of profiles with the first dialect that has devices: profiles do not say whose they are.

@@ -250,6 +250,24 @@ fn chunk(kind: PackageKind, rest: &str) -> Meaning<'_> {
     }
 }
 
+/// A part of a package that is asked for anywhere within a topic.
+pub(super) fn chunk_within(topic: &str) -> Meaning<'_> {
+    let kinds = [("v2/fw/request/", PackageKind::Firmware), ("v2/sw/request/", PackageKind::Software)];
+    let found = kinds.into_iter().find_map(|(prefix, kind)| {
+        topic.match_indices(prefix).find_map(|(at, _)| {
+            let (request, rest) = leading_digits(&topic[at + prefix.len()..])?;
+            let (index, _) = leading_digits(rest.strip_prefix("/chunk/")?)?;
+            Some(Meaning::Chunk { kind, request, index })
+        })
+    });
+    found.unwrap_or(Meaning::Unknown)
+}
+
+fn leading_digits(text: &str) -> Option<(&str, &str)> {
+    let len = text.bytes().take_while(u8::is_ascii_digit).count();
+    (len > 0).then(|| text.split_at(len))
+}
+
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

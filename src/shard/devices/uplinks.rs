@@ -16,6 +16,8 @@ use mqtt::{
 use stdx::{Instant, Span};
 use wire::Flow;
 
+use super::children::Household;
+use super::desk::Desk;
 use super::downlinks::Cause;
 use super::end::DeviceEnd;
 use super::remarks::Heard;
@@ -98,16 +100,18 @@ impl Shard {
             Packet::Unsubscribe(unsubscribe) => return self.device_unsubscribe(at, &unsubscribe),
             Packet::PubAck(ack) | Packet::PubRec(ack) => self.device_acknowledges(at, ack),
             Packet::PingReq => self.device_is_alive(at),
-            Packet::Disconnect(disconnect) if disconnect.reason == ReasonCode::Success => {
-                if let Some(end) = self.connections.get_mut(conn).and_then(|own| own.device.as_deref_mut()) {
+            Packet::Disconnect(disconnect) => {
+                let end = self.connections.get_mut(conn).and_then(|own| own.device.as_deref_mut());
+                let echoes = end.as_ref().is_some_and(|end| end.habits.echoes_disconnect);
+                if let Some(end) = end.filter(|_| disconnect.reason == ReasonCode::Success) {
                     end.will = None;
                 }
+                if echoes && version == Version::V5 {
+                    self.exchange.end(now, key, Some(ReasonCode::Success), None);
+                    return Ok(Flow::End);
+                }
             }
-            Packet::PubRel(_)
-            | Packet::PubComp(_)
-            | Packet::Disconnect(_)
-            | Packet::Auth(_)
-            | Packet::Connect => {}
+            Packet::PubRel(_) | Packet::PubComp(_) | Packet::Auth(_) | Packet::Connect => {}
         }
         Reader::new(&mut self.exchange, now, key, version).packet(frame)
     }
@@ -154,6 +158,7 @@ impl Shard {
                 Heard::Well => {}
                 Heard::Not(code) => answer.acknowledge = answer.acknowledge.map(|_| code),
                 Heard::Ends(code) => answer = Answer::acknowledged_and_ended(code),
+                Heard::Breaks(code) => answer = Answer::ended(code),
             }
         }
         mind_refusals(&mut answer, &mut out);
@@ -182,10 +187,16 @@ impl Shard {
 
     /// Asks the interpreter what a message means; within what is left to the tenant, if that is limited.
     fn interpret<'a>(&mut self, end: &mut DeviceEnd, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
-        let DeviceEnd { own, interpreter, .. } = end;
+        let DeviceEnd { own, interpreter, children, .. } = end;
         let limited = own.as_ref().and_then(|own| Some((own.tenant, own.tenant_limits.as_deref()?)));
+        let Desk { registry, allowances, .. } = self.desk();
         // No tenant is ever deleted and offers stay as they were, so no allowance is ever forgotten.
-        let allowance = limited.and_then(|(tenant, offer)| self.desk().allowances.of(tenant, &offer.tenant));
+        let allowance = limited.and_then(|(tenant, offer)| allowances.of(tenant, &offer.tenant));
+        if let Some(own) = own.as_ref().filter(|own| own.is_gateway) {
+            let (children, registry) = (children.as_deref(), &**registry);
+            let kin = Household { children, registry, gateway: own.id };
+            return interpreter.publish_among(said, speech, allowance, &kin);
+        }
         match allowance {
             Some(allowance) => interpreter.publish_within(said, speech, allowance),
             None => interpreter.publish(said, speech),
