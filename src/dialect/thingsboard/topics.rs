@@ -425,4 +425,21 @@ mod tests {
     fn a_spelling_survives_its_bits() {
         assert!(Spelling::ALL.into_iter().all(|one| Spelling::of_bits(one.bits() | 0xf0) == one));
     }
+
+    #[test]
+    fn a_part_is_found_within_a_topic_where_that_is_wanted() {
+        let chunk = |kind, request, index| Meaning::Chunk { kind, request, index };
+        let rows = [
+            ("x/v2/fw/request/1/chunk/0/y", chunk(PackageKind::Firmware, "1", "0")),
+            ("v2/sw/request/12/chunk/34z", chunk(PackageKind::Software, "12", "34")),
+            ("v2/fw/request/v2/fw/request/1/chunk/2", chunk(PackageKind::Firmware, "1", "2")),
+            ("v2/fw/request//chunk/0", Meaning::Unknown),
+            ("v2/fw/request/1/chunk/", Meaning::Unknown),
+            ("v2/fw/request/1", Meaning::Unknown),
+            ("x", Meaning::Unknown),
+        ];
+        for (topic, expected) in rows {
+            assert_eq!(chunk_within(topic), expected, "{topic}");
+        }
+    }
 }
