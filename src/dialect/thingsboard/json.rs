@@ -175,7 +175,7 @@ fn moment<'a>(
     scan.enter(b'{')?;
     let from = samples.len();
     let (mut ts, mut values, mut about) = (None, None, None);
-    let (mut trouble, mut is_first, mut has_null) = (None, true, false);
+    let (mut trouble, mut is_first, mut seen) = (None, true, Seen::default());
     while let Some(key) = scan.key(&mut is_first)? {
         let raw = scan.value()?;
         let key = key.text()?;
@@ -186,7 +186,7 @@ fn moment<'a>(
                 if let ("metadata", Raw::Nested { text, .. }) = (other, raw) {
                     about = Some(text);
                 }
-                has_null |= raw == Raw::Null;
+                seen.note(other, raw);
                 // In a timed object this member does not count, whatever it is.
                 if let Err(why) = sample(key, raw, now_ms, typing, samples) {
                     trouble = Some(why);
@@ -197,11 +197,11 @@ fn moment<'a>(
     let (Some(ts), Some(values)) = (ts, values) else {
         for (name, raw) in [("ts", ts), ("values", values)] {
             if let Some(raw) = raw {
-                has_null |= raw == Raw::Null;
+                seen.note(name, raw);
                 sample(Cow::Borrowed(name), raw, now_ms, typing, samples)?;
             }
         }
-        settle(samples, from, has_null);
+        seen.settle(samples, from);
         return trouble.map_or(Ok(()), Err);
     };
     samples.truncate(from);
@@ -232,37 +232,60 @@ fn members<'a>(
 ) -> Result<(), Malformed> {
     scan.enter(b'{')?;
     let from = samples.len();
-    let (mut is_first, mut has_null) = (true, false);
+    let (mut is_first, mut seen) = (true, Seen::default());
     while let Some(key) = scan.key(&mut is_first)? {
         let raw = scan.value()?;
-        has_null |= raw == Raw::Null;
-        sample(key.text()?, raw, at_ms, typing, samples)?;
+        let key = key.text()?;
+        seen.note(&key, raw);
+        sample(key, raw, at_ms, typing, samples)?;
     }
-    settle(samples, from, has_null);
+    seen.settle(samples, from);
     Ok(())
 }
 
 /// What stands for `null` until its object is read: no value is a JSON text without a letter.
 const NULL: Value<'static> = Value::Json(Cow::Borrowed(""));
 
-/// Of the samples of one object, from `from` on, the last of each key counts; one that is `null` counts as none.
-#[inline]
-fn settle(samples: &mut Vec<Sample<'_>>, from: usize, has_null: bool) {
-    keep_last(samples, from, |sample| &sample.key);
-    if has_null {
-        let mut index = 0;
-        samples.retain(|sample| {
-            index += 1;
-            index <= from || sample.value != NULL
-        });
+/// What was seen of the keys of one object. Most objects have few keys, which differ in their lengths or their ends: then no
+/// two of them are ever compared.
+#[derive(Default)]
+struct Seen {
+    /// One bit for each length and end that a key has had.
+    kinds: u64,
+    has_double: bool,
+    has_null: bool,
+}
+
+impl Seen {
+    #[inline]
+    fn note(&mut self, key: &str, raw: Raw<'_>) {
+        let end = key.as_bytes().last().copied().unwrap_or_default();
+        let kind = 1_u64 << ((usize::from(end) + 11 * key.len()) & 63);
+        self.has_double |= self.kinds & kind != 0;
+        self.kinds |= kind;
+        self.has_null |= matches!(raw, Raw::Null);
+    }
+
+    /// Of the samples of the object, from `from` on, the last of each key counts; one that is `null` counts as none.
+    #[inline]
+    fn settle(&self, samples: &mut Vec<Sample<'_>>, from: usize) {
+        if self.has_double {
+            keep_last(samples, from, |sample| &sample.key);
+        }
+        if self.has_null {
+            let mut index = 0;
+            samples.retain(|sample| {
+                index += 1;
+                index <= from || sample.value != NULL
+            });
+        }
     }
 }
 
 /// As many entries as are compared with each other.
 const COMPARED_MAX: usize = 32;
 
-/// Takes out of a list, from `from` on, what has the key of a later entry. Cost: a few comparisons for a few entries.
-#[inline]
+/// Takes out of a list, from `from` on, what has the key of a later entry.
 fn keep_last<T>(list: &mut Vec<T>, from: usize, key: impl Fn(&T) -> &str + Copy) {
     let new = &list[from..];
     let is_double = match new.len() {
