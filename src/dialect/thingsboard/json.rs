@@ -307,7 +307,7 @@ fn is_same(one: &str, other: &str) -> bool {
 }
 
 fn has_twins<T>(list: &[T], key: impl Fn(&T) -> &str) -> bool {
-    let mut keys: Vec<&str> = list.iter().map(|one| key(one)).collect();
+    let mut keys: Vec<&str> = list.iter().map(key).collect();
     keys.sort_unstable();
     keys.windows(2).any(|pair| pair[0] == pair[1])
 }

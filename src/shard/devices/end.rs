@@ -29,8 +29,8 @@ pub(crate) struct DeviceEnd {
     pub commands: Vec<SentCommand>,
     /// When it must leave.
     pub leaves_at: Option<Instant>,
-    /// Calls that nobody answers, and when each has waited long enough; in order.
-    pub vain_calls: Option<Box<VecDeque<(Instant, Cookie)>>>,
+    /// None for those that have called nobody in vain.
+    pub vain_calls: Option<Box<VainCalls>>,
     /// Whether acknowledgements wait for the store.
     pub is_gated: bool,
     /// Whether it wants to be told why in words.
@@ -62,6 +62,13 @@ pub(crate) struct Own {
 pub(crate) struct LastWord {
     pub topic: Box<str>,
     pub payload: Box<[u8]>,
+}
+
+/// Calls that nobody answers.
+#[derive(Debug, Default)]
+pub(crate) struct VainCalls {
+    /// Which, and when each has waited long enough; in order.
+    pub waiting: VecDeque<(Instant, Cookie)>,
 }
 
 /// A command on its way.

@@ -109,10 +109,10 @@ impl Shard {
             return;
         };
         let Some(device) = end.own_id() else { return };
-        let (ear, Some(vain_calls)) = (end.ear, end.vain_calls.as_deref_mut()) else { return };
-        let due = vain_calls.partition_point(|(until, _)| *until <= now);
-        let cookies: Vec<Cookie> = vain_calls.drain(..due).map(|(_, cookie)| cookie).collect();
-        if let Some((until, _)) = vain_calls.front().copied() {
+        let (ear, Some(calls)) = (end.ear, end.vain_calls.as_deref_mut()) else { return };
+        let due = calls.waiting.partition_point(|(until, _)| *until <= now);
+        let cookies: Vec<Cookie> = calls.waiting.drain(..due).map(|(_, cookie)| cookie).collect();
+        if let Some((until, _)) = calls.waiting.front().copied() {
             self.desk().stays.insert(until, conn);
         }
         for cookie in cookies {

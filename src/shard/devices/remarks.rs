@@ -135,7 +135,7 @@ impl Shard {
         end: &mut DeviceEnd,
         (until, cookie): (Instant, Cookie),
     ) -> Option<Downlink> {
-        let vain_calls = end.vain_calls.get_or_insert_default();
+        let vain_calls = &mut end.vain_calls.get_or_insert_default().waiting;
         if vain_calls.iter().any(|(_, waiting)| *waiting == cookie) {
             return None;
         }
