@@ -113,7 +113,6 @@ impl Devices {
                 waiting_max: stdx::widen(self.commands_waiting_max),
                 submit: self.command_submit,
                 answer_ms: self.command_answer_ms.into(),
-                ..CommandTerms::default()
             },
             silence_ms: i64::from(self.silence_s) * 1000,
             sessions_max: stdx::widen(self.sessions_per_device_max),

@@ -405,7 +405,6 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
         waiting_max: 2,
         submit: device::Submit::AfterAnswer,
         answer_ms: 700,
-        ..device::CommandTerms::default()
     };
     assert_eq!(terms.commands, commands);
     assert_eq!(devices.device_rates().messages.text(), "100:1,2000:60");
