@@ -107,7 +107,7 @@ pub fn registry(devices: u32) -> Registry {
 /// The changes that make a [`registry`], as a store would give them back.
 pub fn changes(devices: u32) -> impl Iterator<Item = Change> {
     let profile = ProfileId::from_bytes([2; 16]);
-    let tenant = Tenant { id: TENANT, name: "acme".into(), devices_max: None };
+    let tenant = Tenant::named(TENANT, "acme");
     let first = [
         Change::Tenant(Box::new(tenant)),
         Change::Profile(Box::new(Profile { is_default: true, ..Profile::named(profile, TENANT, "default") })),

@@ -87,6 +87,8 @@ counters! {
     commands_unspeakable: Counter,
     /// Children that gateways were not allowed to speak for.
     children_refused: Counter,
+    /// Calls of devices that were answered at once, because too many of them wait for nobody.
+    calls_refused: Counter,
     /// Values of devices that were not taken, because their keys are too many.
     facts_refused: Counter,
     /// Connections and writes of devices that were not taken, because too many devices are known.

@@ -244,17 +244,21 @@ impl Cost {
     #[must_use]
     pub fn of(uplink: &Uplink<'_>) -> Self {
         match uplink {
-            Uplink::Alive => Self::default(),
-            Uplink::Telemetry(samples) | Uplink::Attributes(samples) if !samples.is_empty() => {
+            Uplink::Alive | Uplink::ListensAgain => Self::default(),
+            Uplink::Telemetry(samples) | Uplink::Attributes(samples) | Uplink::Shared(samples)
+                if !samples.is_empty() =>
+            {
                 let telemetry_values = u64::try_from(samples.len()).unwrap_or(u64::MAX);
                 Self { messages: 0, telemetry_messages: 1, telemetry_values }
             }
             Uplink::Telemetry(_)
             | Uplink::Attributes(_)
+            | Uplink::Shared(_)
             | Uplink::AttributesWanted { .. }
             | Uplink::Listens { .. }
             | Uplink::CommandAnswered { .. }
             | Uplink::Called { .. }
+            | Uplink::CalledInVain { .. }
             | Uplink::Claimable { .. }
             | Uplink::ChunkWanted(_)
             | Uplink::Provision(_)

@@ -200,7 +200,13 @@ impl HubCall {
         match self {
             Self::WriteAttributes { .. } | Self::Keep { .. } | Self::Assign(_) => true,
             Self::Say { uplink, .. } | Self::Hear { uplink, .. } => {
-                matches!(uplink, Uplink::Telemetry(_) | Uplink::Attributes(_) | Uplink::Claimable { .. })
+                matches!(
+                    uplink,
+                    Uplink::Telemetry(_)
+                        | Uplink::Attributes(_)
+                        | Uplink::Shared(_)
+                        | Uplink::Claimable { .. }
+                )
             }
             Self::Order(order) => order.is_persistent,
             Self::Attributes { .. }

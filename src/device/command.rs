@@ -78,9 +78,6 @@ pub struct CommandTerms {
     pub submit: Submit,
     /// With [`Submit::AfterAnswer`]: how long an answer may take from the moment at which its command was sent.
     pub answer_ms: i64,
-    /// Whether a device that says once more that it listens is told again what it was told on the same connection and
-    /// has not acknowledged yet.
-    pub repeats: bool,
     /// Whether a command that was never acknowledged ends the device's connections and waits for the next one, instead of
     /// failing.
     pub closes: bool,
@@ -127,7 +124,6 @@ impl Default for CommandTerms {
             waiting_max: 1000,
             submit: Submit::Burst,
             answer_ms: 30_000,
-            repeats: false,
             closes: false,
         }
     }
@@ -314,7 +310,6 @@ mod tests {
         waiting_max: 10,
         submit: Submit::Burst,
         answer_ms: 30_000,
-        repeats: false,
         closes: false,
     };
 

@@ -7,7 +7,9 @@
 //! - A dialect translates and judges. It routes nothing, keeps nothing and places nothing.
 //! - No payload and no topic makes an interpreter panic.
 
-use std::fmt::Debug;
+use std::borrow::Cow;
+use std::fmt::{self, Debug, Display, Formatter};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use mqtt::{Connect, QoS, ReasonCode, Version};
@@ -60,8 +62,13 @@ pub trait Dialect: Sync + Debug {
     }
 
     /// An interpreter for something that was welcomed to be provisioned.
-    fn registrar(&self, _version: Version) -> Option<Box<dyn Interpreter>> {
+    fn registrar(&self, _version: Version, _door: DoorQuirks) -> Option<Box<dyn Interpreter>> {
         None
+    }
+
+    /// The code of the DISCONNECT behind a CONNACK of 5.0 that refuses, where [`DoorQuirks::refusals_disconnect`] wants one.
+    fn farewell(&self, refused: ReasonCode) -> ReasonCode {
+        refused
     }
 }
 
@@ -97,6 +104,17 @@ pub trait Interpreter: Send + Debug {
         speech.remarks.retain(|remark| !remark.is_of(child));
     }
 
+    /// The same for a gateway, whose children have profiles of their own.
+    fn publish_among<'a>(
+        &mut self,
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+        within: Within<'_>,
+        _kin: &dyn Kin,
+    ) -> Answer {
+        self.publish_within(said, speech, within)
+    }
+
     /// A filter of a SUBSCRIBE; what is subscribed to stays with the interpreter.
     ///
     /// # Errors
@@ -122,6 +140,12 @@ pub trait Interpreter: Send + Debug {
     ) -> Result<(), Unspeakable>;
 }
 
+/// What is known of a gateway's children when it speaks of them.
+pub trait Kin {
+    /// What the dialect has understood of the settings of a child's profile; none means the defaults.
+    fn terms_of(&self, child: &str) -> Option<Cow<'_, Terms>>;
+}
+
 /// What a dialect's devices rely on although MQTT has it otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Habits {
@@ -133,6 +157,47 @@ pub struct Habits {
     pub forgets_subscriptions: bool,
     /// A gateway speaks only for children that were created for it.
     pub keeps_to_own_children: bool,
+    /// In 5.0 a DISCONNECT is answered with one.
+    pub echoes_disconnect: bool,
+}
+
+/// Where a listener does as the system whose API its dialect is, although no client needs it. A listener's, because no device
+/// and so no profile is known yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DoorQuirks {
+    /// `null` in a request for credentials ends the connection.
+    pub nulls_refused: bool,
+    /// In 5.0 a DISCONNECT stands behind a CONNACK that refuses.
+    pub refusals_disconnect: bool,
+}
+
+impl DoorQuirks {
+    const NAMES: [&'static str; 2] = ["nullsRefused", "refusalsDisconnect"];
+}
+
+impl FromStr for DoorQuirks {
+    type Err = String;
+
+    /// Names between commas.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut door = Self::default();
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            match name {
+                "nullsRefused" => door.nulls_refused = true,
+                "refusalsDisconnect" => door.refusals_disconnect = true,
+                other => return Err(format!("wants {}, not `{other}`", Self::NAMES.join(" or "))),
+            }
+        }
+        Ok(door)
+    }
+}
+
+impl Display for DoorQuirks {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let are_on = [self.nulls_refused, self.refusals_disconnect];
+        let names = Self::NAMES.into_iter().zip(are_on).filter_map(|(name, is_on)| is_on.then_some(name));
+        f.write_str(&names.collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// Who a client is, before it is admitted.
@@ -206,6 +271,8 @@ pub struct Offer {
     pub tenant: Rates,
     /// Whether somebody answers calls that the dialect does not know.
     pub has_responder: bool,
+    /// What the listener does before it knows a device.
+    pub door: DoorQuirks,
 }
 
 impl Offer {
@@ -262,6 +329,7 @@ impl Default for Offer {
             children: Rates::default(),
             tenant: Rates::default(),
             has_responder: false,
+            door: DoorQuirks::default(),
         }
     }
 }
@@ -270,5 +338,22 @@ impl Unspeakable {
     /// Because of `why`.
     pub fn because(why: impl Into<Box<str>>) -> Self {
         Self { why: why.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quirks_of_a_door_are_told_as_they_are_read() {
+        for text in ["", "nullsRefused", "refusalsDisconnect", "nullsRefused, refusalsDisconnect"] {
+            let door: DoorQuirks = text.parse().unwrap();
+            assert_eq!(door.to_string(), text);
+            assert_eq!(door.nulls_refused, text.contains("nulls"));
+            assert_eq!(door.refusals_disconnect, text.contains("refusals"));
+        }
+        let wrong = "nullRefused".parse::<DoorQuirks>();
+        assert_eq!(wrong, Err("wants nullsRefused or refusalsDisconnect, not `nullRefused`".to_owned()));
     }
 }

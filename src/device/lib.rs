@@ -47,7 +47,8 @@ pub use credential::{
     BasicCredential, CertificateCredential, Credential, Fingerprint, Match, NoCredential, Probe, fingerprint,
 };
 pub use dialect::{
-    Dialect, Guest, Habits, Hello, Interpreter, Introduction, Offer, Rates, Shown, Unspeakable, Welcome,
+    Dialect, DoorQuirks, Guest, Habits, Hello, Interpreter, Introduction, Kin, Offer, Rates, Shown,
+    Unspeakable, Welcome,
 };
 pub use hub::{Addressed, Hub, HubCounters, HubTerms, Outcome, Refusal, Report, TooManyCommands};
 pub use ids::{Chance, CommandId, CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId, random_word};

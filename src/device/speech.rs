@@ -61,6 +61,8 @@ pub enum Uplink<'a> {
     Telemetry(Vec<Sample<'a>>),
     /// Its own attributes.
     Attributes(Vec<Sample<'a>>),
+    /// Attributes that the server shares with it, as its gateway has them; nobody is told of them.
+    Shared(Vec<Sample<'a>>),
     /// It asks for attributes.
     AttributesWanted {
         /// For the answer.
@@ -77,6 +79,8 @@ pub enum Uplink<'a> {
         /// Of commands, and with which quality.
         commands: Option<QoS>,
     },
+    /// It wants to be told again what it was told to do on this connection and has not answered. Said before it listens.
+    ListensAgain,
     /// It answers a command.
     CommandAnswered {
         /// By the number that it knows.
@@ -92,6 +96,13 @@ pub enum Uplink<'a> {
         method: Cow<'a, str>,
         /// With what, as JSON.
         params: Cow<'a, str>,
+    },
+    /// It asks for something that nobody does, and is told so when it has waited long enough.
+    CalledInVain {
+        /// For the answer.
+        cookie: Cookie,
+        /// How long it waits, in milliseconds.
+        wait_ms: u32,
     },
     /// Whoever knows the secret may own it.
     Claimable {
@@ -139,6 +150,8 @@ pub struct ChunkWanted {
     pub bytes_max: u64,
     /// Of which package; none for the one that is assigned now.
     pub package: Option<PackageId>,
+    /// Whether its connection ends if there is none.
+    pub ends: bool,
 }
 
 /// What devices can be told.
@@ -287,16 +300,19 @@ impl Uplink<'_> {
         match self {
             Self::Telemetry(samples) => Uplink::Telemetry(own_all(samples)),
             Self::Attributes(samples) => Uplink::Attributes(own_all(samples)),
+            Self::Shared(samples) => Uplink::Shared(own_all(samples)),
             Self::AttributesWanted { cookie, client, shared } => {
                 Uplink::AttributesWanted { cookie, client: client.into_owned(), shared: shared.into_owned() }
             }
             Self::Listens { attributes, commands } => Uplink::Listens { attributes, commands },
+            Self::ListensAgain => Uplink::ListensAgain,
             Self::CommandAnswered { number, answer } => {
                 Uplink::CommandAnswered { number, answer: Cow::Owned(answer.into_owned()) }
             }
             Self::Called { cookie, method, params } => {
                 Uplink::Called { cookie, method: own(method), params: own(params) }
             }
+            Self::CalledInVain { cookie, wait_ms } => Uplink::CalledInVain { cookie, wait_ms },
             Self::Claimable { secret, duration_ms } => Uplink::Claimable { secret: own(secret), duration_ms },
             Self::ChunkWanted(wanted) => Uplink::ChunkWanted(wanted),
             Self::Provision(request) => Uplink::Provision(Box::new(request.into_owned())),

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use broker::{CoreId, Level, Limits};
-use device::{Dialect, Offer, Rates, SharedRegistry};
+use device::{Dialect, DoorQuirks, Offer, Rates, SharedRegistry};
 use platform::{Kept, Platform, ReadSettings};
 use sd_notify::NotifyState;
 use shard::{Settings, Setup, Shard};
@@ -221,10 +221,17 @@ fn stay(running: Running, keeping: Option<Keeping>, announced: Result<(), String
     Ok(())
 }
 
-/// What each listener offers to devices that may say so much of themselves; nothing depends on the listener yet.
+/// What each listener offers to devices that may say so much of themselves.
 fn offers(config: &Config, own: Rates) -> Vec<Arc<Offer>> {
-    let offer = Arc::new(offer(config, own));
-    config.listener.iter().map(|_| Arc::clone(&offer)).collect()
+    let offer = offer(config, own);
+    // One for all listeners that are alike.
+    let mut offers: Vec<Arc<Offer>> = Vec::with_capacity(config.listener.len());
+    for listener in &config.listener {
+        let known = offers.iter().find(|known| known.door == listener.quirks).map(Arc::clone);
+        let new = || Arc::new(Offer { door: listener.quirks, ..offer.clone() });
+        offers.push(known.unwrap_or_else(new));
+    }
+    offers
 }
 
 /// What a device is offered, wherever it connects.
@@ -249,6 +256,7 @@ fn offer(config: &Config, own: Rates) -> Offer {
         children: config.devices.gateway_rates(),
         tenant: config.devices.tenant_rates(),
         has_responder: config.control.rpc_webhook.is_some(),
+        door: DoorQuirks::default(),
     }
 }
 

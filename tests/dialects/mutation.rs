@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use device::{Dialect, Guest, Interpreter, Offer, Role, Said, Speech};
+use device::{Dialect, DoorQuirks, Guest, Interpreter, Offer, Role, Said, Speech};
 use dialect::ThingsBoard;
 use dialects::world::{PROFILE, TENANT, World};
 use mqtt::{QoS, Version};
@@ -146,7 +146,7 @@ fn no_topic_and_no_payload_panics_or_leaves_the_tenant() {
 fn interpreter(world: &World, prng: &mut Prng) -> Box<dyn Interpreter> {
     let version = if prng.one_in(2) { Version::V5 } else { Version::V311 };
     if prng.one_in(8) {
-        return ThingsBoard.registrar(version).expect("an interpreter");
+        return ThingsBoard.registrar(version, DoorQuirks::default()).expect("an interpreter");
     }
     let name = if prng.one_in(2) { "D" } else { "name/with+#$" };
     let device = world.registry.device_named(TENANT, name).expect("created");

@@ -242,3 +242,30 @@ fn what_shows_that_children_are_alive_is_decided_anew() {
     house.publish(gateway, TELEMETRY, QoS::AtLeastOnce, b"{\"t\":1}");
     assert_eq!(heard_ms(&mut house), before + 5_000);
 }
+
+#[test]
+fn what_a_gateway_says_of_a_child_is_read_by_the_childs_profile_as_it_is_now() {
+    for cores in [1, 2] {
+        let mut house = House::new(cores);
+        let gateway = house.device("TG");
+        let say = |house: &mut House| {
+            let payload = b"{\"A\":[{\"n\":\"05\"}]}";
+            house.publish(gateway, "v1/gateway/telemetry", QoS::AtLeastOnce, payload);
+            assert_eq!(house.seen(gateway), ["PUBACK 0x00"]);
+            latest(house, "A")
+        };
+        house.publish(
+            gateway,
+            "v1/gateway/connect",
+            QoS::AtMostOnce,
+            b"{\"device\":\"A\",\"type\":\"thermo\"}",
+        );
+        assert_eq!(say(&mut house), "n=5", "a profile that was made for it has the defaults");
+        edit_profile(&house, "A", |profile| profile.settings = "{\"typeCastExceptKeys\":[\"n\"]}".into());
+        house.ask(house.id("A"), HubCall::Renew);
+        assert_eq!(say(&mut house), "n=\"05\"", "{cores} cores");
+        edit_profile(&house, "A", |profile| profile.settings = "{}".into());
+        house.ask(house.id("A"), HubCall::Renew);
+        assert_eq!(say(&mut house), "n=5", "{cores} cores");
+    }
+}

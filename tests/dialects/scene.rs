@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use device::{
     Algorithm, CommandId, CommandKind, Content, Dialect, HubCall, HubReply, News, Offer, Order, Package,
-    PackageId, PackageKind, Profile, ProvisionKey, Provisioning, Report, Sample, Scope,
+    PackageId, PackageKind, Profile, ProfileId, ProvisionKey, Provisioning, Report, Sample, Scope,
 };
 use dialect::ThingsBoard;
 use mqtt::{QoS, Version};
@@ -39,6 +39,8 @@ pub trait Scene {
     fn unsubscribe(&mut self, place: Place, filter: &str);
     /// Gives the devices' profile other settings.
     fn settings(&mut self, settings: &str);
+    /// Makes a profile of a name, which is a type of children.
+    fn kind(&mut self, name: &str, settings: &str);
     /// Lets the devices' profile create devices for those who know `k1` and `s1`.
     fn allow_provisioning(&mut self);
     /// What devices are offered; to be changed before any of them connects.
@@ -92,6 +94,10 @@ impl Scene for World {
 
     fn settings(&mut self, settings: &str) {
         World::settings(self, settings);
+    }
+
+    fn kind(&mut self, name: &str, settings: &str) {
+        World::kind(self, name, settings);
     }
 
     fn allow_provisioning(&mut self) {
@@ -235,6 +241,16 @@ impl Scene for Rooms {
 
     fn settings(&mut self, settings: &str) {
         self.put_profile(|profile| profile.settings = Arc::from(settings));
+    }
+
+    fn kind(&mut self, name: &str, settings: &str) {
+        self.house().shelf.with(|registry, changes| {
+            let id = ProfileId::from_bytes([u8::try_from(name.len()).expect("a short name"); 16]);
+            let terms = ThingsBoard.read_settings(settings).expect("the settings are valid");
+            let profile = Profile::named(id, crate::world::TENANT, name);
+            let profile = Profile { settings: Arc::from(settings), terms, ..profile };
+            registry.put_profile(profile, changes).expect("the name is free");
+        });
     }
 
     fn allow_provisioning(&mut self) {

@@ -75,6 +75,11 @@ impl<S: Scene> Stage<S> {
                 }
             }
             "profile" => self.world.settings(rest),
+            "kind" => {
+                let (name, settings) = split(rest);
+                self.world.kind(name, settings);
+            }
+            "door" => self.world.offer().door = rest.parse().expect("quirks of a door"),
             "limits" => self.limits(rest),
             "provisioning" => self.world.allow_provisioning(),
             "wait" => {

@@ -3,15 +3,16 @@
 //! Invariants:
 //! - One connection per device name in a script; a child speaks by way of its gateway.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use device::{
-    Addressed, Answer, Change, Clash, CommandId, CommandKind, Content, Cost, Credential, DeviceAllowances,
-    DeviceId, Dialect, Downlink, Ear, Guest, Hello, Hub, Interpreter, Keeping, NewDevice, Offer, Order,
-    Outcome, PROVISIONED_STAY_MS, Package, PackageId, PackageKind, Profile, ProfileId, ProvisionKey,
-    ProvisionReply, Provisioning, Registry, Report, Role, Said, Sample, Scope, Short, Speech, Subject,
-    Tenant, TenantId, Uplink, Utterance, Welcome, Within,
+    Addressed, Answer, Change, Clash, CommandId, CommandKind, Content, Cookie, Cost, Credential,
+    DeviceAllowances, DeviceId, Dialect, Downlink, Ear, Guest, Hello, Hub, Interpreter, Keeping, Kin,
+    NewDevice, Offer, Order, Outcome, PROVISIONED_STAY_MS, Package, PackageId, PackageKind, Profile,
+    ProfileId, ProvisionKey, ProvisionReply, Provisioning, Registry, Report, Role, Said, Sample, Scope,
+    Short, Speech, Subject, Tenant, TenantId, Terms, Uplink, Utterance, Welcome, Within,
 };
 use dialect::ThingsBoard;
 use mqtt::{Connect, ConnectProperties, QoS, ReasonCode, Version};
@@ -48,6 +49,20 @@ struct Connection {
     interpreter: Box<dyn Interpreter>,
     children: Vec<DeviceId>,
     ends_ms: Option<i64>,
+    /// Calls that nobody answers, and until when each waits.
+    vain_calls: Vec<(i64, Cookie)>,
+}
+
+/// The children of a gateway, as the registry knows them.
+struct Children<'a> {
+    registry: &'a Registry,
+    gateway: DeviceId,
+}
+
+impl Kin for Children<'_> {
+    fn terms_of(&self, child: &str) -> Option<Cow<'_, Terms>> {
+        self.registry.terms_of_child(self.gateway, child).map(Cow::Owned)
+    }
 }
 
 impl World {
@@ -79,6 +94,13 @@ impl World {
     pub fn put_profile(&mut self, mut profile: Profile) {
         profile.terms = ThingsBoard.read_settings(&profile.settings).expect("the settings are valid");
         self.registry.put_profile(profile, &mut self.changes).expect("the profile is free");
+    }
+
+    /// Makes a profile of a name, which is a type of children.
+    pub fn kind(&mut self, name: &str, settings: &str) {
+        let id = ProfileId::from_bytes([u8::try_from(name.len()).expect("a short name"); 16]);
+        let profile = Profile::named(id, TENANT, name);
+        self.put_profile(Profile { settings: Arc::from(settings), ..profile });
     }
 
     /// Gives the devices' profile other settings.
@@ -162,8 +184,10 @@ impl World {
         let hello = Hello { connect: &connect, certificate: None };
         let (device, interpreter) = match ThingsBoard.welcome(&hello, &self.registry) {
             Welcome::Anyone => unreachable!("this dialect has an opinion"),
-            Welcome::Refused(code) => return (self.connack(code), None),
-            Welcome::Unregistered => (None, ThingsBoard.registrar(self.version).expect("an interpreter")),
+            Welcome::Refused(code) => return (self.refusal(code), None),
+            Welcome::Unregistered => {
+                (None, ThingsBoard.registrar(self.version, self.offer.door).expect("an interpreter"))
+            }
             Welcome::Device(id) => {
                 let device = self.registry.device(id).expect("welcomed");
                 let profile = self.registry.profile(device.profile).expect("every device has one");
@@ -180,14 +204,24 @@ impl World {
         };
         let ear = Ear(self.next_ear);
         self.next_ear += 1;
-        self.connections
-            .insert(ear.0, Connection { device, interpreter, children: Vec::new(), ends_ms: None });
+        self.connections.insert(
+            ear.0,
+            Connection { device, interpreter, children: Vec::new(), ends_ms: None, vain_calls: Vec::new() },
+        );
         if let Some(device) = device {
             let mut out = Outcome::default();
             self.hub.open(device, ear, Keeping::History, self.now_ms, &mut out);
             self.carry_out(out);
         }
         (self.connack(ReasonCode::Success), Some(ear))
+    }
+
+    fn refusal(&self, code: ReasonCode) -> String {
+        let connack = self.connack(code);
+        if self.version != Version::V5 || !self.offer.door.refusals_disconnect {
+            return connack;
+        }
+        format!("{connack}, DISCONNECT 0x{:02X}", ThingsBoard.farewell(code).byte())
     }
 
     fn connack(&self, code: ReasonCode) -> String {
@@ -213,7 +247,17 @@ impl World {
             registry.device_named(TENANT, name).is_some_and(|device| children.contains(&device.id))
         };
         let within = Within { device, meets: Some(&meets), ..Within::default() };
-        let mut answer = connection.interpreter.publish_within(&said, &mut speech, within);
+        let mut answer = match connection.device {
+            Some(gateway) => {
+                let kin = Children { registry, gateway };
+                connection.interpreter.publish_among(&said, &mut speech, within, &kin)
+            }
+            None => connection.interpreter.publish_within(&said, &mut speech, within),
+        };
+        let ends = speech
+            .remarks
+            .iter()
+            .any(|remark| matches!(&remark.uplink, Uplink::ChunkWanted(wanted) if wanted.ends));
         let (device, utterances) = (connection.device, std::mem::take(&mut speech.utterances));
         self.connections.insert(ear.0, connection);
         let mut out = Outcome::default();
@@ -228,7 +272,8 @@ impl World {
         }
         let is_refused = |addressed: &Addressed| matches!(addressed.downlink, Downlink::NoChunk { .. });
         if out.downlinks.iter().any(is_refused) {
-            answer = Answer::acknowledged(ReasonCode::ImplementationSpecificError);
+            let code = ReasonCode::ImplementationSpecificError;
+            answer = if ends { Answer::ended(code) } else { Answer::acknowledged(code) };
         }
         self.answer(qos, &answer);
         self.utter(ear, device, utterances);
@@ -264,6 +309,13 @@ impl World {
             (Some(device), Uplink::ChunkWanted(wanted)) => {
                 let downlink = self.registry.chunk(device, &wanted);
                 out.downlinks.push(Addressed { ear, device, downlink });
+            }
+            (Some(_), Uplink::CalledInVain { cookie, wait_ms }) => {
+                let until_ms = self.now_ms + i64::from(wait_ms);
+                let vain_calls = &mut self.connection(ear).vain_calls;
+                if !vain_calls.iter().any(|(_, waiting)| *waiting == cookie) {
+                    vain_calls.push((until_ms, cookie));
+                }
             }
             (Some(device), uplink) => self.hub.hear(device, ear, uplink, self.now_ms, out),
             (None, _) => {}
@@ -432,6 +484,16 @@ impl World {
         self.hub.advance(self.now_ms, &mut out);
         self.carry_out(out);
         let now_ms = self.now_ms;
+        let mut out = Outcome::default();
+        for (ear, connection) in &mut self.connections {
+            let due = connection.vain_calls.iter().take_while(|(until_ms, _)| *until_ms <= now_ms).count();
+            for (_, cookie) in connection.vain_calls.drain(..due) {
+                let downlink = Downlink::CallAnswered { cookie, answer: Err("timeout".into()) };
+                let device = connection.device.expect("only devices call");
+                out.downlinks.push(Addressed { ear: Ear(*ear), device, downlink });
+            }
+        }
+        self.carry_out(out);
         let before = self.connections.len();
         self.connections.retain(|_, connection| connection.ends_ms.is_none_or(|ends_ms| now_ms < ends_ms));
         self.seen.extend(std::iter::repeat_n("close".to_owned(), before - self.connections.len()));

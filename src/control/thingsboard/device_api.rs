@@ -203,7 +203,8 @@ async fn software(State(api): State<Api>, Owner(device): Owner, asked: Asked) ->
 
 /// Whoever asks for a part says a message. Its home does no more than count it.
 async fn count_download(api: &Api, device: &device::Device, kind: PackageKind) -> Result<(), Refusal> {
-    let wanted = ChunkWanted { cookie: device::Cookie(0), kind, index: 0, bytes_max: 0, package: None };
+    let wanted =
+        ChunkWanted { cookie: device::Cookie(0), kind, index: 0, bytes_max: 0, package: None, ends: false };
     api.say(device, Uplink::ChunkWanted(wanted), None).await
 }
 

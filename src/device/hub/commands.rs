@@ -13,7 +13,7 @@ use mqtt::QoS;
 use super::desk::{Desk, Hub, Listener, Waiting};
 use super::outcome::{Addressed, Outcome, Report};
 use crate::change::Change;
-use crate::command::{Command, CommandKind, CommandState, CommandTerms, Order, Submit};
+use crate::command::{Command, CommandKind, CommandState, Order, Submit};
 use crate::ids::{CommandId, DeviceId};
 use crate::speech::{Downlink, Ear};
 
@@ -95,12 +95,35 @@ impl Hub {
 
     /// Sends what waits to a connection that begins to listen, or says so again.
     pub(super) fn send_again(&mut self, device: DeviceId, ear: Ear, out: &mut Outcome) {
-        let CommandTerms { submit, repeats, .. } = self.terms.commands;
+        let submit = self.terms.commands.submit;
         let Some(desk) = self.devices.get_mut(&device) else { return };
         for index in desk.turn(submit) {
             let Waiting { command, sent_to, .. } = &mut desk.waiting[index];
             let is_new_here = *sent_to != Some(ear) || command.state == CommandState::Timeout;
-            if command.is_undelivered() && (is_new_here || repeats) {
+            if command.is_undelivered() && is_new_here {
+                *sent_to = Some(ear);
+                out.downlinks.push(Addressed { ear, device, downlink: downlink(command) });
+            }
+        }
+    }
+
+    /// Sends what a connection was sent already and has not answered, as often as it asks: what it has acknowledged as well,
+    /// unless commands go one after the other. What [`Hub::send_again`] sends is left to that.
+    pub(super) fn repeat_commands(&mut self, device: DeviceId, ear: Ear, out: &mut Outcome) {
+        let submit = self.terms.commands.submit;
+        let Some(desk) = self.devices.get_mut(&device) else { return };
+        for index in desk.turn(submit) {
+            let Waiting { command, sent_to, .. } = &mut desk.waiting[index];
+            let is_repeated = match command.state {
+                CommandState::Delivered => submit == Submit::Burst,
+                CommandState::Queued | CommandState::Sent => *sent_to == Some(ear),
+                CommandState::Timeout
+                | CommandState::Successful
+                | CommandState::Expired
+                | CommandState::Failed
+                | CommandState::Deleted => false,
+            };
+            if is_repeated {
                 *sent_to = Some(ear);
                 out.downlinks.push(Addressed { ear, device, downlink: downlink(command) });
             }

@@ -92,6 +92,7 @@ impl Hub {
             Uplink::Telemetry(_) if keeping == Keeping::Forward => 0,
             Uplink::Telemetry(samples) => keep(desk, device, samples, (keeping, keys_max), out),
             Uplink::Attributes(samples) => write(desk, device, Scope::Client, samples, keys_max, out),
+            Uplink::Shared(samples) => write(desk, device, Scope::Shared, samples, keys_max, out),
             Uplink::Alive => 0,
             other => {
                 self.heed_other(device, ear, other, now_ms, out);
@@ -130,6 +131,7 @@ impl Hub {
                     self.send_again(device, ear, out);
                 }
             }
+            Uplink::ListensAgain => self.repeat_commands(device, ear, out),
             Uplink::CommandAnswered { number, answer } => self.answered(device, *number, answer, out),
             Uplink::Claimable { secret, duration_ms } => {
                 let offered =
@@ -140,7 +142,9 @@ impl Hub {
             }
             Uplink::Telemetry(_)
             | Uplink::Attributes(_)
+            | Uplink::Shared(_)
             | Uplink::Called { .. }
+            | Uplink::CalledInVain { .. }
             | Uplink::ChunkWanted(_)
             | Uplink::Provision(_)
             | Uplink::ChildHere { .. }

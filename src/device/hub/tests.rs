@@ -450,15 +450,48 @@ fn one_that_is_not_answered_fails_and_makes_room() {
 }
 
 #[test]
-fn a_hub_may_repeat_what_was_sent_to_whoever_says_again_that_he_listens() {
-    let mut terms = HubTerms::default();
-    terms.commands.repeats = true;
-    let mut story = Story { hub: Hub::new(terms), out: Outcome::default(), all: Vec::new() };
-    story.hub.open(DEVICE, ONE, Keeping::History, 0, &mut story.out);
-    story.hear(ONE, listens(), 0);
+fn who_asks_for_it_is_told_again_what_he_has_not_answered() {
+    let mut story = Story::new();
     story.order(order(1, CommandKind::TwoWay, false));
+    let again = |story: &mut Story| {
+        let repeated = numbers(&story.hear(ONE, Uplink::ListensAgain, 0));
+        (repeated, numbers(&story.hear(ONE, listens(), 0)))
+    };
+    assert_eq!(again(&mut story), (vec![], vec![0]), "the first time it is told once");
     story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
-    assert_eq!(numbers(&story.hear(ONE, listens(), 0)), [0]);
+    assert_eq!(again(&mut story), (vec![0], vec![]));
+    story.hub.advance(10_000, &mut story.out);
+    assert_eq!(story.take().reports[0].state, CommandState::Timeout);
+    assert_eq!(again(&mut story), (vec![], vec![0]), "what was missed is told once");
+    story.hub.command_acknowledged(DEVICE, 0, &mut story.out);
+    assert_eq!(again(&mut story), (vec![0], vec![]), "it has it and has not answered");
+    story.hear(ONE, Uplink::CommandAnswered { number: 0, answer: b"1".as_slice().into() }, 0);
+    assert_eq!(again(&mut story), (vec![], vec![]));
+}
+
+#[test]
+fn where_commands_go_one_after_the_other_what_was_acknowledged_is_not_told_again() {
+    for submit in [Submit::AfterAck, Submit::AfterAnswer] {
+        let (mut story, _) = in_turn(submit);
+        story.hub.command_sent(DEVICE, 0, QoS::AtLeastOnce, 0, &mut story.out);
+        story.take();
+        assert_eq!(numbers(&story.hear(ONE, Uplink::ListensAgain, 0)), [0]);
+        story.hub.command_acknowledged(DEVICE, 0, &mut story.out);
+        story.take();
+        let repeated = numbers(&story.hear(ONE, Uplink::ListensAgain, 0));
+        assert!(!repeated.contains(&0), "{submit:?}");
+    }
+}
+
+#[test]
+fn shared_attributes_of_a_gateway_are_kept_and_told_nobody() {
+    let mut story = Story::new();
+    story.hear(ONE, listens(), 0);
+    let out = story.hear(ONE, Uplink::Shared(vec![sample("s", 1)]), 0);
+    assert_eq!((out.changes.len(), out.downlinks.len()), (1, 0));
+    assert!(matches!(&out.changes[0], Change::Attribute { scope: Scope::Shared, .. }));
+    assert_eq!(story.hub.attributes(DEVICE, Scope::Shared).count(), 1);
+    assert_eq!(story.hub.attributes(DEVICE, Scope::Client).count(), 0);
 }
 
 #[test]

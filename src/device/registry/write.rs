@@ -13,7 +13,7 @@ use crate::change::Change;
 use crate::credential::Credential;
 use crate::ids::{Chance, CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId};
 use crate::package::{Package, PackageKind};
-use crate::profile::{ChainRule, Profile, Provisioning};
+use crate::profile::{ChainRule, Profile, Provisioning, Terms};
 use crate::record::{Customer, Device, Role, Tenant, User};
 
 /// The type of children whose gateway does not say.
@@ -319,6 +319,18 @@ impl Registry {
             let creator = child.rare.as_ref().and_then(|rare| rare.creator);
             child.id == gateway || creator == Some(gateway)
         })
+    }
+
+    /// What the dialect understood of the settings of a child's profile: of the one that it has, or will have when its gateway
+    /// first speaks of it.
+    #[must_use]
+    pub fn terms_of_child(&self, gateway: DeviceId, name: &str) -> Option<Terms> {
+        let tenant = self.device(gateway)?.tenant;
+        let profile = match self.device_named(tenant, name) {
+            Some(child) => self.profile(child.profile),
+            None => self.profile_named(tenant, CHILD_TYPE),
+        };
+        profile?.terms.clone()
     }
 
     /// The child of a gateway by its name, created if need be; a gateway may speak for any device of its tenant.

@@ -9,10 +9,16 @@
 
 use device::{Offer, Rates, write_text};
 
+/// The method by which a device asks what it may say.
+pub(super) const LIMITS: &str = "getSessionLimits";
+
+/// How long a call of an unknown method waits, where it does.
+pub(super) const WAIT_MS: u32 = 60_000;
+
 /// The answer to a method that is known here.
 pub(super) fn answer(method: &str, offer: &Offer, is_gateway: bool, now_ms: i64) -> Option<String> {
     match method {
-        "getSessionLimits" => Some(limits(offer, is_gateway)),
+        LIMITS => Some(limits(offer, is_gateway)),
         "getCurrentTime" => Some(format!("{{\"time\":{now_ms}}}")),
         "ping" => Some("\"pong\"".to_owned()),
         "getServerInfo" => {

@@ -11,7 +11,9 @@
 
 use std::sync::Arc;
 
-use device::{Dialect, Guest, Hello, Interpreter, Introduction, Registry, Terms, Transport, Welcome};
+use device::{
+    Dialect, DoorQuirks, Guest, Hello, Interpreter, Introduction, Registry, Terms, Transport, Welcome,
+};
 use mqtt::{Connect, ReasonCode, Version};
 
 use super::registrar::Registrar;
@@ -75,8 +77,15 @@ impl Dialect for ThingsBoard {
         Some(Box::new(Session::new(guest, Settings::of(guest.profile))))
     }
 
-    fn registrar(&self, version: Version) -> Option<Box<dyn Interpreter>> {
-        Some(Box::new(Registrar::new(version)))
+    fn registrar(&self, version: Version, door: DoorQuirks) -> Option<Box<dyn Interpreter>> {
+        Some(Box::new(Registrar::new(version, door)))
+    }
+
+    fn farewell(&self, refused: ReasonCode) -> ReasonCode {
+        match refused {
+            ReasonCode::ServerUnavailable => ReasonCode::ServerBusy,
+            other => other,
+        }
     }
 }
 

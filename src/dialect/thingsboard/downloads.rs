@@ -75,6 +75,7 @@ impl Downloads {
             index: u64::from(index),
             bytes_max: download.bytes_max,
             package: download.package,
+            ends: false,
         })
     }
 

@@ -13,7 +13,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use device::{
-    Answer, Cookie, Downlink, Forward, Said, Sample, Speech, Unspeakable, Uplink, Utterance, Wanted,
+    Answer, Cookie, Downlink, Forward, Kin, Said, Sample, Speech, Terms, Typing, Unspeakable, Uplink,
+    Utterance, Wanted,
 };
 use mqtt::{QoS, ReasonCode, Version};
 use prost::Message;
@@ -23,6 +24,7 @@ use super::lenient;
 use super::proto::{self, transport, transportapi};
 use super::render;
 use super::session::{Session, claim_of};
+use super::settings::Settings;
 use super::topics::GatewayMeaning;
 
 /// Why a gateway's message is not taken.
@@ -40,6 +42,33 @@ const CLIENT_BIT: u64 = 1 << 32;
 
 type Heard = Result<(), Trouble>;
 
+/// How a child's values are typed.
+enum ChildTyping<'a> {
+    /// As its gateway's: nobody knows it.
+    Gateway(&'a Typing),
+    /// By its own profile; none means the defaults.
+    Own(Option<Cow<'a, Terms>>, Typing),
+}
+
+impl<'a> ChildTyping<'a> {
+    fn of(child: &str, kin: Option<&'a dyn Kin>, gateway: &'a Typing) -> Self {
+        match kin {
+            None => Self::Gateway(gateway),
+            Some(kin) => Self::Own(kin.terms_of(child), Typing::default()),
+        }
+    }
+
+    fn typing(&self) -> &Typing {
+        match self {
+            Self::Gateway(typing) => typing,
+            Self::Own(terms, otherwise) => {
+                let settings = terms.as_ref().and_then(|terms| terms.downcast_ref::<Settings>());
+                settings.map_or(otherwise, |settings| &settings.typing)
+            }
+        }
+    }
+}
+
 impl From<Malformed> for Trouble {
     fn from(why: Malformed) -> Self {
         Self::Malformed(why)
@@ -53,6 +82,7 @@ impl Session {
         meaning: GatewayMeaning,
         said: &Said<'a>,
         speech: &mut Speech<'a>,
+        kin: Option<&dyn Kin>,
     ) -> Answer {
         if meaning == GatewayMeaning::Unknown {
             speech.remark(Uplink::Alive);
@@ -63,13 +93,13 @@ impl Session {
         } else {
             match json::payload_text(said.payload) {
                 Cow::Borrowed(text) => {
-                    let heard = self.texts_of_children(meaning, text, said.now_ms, speech);
+                    let heard = self.texts_of_children(meaning, text, said.now_ms, speech, kin);
                     match heard {
                         Err(Trouble::Malformed(why)) if self.settings.quirks.lenient_json => {
                             match lenient::repair(text) {
                                 // A bare word becomes JSON, but nobody has meant it so.
                                 Ok(json) if json.starts_with(['{', '[']) => {
-                                    self.repaired_of_children(meaning, &json, said.now_ms, speech)
+                                    self.repaired_of_children(meaning, &json, said.now_ms, speech, kin)
                                 }
                                 Ok(_) | Err(_) => Err(Trouble::Malformed(why)),
                             }
@@ -77,7 +107,7 @@ impl Session {
                         heard => heard,
                     }
                 }
-                Cow::Owned(text) => self.repaired_of_children(meaning, &text, said.now_ms, speech),
+                Cow::Owned(text) => self.repaired_of_children(meaning, &text, said.now_ms, speech, kin),
             }
         };
         if matches!(heard, Err(Trouble::Malformed(_) | Trouble::Shape(_))) {
@@ -104,9 +134,10 @@ impl Session {
         text: &str,
         now_ms: i64,
         speech: &mut Speech<'_>,
+        kin: Option<&dyn Kin>,
     ) -> Heard {
         let mut own = Speech::default();
-        let heard = self.texts_of_children(meaning, text, now_ms, &mut own);
+        let heard = self.texts_of_children(meaning, text, now_ms, &mut own, kin);
         copy(own, speech);
         heard
     }
@@ -126,6 +157,7 @@ impl Session {
         text: &'a str,
         now_ms: i64,
         speech: &mut Speech<'a>,
+        kin: Option<&dyn Kin>,
     ) -> Heard {
         let members = Members::read(text)
             .map_err(|why| if json::is_json(text) { Trouble::Shape(why) } else { Trouble::Malformed(why) })?;
@@ -142,15 +174,17 @@ impl Session {
             GatewayMeaning::Telemetry => self.each(&members, '[', speech, |session, child, raw, speech| {
                 let mut samples = speech.samples();
                 let Session { latencies, settings, .. } = session;
+                let theirs = ChildTyping::of(child, kin, &settings.typing);
                 let mut gather = |metadata: &str| latencies.get_or_insert_default().gather(metadata, now_ms);
-                json::telemetry_with(raw, now_ms, &settings.typing, &mut samples, &mut gather)?;
+                json::telemetry_with(raw, now_ms, theirs.typing(), &mut samples, &mut gather)?;
                 let topic = session.canonical.child(child).telemetry;
                 speech.forwards.push(Forward { topic, payload: Cow::Borrowed(raw.as_bytes()) });
                 Ok(Uplink::Telemetry(samples))
             }),
             GatewayMeaning::Attributes => self.each(&members, '{', speech, |session, child, raw, speech| {
                 let mut samples = speech.samples();
-                json::attributes(raw, now_ms, &session.settings.typing, &mut samples)?;
+                let theirs = ChildTyping::of(child, kin, &session.settings.typing);
+                json::attributes(raw, now_ms, theirs.typing(), &mut samples)?;
                 let topic = session.canonical.child(child).attributes;
                 speech.forwards.push(Forward { topic, payload: Cow::Borrowed(raw.as_bytes()) });
                 Ok(Uplink::Attributes(samples))
@@ -233,11 +267,15 @@ impl Session {
                 let message: transportapi::GatewayAttributesMsg = proto::decode(payload)?;
                 for entry in some(message.msg)? {
                     let child = name(entry.device_name)?;
-                    let samples = proto::attributes(entry.msg.unwrap_or_default(), said.now_ms)?;
+                    let message = entry.msg.unwrap_or_default();
+                    let is_shared = message.shared && self.settings.quirks.shared_from_gateways;
+                    let samples = proto::attributes(message, said.now_ms)?;
                     let topic = self.canonical.child(&child).attributes;
                     let payload = render::object(&samples).into_bytes().into();
                     speech.forwards.push(Forward { topic, payload });
-                    speech.remark_of(child, Uplink::Attributes(samples));
+                    let written =
+                        if is_shared { Uplink::Shared(samples) } else { Uplink::Attributes(samples) };
+                    speech.remark_of(child, written);
                 }
             }
             GatewayMeaning::Claim => {

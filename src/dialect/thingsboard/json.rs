@@ -40,7 +40,7 @@ impl Malformed {
     }
 }
 
-/// The members of an object, in order, as they stand in the text.
+/// The members of an object, in order, as they stand in the text; of two of one name the last.
 #[derive(Debug)]
 pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
@@ -54,30 +54,31 @@ impl<'a> Members<'a> {
             members.push((key.text()?, scan.raw()?));
         }
         scan.end()?;
+        keep_last(&mut members, 0, |(key, _)| key);
         Ok(Self(members))
     }
 
-    /// The last member of a name, as it is written; `null` is absent.
+    /// The member of a name, as it is written; `null` is absent.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.raw(name).filter(|raw| *raw != "null")
     }
 
-    /// The last member of a name, as it is written, even if that is `null`.
+    /// The member of a name, as it is written, even if that is `null`.
     pub fn raw(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, raw)| *raw)
+        self.0.iter().find(|(key, _)| key == name).map(|(_, raw)| *raw)
     }
 
-    /// The last member of a name, if it is a text.
+    /// The member of a name, if it is a text.
     pub fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>, Malformed> {
         self.get(name).map(|raw| text(raw).ok_or_else(|| wrong(name, "a text"))).transpose()
     }
 
-    /// The last member of a name as a text, if it is a text, a number, true or false.
+    /// The member of a name as a text, if it is a text, a number, true or false.
     pub fn word(&self, name: &str) -> Result<Option<Cow<'a, str>>, Malformed> {
         self.get(name).map(|raw| word(raw).ok_or_else(|| wrong(name, "a text"))).transpose()
     }
 
-    /// The last member of a name, if it is a whole number or a text with one.
+    /// The member of a name, if it is a whole number or a text with one.
     pub fn whole(&self, name: &str) -> Result<Option<i64>, Malformed> {
         let unquoted =
             |raw: &'a str| raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
@@ -86,7 +87,7 @@ impl<'a> Members<'a> {
             .transpose()
     }
 
-    /// The last member of a name, if it is true or false.
+    /// The member of a name, if it is true or false.
     pub fn flag(&self, name: &str) -> Result<Option<bool>, Malformed> {
         let read = |raw| match raw {
             "true" => Ok(true),
@@ -174,7 +175,7 @@ fn moment<'a>(
     scan.enter(b'{')?;
     let from = samples.len();
     let (mut ts, mut values, mut about) = (None, None, None);
-    let (mut trouble, mut is_first) = (None, true);
+    let (mut trouble, mut is_first, mut seen) = (None, true, Seen::default());
     while let Some(key) = scan.key(&mut is_first)? {
         let raw = scan.value()?;
         let key = key.text()?;
@@ -185,6 +186,7 @@ fn moment<'a>(
                 if let ("metadata", Raw::Nested { text, .. }) = (other, raw) {
                     about = Some(text);
                 }
+                seen.note(other, raw);
                 // In a timed object this member does not count, whatever it is.
                 if let Err(why) = sample(key, raw, now_ms, typing, samples) {
                     trouble = Some(why);
@@ -195,9 +197,11 @@ fn moment<'a>(
     let (Some(ts), Some(values)) = (ts, values) else {
         for (name, raw) in [("ts", ts), ("values", values)] {
             if let Some(raw) = raw {
+                seen.note(name, raw);
                 sample(Cow::Borrowed(name), raw, now_ms, typing, samples)?;
             }
         }
+        seen.settle(samples, from);
         return trouble.map_or(Ok(()), Err);
     };
     samples.truncate(from);
@@ -227,15 +231,104 @@ fn members<'a>(
     samples: &mut Vec<Sample<'a>>,
 ) -> Result<(), Malformed> {
     scan.enter(b'{')?;
-    let mut is_first = true;
+    let from = samples.len();
+    let (mut is_first, mut seen) = (true, Seen::default());
     while let Some(key) = scan.key(&mut is_first)? {
         let raw = scan.value()?;
-        sample(key.text()?, raw, at_ms, typing, samples)?;
+        let key = key.text()?;
+        seen.note(&key, raw);
+        sample(key, raw, at_ms, typing, samples)?;
     }
+    seen.settle(samples, from);
     Ok(())
 }
 
-/// Types a value and adds it; `null` is none.
+/// What stands for `null` until its object is read: no value is a JSON text without a letter.
+const NULL: Value<'static> = Value::Json(Cow::Borrowed(""));
+
+/// What was seen of the keys of one object. Most objects have few keys, which differ in their lengths or their ends: then no
+/// two of them are ever compared.
+#[derive(Default)]
+struct Seen {
+    /// One bit for each length and end that a key has had.
+    kinds: u64,
+    has_double: bool,
+    has_null: bool,
+}
+
+impl Seen {
+    #[inline]
+    fn note(&mut self, key: &str, raw: Raw<'_>) {
+        let end = key.as_bytes().last().copied().unwrap_or_default();
+        let kind = 1_u64 << ((usize::from(end) + 11 * key.len()) & 63);
+        self.has_double |= self.kinds & kind != 0;
+        self.kinds |= kind;
+        self.has_null |= matches!(raw, Raw::Null);
+    }
+
+    /// Of the samples of the object, from `from` on, the last of each key counts; one that is `null` counts as none.
+    #[inline]
+    fn settle(&self, samples: &mut Vec<Sample<'_>>, from: usize) {
+        if self.has_double {
+            keep_last(samples, from, |sample| &sample.key);
+        }
+        if self.has_null {
+            let mut index = 0;
+            samples.retain(|sample| {
+                index += 1;
+                index <= from || sample.value != NULL
+            });
+        }
+    }
+}
+
+/// As many entries as are compared with each other.
+const COMPARED_MAX: usize = 32;
+
+/// Takes out of a list, from `from` on, what has the key of a later entry.
+fn keep_last<T>(list: &mut Vec<T>, from: usize, key: impl Fn(&T) -> &str + Copy) {
+    let new = &list[from..];
+    let is_double = match new.len() {
+        0..=COMPARED_MAX => {
+            let twin = |(at, one): (usize, &T)| new[..at].iter().any(|other| is_same(key(one), key(other)));
+            new.iter().enumerate().any(twin)
+        }
+        _many => has_twins(new, key),
+    };
+    if is_double {
+        drop_earlier(list, from, key);
+    }
+}
+
+/// Keys of one length that differ mostly do so at their ends.
+#[inline]
+fn is_same(one: &str, other: &str) -> bool {
+    one.len() == other.len() && one.as_bytes().last() == other.as_bytes().last() && one == other
+}
+
+fn has_twins<T>(list: &[T], key: impl Fn(&T) -> &str) -> bool {
+    let mut keys: Vec<&str> = list.iter().map(key).collect();
+    keys.sort_unstable();
+    keys.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+#[cold]
+fn drop_earlier<T>(list: &mut Vec<T>, from: usize, key: impl Fn(&T) -> &str) {
+    let mut order: Vec<usize> = (from..list.len()).collect();
+    order.sort_by_key(|at| key(&list[*at]));
+    // Of those of one key the last comes last, because the sort is stable.
+    let is_earlier = |pair: &[usize]| key(&list[pair[0]]) == key(&list[pair[1]]);
+    let mut earlier: Vec<usize> =
+        order.windows(2).filter(|pair| is_earlier(pair)).map(|pair| pair[0]).collect();
+    earlier.sort_unstable();
+    let mut at = 0;
+    list.retain(|_| {
+        at += 1;
+        earlier.binary_search(&(at - 1)).is_err()
+    });
+}
+
+/// Types a value and adds it, [`NULL`] for `null`.
 #[inline]
 fn sample<'a>(
     key: Cow<'a, str>,
@@ -245,7 +338,10 @@ fn sample<'a>(
     samples: &mut Vec<Sample<'a>>,
 ) -> Result<(), Malformed> {
     let typed = match raw {
-        Raw::Null => return Ok(()),
+        Raw::Null => {
+            samples.push(Sample { key, value: NULL, at_ms });
+            return Ok(());
+        }
         Raw::Bool(value) => Ok(Value::Bool(value)),
         Raw::Number(text) => typing.number(text),
         Raw::Text { inner, has_escapes } => typing.text(&key, unescaped(inner, has_escapes)?),
@@ -378,6 +474,42 @@ mod tests {
                 Ok(expected.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice()),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn of_two_members_of_one_name_the_last_counts() {
+        let rows: [(&str, &[&str]); 10] = [
+            ("{\"a\":1,\"b\":2,\"a\":3}", &["b@99=2", "a@99=3"]),
+            ("{\"a\":1,\"a\":2,\"a\":\"x\"}", &["a@99=\"x\""]),
+            ("{\"a\":1,\"\\u0061\":2}", &["a@99=2"]),
+            ("{\"a\":1,\"a\":null}", &[]),
+            ("{\"a\":null,\"a\":1}", &["a@99=1"]),
+            ("[{\"a\":1},{\"a\":null,\"b\":1},{\"a\":2,\"a\":3}]", &["a@99=1", "b@99=1", "a@99=3"]),
+            ("{\"ts\":5,\"values\":{\"a\":1,\"a\":2},\"ts\":6}", &["a@6=2"]),
+            ("{\"ts\":5,\"values\":{\"a\":1},\"values\":{\"b\":1}}", &["b@5=1"]),
+            ("{\"ts\":5,\"a\":1,\"a\":2,\"ts\":6}", &["a@99=2", "ts@99=6"]),
+            ("{\"ts\":null,\"\":null,\"a\":1}", &["a@99=1"]),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(read(text).unwrap(), expected, "{text}");
+        }
+        let members = Members::read("{\"a\":1,\"b\":2,\"a\":3}").unwrap();
+        assert_eq!(
+            members.iter().map(|(key, raw)| (&**key, raw)).collect::<Vec<_>>(),
+            [("b", "2"), ("a", "3")]
+        );
+    }
+
+    #[test]
+    fn doubles_are_found_among_few_members_and_among_many() {
+        for count in [2, COMPARED_MAX - 1, COMPARED_MAX, COMPARED_MAX + 1, 5_000] {
+            let members: Vec<String> = (0..count).map(|number| format!("\"k{number}\":{number}")).collect();
+            let single = format!("{{{}}}", members.join(","));
+            assert_eq!(read(&single).unwrap().len(), count);
+            let double = format!("{{\"k0\":-1,\"k1\":null,{}}}", members.join(","));
+            let kept = read(&double).unwrap();
+            assert_eq!((kept.len(), &*kept[0], &*kept[1]), (count, "k0@99=0", "k1@99=1"));
         }
     }
 

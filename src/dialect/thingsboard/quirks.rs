@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! - What is not named has its default; those that devices rely on are on, all others are off.
-//! - No switch makes a connection less safe than without it.
+//! - No switch but `shared_from_gateways` lets anybody do more than without it.
 //!
 //! Source: the items marked as quirks in the vectors, sections 2 to 11, and section 16 for the defaults.
 
@@ -44,6 +44,24 @@ pub(super) struct Quirks {
     pub qos2_puback: bool,
     /// CONNACK says that there is a session whenever a clean one was not asked for. Section 1.1.
     pub echoes_session: bool,
+    /// In 5.0 a DISCONNECT is answered with one. Section 1.7.
+    pub echoes_disconnect: bool,
+    /// What a gateway says of attributes in Protobuf, and calls shared, is written to the server's shared ones. Section 3.1.
+    pub shared_from_gateways: bool,
+    /// A download that fails ends the connection. Section 7.4.
+    pub download_errors_end: bool,
+    /// Errors of software are told on the topic of firmware. Section 7.4.
+    pub one_download_error_topic: bool,
+    /// A part of a package may be asked for with more before and behind its topic. Section 2.1.
+    pub unanchored_downloads: bool,
+    /// A call of an unknown method is answered when a minute has passed. Section 4.2.
+    pub unknown_calls_time_out: bool,
+    /// `getSessionLimits` is known by the long topic only. Section 4.2.1.
+    pub limits_on_v1_only: bool,
+    /// Every SUBSCRIBE to commands repeats those that are not answered. Section 4.1.3.
+    pub repeats_commands: bool,
+    /// Protobuf telemetry of values and no time is kept as one value. Section 2.10.
+    pub untimed_values_whole: bool,
 }
 
 impl Default for Quirks {
@@ -63,6 +81,15 @@ impl Default for Quirks {
             rate_limits_end: false,
             qos2_puback: false,
             echoes_session: false,
+            echoes_disconnect: false,
+            shared_from_gateways: false,
+            download_errors_end: false,
+            one_download_error_topic: false,
+            unanchored_downloads: false,
+            unknown_calls_time_out: false,
+            limits_on_v1_only: false,
+            repeats_commands: false,
+            untimed_values_whole: false,
         }
     }
 }

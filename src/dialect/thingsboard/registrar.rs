@@ -11,8 +11,8 @@
 use std::borrow::Cow;
 
 use device::{
-    Answer, CredentialWanted, Downlink, Interpreter, ProvisionRequest, Said, Speech, Unspeakable, Uplink,
-    Utterance,
+    Answer, CredentialWanted, DoorQuirks, Downlink, Interpreter, ProvisionRequest, Said, Speech, Unspeakable,
+    Uplink, Utterance,
 };
 use mqtt::{QoS, ReasonCode, Version};
 
@@ -26,10 +26,25 @@ const REQUEST: &str = "/provision/request";
 const REQUEST_SHORT: &str = "/provision";
 const RESPONSE: &str = "/provision/response";
 
+/// Members of a request that are looked at.
+const FIELDS: [&str; 10] = [
+    "provisionDeviceKey",
+    "provisionDeviceSecret",
+    "deviceName",
+    "credentialsType",
+    "token",
+    "clientId",
+    "username",
+    "password",
+    "hash",
+    "gateway",
+];
+
 /// A connection without credentials.
 #[derive(Debug)]
 pub(super) struct Registrar {
     version: Version,
+    door: DoorQuirks,
     subscribed: Option<QoS>,
     speaks_proto: bool,
 }
@@ -43,24 +58,32 @@ enum Trouble {
 }
 
 impl Registrar {
-    pub fn new(version: Version) -> Self {
-        Self { version, subscribed: None, speaks_proto: false }
+    pub fn new(version: Version, door: DoorQuirks) -> Self {
+        Self { version, door, subscribed: None, speaks_proto: false }
     }
 
     fn request<'a>(&mut self, payload: &'a [u8]) -> Result<ProvisionRequest<'a>, Trouble> {
         if let Ok(text) = std::str::from_utf8(payload) {
             if let Ok(members) = Members::read(text) {
-                return of_text(&members).map_err(Trouble::Field);
+                return self.of_members(&members);
             }
             let repaired = lenient::repair(text).ok();
             if let Some(members) = repaired.as_deref().and_then(|json| Members::read(json).ok()) {
-                return of_text(&members).map(ProvisionRequest::into_owned).map_err(Trouble::Field);
+                return self.of_members(&members).map(ProvisionRequest::into_owned);
             }
         }
         let message = proto::decode(payload).map_err(Trouble::Unreadable)?;
         let request = of_message(message).map_err(Trouble::Field)?;
         self.speaks_proto = true;
         Ok(request)
+    }
+
+    fn of_members<'a>(&self, members: &Members<'a>) -> Result<ProvisionRequest<'a>, Trouble> {
+        let null = FIELDS.into_iter().find(|name| members.raw(name) == Some("null"));
+        if let (true, Some(name)) = (self.door.nulls_refused, null) {
+            return Err(Trouble::Field(Malformed::because(format!("`{name}` is null"))));
+        }
+        of_text(members).map_err(Trouble::Field)
     }
 }
 
@@ -196,7 +219,7 @@ mod tests {
     use super::*;
 
     fn ask(payload: &[u8]) -> (Registrar, Answer, Option<ProvisionRequest<'_>>) {
-        let mut registrar = Registrar::new(Version::V5);
+        let mut registrar = Registrar::new(Version::V5, DoorQuirks::default());
         let mut speech = Speech::default();
         let said = Said { topic: REQUEST, payload, qos: QoS::AtLeastOnce, now_ms: 0 };
         let answer = registrar.publish(&said, &mut speech);
@@ -286,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_profile_that_takes_no_requests_has_no_answer() {
-        let mut registrar = Registrar::new(Version::V311);
+        let mut registrar = Registrar::new(Version::V311, DoorQuirks::default());
         let mut utterances = Vec::new();
         let broken = Downlink::Provisioned(ProvisionReply::Broken);
         assert!(registrar.downlink(None, &broken, &mut utterances).is_err() && utterances.is_empty());

@@ -66,8 +66,35 @@ pub(super) fn check_command(message: &MessageDescriptor) -> Result<(), String> {
 
 /// A message as JSON text.
 pub(super) fn decode(message: &MessageDescriptor, payload: &[u8]) -> Result<String, Malformed> {
+    as_json(&read(message, payload)?)
+}
+
+/// A message of telemetry as JSON text. Of one that has room for a time and for values, and has no time, the values; `is_whole`
+/// says that it stays as it is.
+pub(super) fn decode_telemetry(
+    message: &MessageDescriptor,
+    payload: &[u8],
+    is_whole: bool,
+) -> Result<String, Malformed> {
+    let decoded = read(message, payload)?;
+    let has_room = || message.fields().len() == 2 && message.get_field_by_name("ts").is_some();
+    let values = decoded.get_field_by_name("values");
+    if !is_whole
+        && has_room()
+        && !decoded.has_field_by_name("ts")
+        && let Some(values) = values.as_deref().and_then(prost_reflect::Value::as_message)
+    {
+        return as_json(values);
+    }
+    as_json(&decoded)
+}
+
+fn read(message: &MessageDescriptor, payload: &[u8]) -> Result<DynamicMessage, Malformed> {
+    DynamicMessage::decode(message.clone(), payload).map_err(|error| Malformed::because(error.to_string()))
+}
+
+fn as_json(decoded: &DynamicMessage) -> Result<String, Malformed> {
     let told = |error: &dyn std::fmt::Display| Malformed::because(error.to_string());
-    let decoded = DynamicMessage::decode(message.clone(), payload).map_err(|error| told(&error))?;
     let mut out = Vec::new();
     let mut serializer = serde_json::Serializer::new(&mut out);
     let options = SerializeOptions::new().skip_default_fields(false).stringify_64_bit_integers(true);

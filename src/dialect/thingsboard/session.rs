@@ -13,11 +13,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use device::{
-    Answer, Cookie, Device, Downlink, Forward, Guest, Habits, Interpreter, Offer, PackageKind, Profile, Said,
-    Sample, Speech, Tenant, Unspeakable, Uplink, Utterance, Wanted, Within,
+    Answer, ChunkWanted, Cookie, Device, Downlink, Forward, Guest, Habits, Interpreter, Kin, Offer,
+    PackageKind, Profile, Said, Sample, Speech, Tenant, Unspeakable, Uplink, Utterance, Wanted, Within,
 };
 use mqtt::{QoS, ReasonCode, Version};
-use prost_reflect::MessageDescriptor;
 
 use super::canonical::Canonical;
 use super::downloads::{Downloads, NoDownload};
@@ -28,7 +27,7 @@ use super::proto::transportapi;
 use super::quirks::Quirks;
 use super::settings::{Format, Schemas, Settings};
 use super::subscriptions::Subscriptions;
-use super::topics::{Meaning, Spelling, is_in_table, meaning};
+use super::topics::{Meaning, Spelling, chunk_within, commands_spelling, is_in_table, meaning};
 use super::{calls, proto, render, schema};
 
 /// One device's connection.
@@ -84,10 +83,10 @@ impl Session {
         &self,
         spelling: Spelling,
         payload: &'a [u8],
-        schema: impl Fn(&Schemas) -> &MessageDescriptor,
+        read: impl Fn(&Schemas, &[u8]) -> Result<String, Malformed>,
     ) -> Result<Cow<'a, str>, Malformed> {
         let decode = || match &self.settings.schemas {
-            Some(schemas) => schema::decode(schema(schemas), payload).map(Cow::Owned),
+            Some(schemas) => read(schemas, payload).map(Cow::Owned),
             None => Err(Malformed::because("the profile has no schema for Protobuf")),
         };
         match self.settings.uplink_format(spelling) {
@@ -141,7 +140,10 @@ impl Session {
         said: &Said<'a>,
         speech: &mut Speech<'a>,
     ) -> Result<Answer, Malformed> {
-        let text = self.as_json(spelling, said.payload, |schemas| &schemas.telemetry)?;
+        let decode = |schemas: &Schemas, payload: &[u8]| {
+            schema::decode_telemetry(&schemas.telemetry, payload, self.settings.quirks.untimed_values_whole)
+        };
+        let text = self.as_json(spelling, said.payload, decode)?;
         let (text, samples) = self.samples(text, said.now_ms, json::telemetry, speech)?;
         let is_silent = samples.is_empty() && self.settings.quirks.empty_arrays_unacknowledged;
         let answer = if is_silent && is_empty_array(&text) { unacknowledged() } else { Answer::accepted() };
@@ -156,7 +158,8 @@ impl Session {
         said: &Said<'a>,
         speech: &mut Speech<'a>,
     ) -> Result<Answer, Malformed> {
-        let text = self.as_json(spelling, said.payload, |schemas| &schemas.attributes)?;
+        let decode = |schemas: &Schemas, payload: &[u8]| schema::decode(&schemas.attributes, payload);
+        let text = self.as_json(spelling, said.payload, decode)?;
         let (text, samples) = self.samples(text, said.now_ms, json::attributes, speech)?;
         speech.forwards.push(forward(&self.canonical.own.attributes, text));
         speech.remark(Uplink::Attributes(samples));
@@ -248,7 +251,13 @@ impl Session {
             Format::ProtoOrJson => from_message().or_else(|_| from_text())?,
         };
         self.last_called = spelling;
-        match calls::answer(&method, &self.offer, self.is_gateway, said.now_ms) {
+        let quirks = &self.settings.quirks;
+        let is_hidden = quirks.limits_on_v1_only && spelling != Spelling::V1 && method == calls::LIMITS;
+        let known = match is_hidden {
+            true => None,
+            false => calls::answer(&method, &self.offer, self.is_gateway, said.now_ms),
+        };
+        match known {
             Some(answer) => {
                 speech.utterances.push(self.call_answer(spelling, id, Ok(&answer)));
                 speech.remark(Uplink::Alive);
@@ -256,6 +265,10 @@ impl Session {
             None if self.offer.has_responder => {
                 let cookie = cookie(spelling, id);
                 speech.remark(Uplink::Called { cookie, method: method.into(), params: params.into() });
+            }
+            None if quirks.unknown_calls_time_out => {
+                let cookie = cookie(spelling, id);
+                speech.remark(Uplink::CalledInVain { cookie, wait_ms: calls::WAIT_MS });
             }
             None => {
                 let why = format!("unknown method: {method}");
@@ -310,20 +323,25 @@ impl Session {
         let wanted = self.downloads.wanted(asked, said.payload, u64::from(self.offer.packet_bytes_max));
         match wanted {
             Ok(wanted) => {
-                speech.remark(Uplink::ChunkWanted(wanted));
+                let ends = self.settings.quirks.download_errors_end;
+                speech.remark(Uplink::ChunkWanted(ChunkWanted { ends, ..wanted }));
                 Answer::accepted()
             }
             Err(NoDownload::Malformed(why)) => self.malformed(said.qos, why.unexpected()),
             Err(NoDownload::TooLarge) => {
                 speech.utterances.push(self.download_error(asked.0, "PAYLOAD_TOO_LARGE"));
-                Answer::acknowledged(ReasonCode::QuotaExceeded)
-                    .because("the part is larger than a packet may be")
+                let answer = match self.settings.quirks.download_errors_end {
+                    true => Answer::ended(ReasonCode::ImplementationSpecificError),
+                    false => Answer::acknowledged(ReasonCode::QuotaExceeded),
+                };
+                answer.because("the part is larger than a packet may be")
             }
         }
     }
 
     /// The message that tells of a download that fails.
     pub fn download_error(&self, kind: PackageKind, text: &str) -> Utterance {
+        let kind = if self.settings.quirks.one_download_error_topic { PackageKind::Firmware } else { kind };
         self.utter(format!("v2/{}/error", kind.prefix()).into(), text.as_bytes().to_vec())
     }
 
@@ -348,9 +366,13 @@ impl Session {
     }
 
     /// What a message says, and how it is answered if it may be said.
-    fn interpret<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
+    fn interpret<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>, kin: Option<&dyn Kin>) -> Answer {
         let settings = Arc::clone(&self.settings);
-        let done = match meaning(said.topic, &settings.telemetry_topic, &settings.attributes_topic) {
+        let meant = match meaning(said.topic, &settings.telemetry_topic, &settings.attributes_topic) {
+            Meaning::Unknown if settings.quirks.unanchored_downloads => chunk_within(said.topic),
+            meant => meant,
+        };
+        let done = match meant {
             Meaning::Telemetry(spelling) => self.telemetry(spelling, said, speech),
             Meaning::Attributes(spelling) => self.attributes(spelling, said, speech),
             Meaning::AttributesWanted(spelling, id) => self.attributes_wanted((spelling, id), said, speech),
@@ -360,7 +382,9 @@ impl Session {
             Meaning::Chunk { kind, request, index } => {
                 return self.chunk((kind, request, index), said, speech);
             }
-            Meaning::Gateway(meaning) if self.is_gateway => return self.for_children(meaning, said, speech),
+            Meaning::Gateway(meaning) if self.is_gateway => {
+                return self.for_children(meaning, said, speech, kin);
+            }
             Meaning::Gateway(_) if settings.quirks.gateway_topics_unacknowledged => return unacknowledged(),
             Meaning::Gateway(_) => {
                 speech.remark(Uplink::Alive);
@@ -381,9 +405,15 @@ impl Session {
         }
     }
 
-    fn hear<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>, within: Within<'_>) -> Answer {
+    fn hear<'a>(
+        &mut self,
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+        within: Within<'_>,
+        kin: Option<&dyn Kin>,
+    ) -> Answer {
         let from = speech.utterances.len();
-        let answer = self.interpret(said, speech);
+        let answer = self.interpret(said, speech, kin);
         self.keep_subscribed(&mut speech.utterances, from);
         self.limit(said, speech, answer, within)
     }
@@ -391,21 +421,33 @@ impl Session {
 
 impl Interpreter for Session {
     fn habits(&self) -> Habits {
-        let Quirks { qos2_puback, echoes_session, rate_limits_end, .. } = self.settings.quirks;
+        let Quirks { qos2_puback, echoes_session, echoes_disconnect, rate_limits_end, .. } =
+            self.settings.quirks;
         Habits {
             has_no_qos2: qos2_puback,
             echoes_session,
+            echoes_disconnect,
             forgets_subscriptions: rate_limits_end,
             keeps_to_own_children: self.settings.own_children_only,
         }
     }
 
     fn publish<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>) -> Answer {
-        self.hear(said, speech, Within::default())
+        self.hear(said, speech, Within::default(), None)
     }
 
     fn publish_within<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>, within: Within<'_>) -> Answer {
-        self.hear(said, speech, within)
+        self.hear(said, speech, within, None)
+    }
+
+    fn publish_among<'a>(
+        &mut self,
+        said: &Said<'a>,
+        speech: &mut Speech<'a>,
+        within: Within<'_>,
+        kin: &dyn Kin,
+    ) -> Answer {
+        self.hear(said, speech, within, Some(kin))
     }
 
     fn is_telling(&self, filter: &str) -> bool {
@@ -424,6 +466,9 @@ impl Interpreter for Session {
         }
         let granted = self.subscriptions.add(filter, qos, own).ok_or(ReasonCode::TopicFilterInvalid)?;
         if self.subscriptions.is_telling(filter) {
+            if self.settings.quirks.repeats_commands && commands_spelling(filter).is_some() {
+                speech.remark(Uplink::ListensAgain);
+            }
             speech.remark(self.subscriptions.listens());
         }
         Ok(granted)

@@ -250,6 +250,24 @@ fn chunk(kind: PackageKind, rest: &str) -> Meaning<'_> {
     }
 }
 
+/// A part of a package that is asked for anywhere within a topic.
+pub(super) fn chunk_within(topic: &str) -> Meaning<'_> {
+    let kinds = [("v2/fw/request/", PackageKind::Firmware), ("v2/sw/request/", PackageKind::Software)];
+    let found = kinds.into_iter().find_map(|(prefix, kind)| {
+        topic.match_indices(prefix).find_map(|(at, _)| {
+            let (request, rest) = leading_digits(&topic[at + prefix.len()..])?;
+            let (index, _) = leading_digits(rest.strip_prefix("/chunk/")?)?;
+            Some(Meaning::Chunk { kind, request, index })
+        })
+    });
+    found.unwrap_or(Meaning::Unknown)
+}
+
+fn leading_digits(text: &str) -> Option<(&str, &str)> {
+    let len = text.bytes().take_while(u8::is_ascii_digit).count();
+    (len > 0).then(|| text.split_at(len))
+}
+
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -406,5 +424,22 @@ mod tests {
     #[test]
     fn a_spelling_survives_its_bits() {
         assert!(Spelling::ALL.into_iter().all(|one| Spelling::of_bits(one.bits() | 0xf0) == one));
+    }
+
+    #[test]
+    fn a_part_is_found_within_a_topic_where_that_is_wanted() {
+        let chunk = |kind, request, index| Meaning::Chunk { kind, request, index };
+        let rows = [
+            ("x/v2/fw/request/1/chunk/0/y", chunk(PackageKind::Firmware, "1", "0")),
+            ("v2/sw/request/12/chunk/34z", chunk(PackageKind::Software, "12", "34")),
+            ("v2/fw/request/v2/fw/request/1/chunk/2", chunk(PackageKind::Firmware, "1", "2")),
+            ("v2/fw/request//chunk/0", Meaning::Unknown),
+            ("v2/fw/request/1/chunk/", Meaning::Unknown),
+            ("v2/fw/request/1", Meaning::Unknown),
+            ("x", Meaning::Unknown),
+        ];
+        for (topic, expected) in rows {
+            assert_eq!(chunk_within(topic), expected, "{topic}");
+        }
     }
 }

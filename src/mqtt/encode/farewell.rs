@@ -45,6 +45,11 @@ pub fn disconnect(
     if reason_string.is_some() { Fit::Trimmed } else { Fit::Whole }
 }
 
+/// Appends a DISCONNECT behind a CONNACK of 5.0 that refuses. The standard has none there, and no code is wrong for it.
+pub fn disconnect_behind_refusal(out: &mut Vec<u8>, reason: ReasonCode) {
+    out.extend_from_slice(&[0xe0, 1, reason.byte()]);
+}
+
 /// Appends an AUTH with the method of the exchange; below 5.0 nothing.
 ///
 /// The code is success or continue: a server never asks to re-authenticate. Source: [MQTT-3.15.2-1], [MQTT-4.12.0-5].

@@ -16,6 +16,6 @@ mod publish;
 
 pub use acks::{AckKind, ack, ack_because, pingresp, suback, suback_len, unsuback, unsuback_len};
 pub use connack::connack;
-pub use farewell::{auth, disconnect};
+pub use farewell::{auth, disconnect, disconnect_behind_refusal};
 pub use fields::Fit;
 pub use publish::{publish, publish_len, publish_packet_id_offset, publish_patch};

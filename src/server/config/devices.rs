@@ -129,7 +129,6 @@ impl Devices {
                 submit: self.command_submit,
                 answer_ms: self.command_answer_ms.into(),
                 closes: self.command_closes,
-                ..CommandTerms::default()
             },
             silence_ms: i64::from(self.silence_s) * 1000,
             sessions_max: stdx::widen(self.sessions_per_device_max),

@@ -289,6 +289,10 @@ listener! {
     /// The dialect of the devices there: "plain" is MQTT as it is, "thingsboard" is ThingsBoard's device API. Devices of a
     /// dialect are known by [devices] and need no `authentication`.
     dialect,
+    /// Where "thingsboard" does as that system does although no client needs it, before it knows a device: "nullsRefused" (null in
+    /// a request for credentials ends the connection), "refusalsDisconnect" (in 5.0 a DISCONNECT behind a CONNACK that refuses).
+    /// Other switches are in profiles.
+    quirks,
     /// Who is asked about a client, in turn: names of [[authenticator]]s, or the word anonymous. The first who knows the
     /// client decides; one whom nobody knows is refused.
     authentication,

@@ -4,6 +4,7 @@
 //! - A configuration that passes can be started, as far as can be told without trying.
 
 use broker::Limits;
+use device::DoorQuirks;
 
 use super::authentication::check_authentication;
 use super::complaint::{Complaint, Place, guess};
@@ -36,7 +37,14 @@ pub(super) fn check(config: &Config, dialects: &[&'static str], complaints: &mut
 
 fn check_listener(listener: &Listener, dialects: &[&'static str]) -> Option<Complaint> {
     if dialects.contains(&listener.dialect.as_str()) {
-        return None;
+        let has_vain_quirks = listener.quirks != DoorQuirks::default() && !listener.has_devices;
+        return has_vain_quirks.then(|| {
+            let text = format!(
+                "`quirks` needs a dialect with devices; `dialect = \"{}\"` has none",
+                listener.dialect
+            );
+            listener.place_of("quirks").complain(text)
+        });
     }
     let hint = guess(&listener.dialect, dialects.iter().copied());
     Some(listener.place.complain(format!("unknown dialect `{}`{hint}", listener.dialect)))

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use broker::Limits;
+use device::DoorQuirks;
 use shard::Durability;
 
 use super::authentication::{Access, Authenticator, Names};
@@ -68,6 +69,8 @@ pub struct Listener {
     pub proxy_protocol_from: Option<Networks>,
     /// The dialect of the devices there.
     pub dialect: String,
+    /// Where it does as the system does whose API the dialect is, before it knows a device.
+    pub quirks: DoorQuirks,
     /// Whether clients there are devices of the registry. No key: it follows from the dialect.
     pub has_devices: bool,
     /// Whom to ask about clients, in turn; unset is nobody.
@@ -266,6 +269,7 @@ impl Default for Listener {
             websocket_path: "/mqtt".to_owned(),
             proxy_protocol_from: None,
             dialect: "plain".to_owned(),
+            quirks: DoorQuirks::default(),
             has_devices: false,
             authentication: None,
             allow_anonymous: None,

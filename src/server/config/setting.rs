@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use access::CertificateName;
-use device::{Keeping, Rate, Submit};
+use device::{DoorQuirks, Keeping, Rate, Submit};
 use shard::Durability;
 use stdx::Rates;
 use toml::de::DeValue;
@@ -296,6 +296,7 @@ macro_rules! texts {
 
 texts! {
     Bind, "a string such as \"127.0.0.1:1883\"", "\"127.0.0.1:1883\"";
+    DoorQuirks, "a string such as \"nullsRefused\"", "\"nullsRefused\"";
     KeyPairs, "a string such as \"a.pem a.key, b.pem b.key\"", "\"a.pem a.key, b.pem b.key\"";
     Networks, "a string such as \"10.0.0.0/8, 127.0.0.1\"", "\"10.0.0.0/8, 127.0.0.1\"";
 }

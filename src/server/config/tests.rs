@@ -348,6 +348,23 @@ fn where_clients_are_devices_nobody_else_is_asked_and_any_address_will_do() {
 }
 
 #[test]
+fn quirks_of_a_listener_are_named_and_only_where_devices_are() {
+    let listener = |more: &str| format!("[[listener]]\n{more}");
+    let text = listener("dialect = \"thingsboard\"\nquirks = \"nullsRefused, refusalsDisconnect\"");
+    let (config, told) = read(&text);
+    assert_eq!(told, [""; 0]);
+    assert!(config.listener[0].quirks.nulls_refused && config.listener[0].quirks.refusals_disconnect);
+    assert_eq!(
+        complaints(&listener("dialect = \"thingsboard\"\nquirks = \"nulls\"")),
+        ["x.toml:3:10: `quirks` wants nullsRefused or refusalsDisconnect, not `nulls`"]
+    );
+    assert_eq!(
+        complaints(&listener("quirks = \"nullsRefused\"")),
+        ["x.toml:2:10: `quirks` needs a dialect with devices; `dialect = \"plain\"` has none"]
+    );
+}
+
+#[test]
 fn any_certificate_will_do_only_where_clients_are_devices() {
     let listener = |more: &str| {
         complaints(&format!(
@@ -391,7 +408,6 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
         submit: device::Submit::AfterAnswer,
         answer_ms: 700,
         closes: true,
-        ..device::CommandTerms::default()
     };
     assert_eq!(terms.commands, commands);
     assert_eq!((terms.claiming_allowed, terms.claim_ms), (false, 60_000));

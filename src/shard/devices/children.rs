@@ -1,6 +1,7 @@
 //! What gateways say about their children, whose homes may be other cores.
 //!
 //! Why the registry is asked once per child and connection: a gateway says thousands of things about the same fifty children.
+//! What it says before that is read by the settings that the child's profile has, so those are asked for as well.
 //!
 //! Invariants:
 //! - A gateway speaks for at most `gateway_children_max` children at one time.
@@ -8,12 +9,17 @@
 //!
 //! Source: section 8.3 of the device API's vectors.
 
+use std::borrow::Cow;
+
 use broker::{Level, NoticeKind};
-use device::{Answer, Change, Clash, DeviceId, Ear, Keeping, Outcome, Speech, Subject, Uplink};
+use device::{
+    Answer, Change, Clash, DeviceId, Ear, Keeping, Kin, Outcome, SharedRegistry, Speech, Subject, Terms,
+    Uplink,
+};
 use mqtt::{QoS, ReasonCode};
 use stdx::Instant;
 
-use super::end::{Child, DeviceEnd};
+use super::end::{Child, Children, DeviceEnd};
 use super::letters::Letter;
 use super::remarks::{Heard, values_kept};
 use super::renewal;
@@ -122,14 +128,14 @@ impl Shard {
             _others_name_no_kind => None,
         };
         let found = self.find_child(now, gateway, name, kind);
-        let (id, keeping, facts) = found.map_err(|clash| {
+        let Found { id, keeping, terms, facts } = found.map_err(|clash| {
             self.exchange.counters_mut().children_refused += 1;
             code_of(clash, uplink)
         })?;
         let child = Child { id, home: self.home_of(id), keeping };
         // A gateway that names itself speaks for itself already.
         if id != gateway {
-            end.add_child(name, child);
+            end.add_child(name, child, terms);
             self.tell_home(now, child, Letter::Open { child, ear: end.ear }, is_awaited, out);
         }
         // Behind the opening, so that the gateway is told of what its new child is to install.
@@ -179,36 +185,40 @@ impl Shard {
         desk.hub.hear(child.id, ear, uplink, now_ms, out);
     }
 
-    /// The child, what is kept of its telemetry, and what was written down of it if it is new.
+    /// The child, made if need be.
     fn find_child(
         &mut self,
         now: Instant,
         gateway: DeviceId,
         name: &str,
         kind: Option<&str>,
-    ) -> Result<(DeviceId, Keeping, Vec<Change>), Clash> {
+    ) -> Result<Found, Clash> {
         let now_ms = self.wall_ms(now);
         let mut chance = self.chance();
         let mut known = None;
-        let keeping_of =
-            |registry: &device::Registry, id| renewal::keeping_of(registry, id).unwrap_or_default();
+        let look = |registry: &device::Registry, id| Found {
+            id,
+            keeping: renewal::keeping_of(registry, id).unwrap_or_default(),
+            terms: registry.terms_of_child(gateway, name),
+            facts: Vec::new(),
+        };
         self.desk().registry.read(&mut |registry| {
-            known = registry.known_child(gateway, name).map(|id| (id, keeping_of(registry, id)));
+            known = registry.known_child(gateway, name).map(|id| look(registry, id));
         });
-        if let Some((id, keeping)) = known {
-            return Ok((id, keeping, Vec::new()));
+        if let Some(known) = known {
+            return Ok(known);
         }
         let mut found = Err(Clash::DeviceUnknown);
         let mut changed = Vec::new();
         self.desk().registry.change(&mut |registry, changes| {
             let before = changes.len();
             let child = registry.child(gateway, name, kind, now_ms, &mut chance, changes);
-            found = child.map(|id| (id, keeping_of(registry, id)));
+            found = child.map(|id| look(registry, id));
             changed.extend_from_slice(&changes[before..]);
         });
         self.note_registered(&changed);
         changed.retain(|change| !change.is_of_registry());
-        found.map(|(id, keeping)| (id, keeping, changed))
+        found.map(|found| Found { facts: changed, ..found })
     }
 
     /// What a gateway says shows that all its children are alive; not more often than anybody looks.
@@ -227,6 +237,34 @@ impl Shard {
                 self.send_letter(child.home, letter, false);
             }
         }
+    }
+}
+
+/// A child.
+struct Found {
+    id: DeviceId,
+    /// What is kept of its telemetry.
+    keeping: Keeping,
+    terms: Option<Terms>,
+    /// What was written down of it, if it is new.
+    facts: Vec<Change>,
+}
+
+/// What a core knows of a gateway's children: of those that it speaks for from its connection, of others from the registry.
+pub(super) struct Household<'a> {
+    pub children: Option<&'a Children>,
+    pub registry: &'a dyn SharedRegistry,
+    pub gateway: DeviceId,
+}
+
+impl Kin for Household<'_> {
+    fn terms_of(&self, child: &str) -> Option<Cow<'_, Terms>> {
+        if let Some(terms) = self.children.and_then(|children| children.terms_of(child)) {
+            return terms.as_ref().map(Cow::Borrowed);
+        }
+        let mut terms = None;
+        self.registry.read(&mut |registry| terms = registry.terms_of_child(self.gateway, child));
+        terms.map(Cow::Owned)
     }
 }
 

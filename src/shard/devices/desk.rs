@@ -37,7 +37,7 @@ pub(crate) struct Desk {
     pub hub: Hub,
     pub ears: BTreeMap<u64, ConnId>,
     next_ear: u64,
-    /// Connections that are to end some time after something was provisioned.
+    /// Connections that are to end some time after something was provisioned, or have calls that wait for nobody.
     pub stays: Wheel<ConnId>,
     /// Of connections that have ended.
     pub parted: Vec<DeviceEnd>,

@@ -5,11 +5,11 @@
 //! Invariants:
 //! - A child is known by its name and by its id, or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use broker::CoreId;
-use device::{DeviceId, Ear, Habits, Interpreter, Keeping, Offer, TenantId};
+use device::{Cookie, DeviceId, Ear, Habits, Interpreter, Keeping, Offer, TenantId, Terms};
 use stdx::Instant;
 
 use super::patience::Patience;
@@ -38,8 +38,8 @@ pub(crate) struct DeviceEnd {
     pub is_judged: bool,
     /// None for those that have said nothing about a child of another core.
     pub verdicts: Option<Box<Verdicts>>,
-    /// None for those that have never said too much below 5.0.
-    pub patience: Option<Box<Patience>>,
+    /// None for those that have needed none of it.
+    pub seldom: Option<Box<Seldom>>,
 }
 
 // There is one of these for every connection of a device, and what is larger takes the next size of block.
@@ -57,6 +57,8 @@ pub(crate) struct Own {
     pub keeping: Keeping,
     /// Whether what it says shows that its children are alive.
     pub speaks_for_all: bool,
+    /// Whether it may have children.
+    pub is_gateway: bool,
 }
 
 /// What a device wants to have said if its connection breaks.
@@ -64,6 +66,15 @@ pub(crate) struct Own {
 pub(crate) struct LastWord {
     pub topic: Box<str>,
     pub payload: Box<[u8]>,
+}
+
+/// What few connections need.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom {
+    /// Of those that have said too much below 5.0.
+    pub patience: Option<Patience>,
+    /// Calls that nobody answers, and when each has waited long enough; in order.
+    pub vain_calls: VecDeque<(Instant, Cookie)>,
 }
 
 /// A command on its way.
@@ -78,10 +89,17 @@ pub(crate) struct SentCommand {
 /// For whom a gateway speaks.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
-    by_name: BTreeMap<Arc<str>, Child>,
+    by_name: BTreeMap<Arc<str>, Known>,
     by_id: BTreeMap<DeviceId, Arc<str>>,
     /// When they were said to be alive last, in Unix milliseconds.
     pub alive_ms: i64,
+}
+
+/// A child, and what the dialect has understood of its profile's settings.
+#[derive(Debug)]
+struct Known {
+    child: Child,
+    terms: Option<Terms>,
 }
 
 /// One of them.
@@ -114,7 +132,7 @@ impl DeviceEnd {
 
     /// The child of a name, if the gateway speaks for it.
     pub fn child(&self, name: &str) -> Option<Child> {
-        self.children.as_ref()?.by_name.get(name).copied()
+        self.children.as_ref()?.by_name.get(name).map(|known| known.child)
     }
 
     /// How many children there are.
@@ -123,15 +141,16 @@ impl DeviceEnd {
     }
 
     /// The gateway speaks for a child from now on.
-    pub fn add_child(&mut self, name: &str, child: Child) {
+    pub fn add_child(&mut self, name: &str, child: Child, terms: Option<Terms>) {
         let children = self.children.get_or_insert_default();
         let name: Arc<str> = name.into();
         // A device that was renamed has been known by another name.
         if let Some(before) = children.by_id.insert(child.id, Arc::clone(&name)) {
             children.by_name.remove(&before);
         }
-        if let Some(before) = children.by_name.insert(name, child).filter(|before| before.id != child.id) {
-            children.by_id.remove(&before.id);
+        let before = children.by_name.insert(name, Known { child, terms });
+        if let Some(before) = before.filter(|before| before.child.id != child.id) {
+            children.by_id.remove(&before.child.id);
         }
     }
 
@@ -149,7 +168,16 @@ impl DeviceEnd {
 
     /// All children, in order of names.
     pub fn all_children(&self) -> Vec<Child> {
-        self.children.as_ref().map_or_else(Vec::new, |children| children.by_name.values().copied().collect())
+        self.children
+            .as_ref()
+            .map_or_else(Vec::new, |children| children.by_name.values().map(|known| known.child).collect())
+    }
+}
+
+impl Children {
+    /// What the dialect has understood of the settings of a child's profile, if the gateway speaks for the child.
+    pub fn terms_of(&self, name: &str) -> Option<&Option<Terms>> {
+        self.by_name.get(name).map(|known| &known.terms)
     }
 }
 
@@ -207,17 +235,17 @@ mod tests {
             wants_reasons: false,
             is_judged: false,
             verdicts: None,
-            patience: None,
+            seldom: None,
         };
         let child = |byte| Child {
             id: DeviceId::from_bytes([byte; 16]),
             home: CoreId::new(0),
             keeping: Keeping::Latest,
         };
-        end.add_child("a", child(1));
-        end.add_child("b", child(1));
+        end.add_child("a", child(1), None);
+        end.add_child("b", child(1), None);
         assert_eq!((end.child("a"), end.child("b"), end.children_len()), (None, Some(child(1)), 1));
-        end.add_child("b", child(2));
+        end.add_child("b", child(2), None);
         assert_eq!((end.children_len(), end.name_of(child(1).id)), (1, None));
         assert!(end.drop_child(child(2).id) && !end.drop_child(child(2).id));
         assert_eq!(end.children_len(), 0);

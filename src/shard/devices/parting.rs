@@ -5,7 +5,7 @@
 //! - When a connection has ended, no hub has it among its listeners.
 
 use broker::Behalf;
-use device::{Said, Speech};
+use device::{Addressed, Cookie, Downlink, Said, Speech};
 use mqtt::QoS;
 use stdx::Instant;
 
@@ -93,9 +93,32 @@ impl Shard {
             let Some(connection) = self.connections.get_mut(conn) else { continue };
             let State::Home { key, .. } = connection.state else { continue };
             let is_over = connection.device.as_ref().is_some_and(|end| end.leaves_at <= now);
-            if is_over && self.exchange.is_on(key, link_of(conn)) {
-                self.exchange.end(now, key, None, None);
+            if !self.exchange.is_on(key, link_of(conn)) {
+                continue;
             }
+            if is_over {
+                self.exchange.end(now, key, None, None);
+            } else {
+                self.answer_vain_calls(now, conn);
+            }
+        }
+    }
+
+    /// Tells a device that nobody has answered what has waited long enough.
+    fn answer_vain_calls(&mut self, now: Instant, conn: ConnId) {
+        let Some(end) = self.connections.get_mut(conn).and_then(|own| own.device.as_deref_mut()) else {
+            return;
+        };
+        let Some(device) = end.own_id() else { return };
+        let (ear, Some(seldom)) = (end.ear, end.seldom.as_deref_mut()) else { return };
+        let due = seldom.vain_calls.partition_point(|(until, _)| *until <= now);
+        let cookies: Vec<Cookie> = seldom.vain_calls.drain(..due).map(|(_, cookie)| cookie).collect();
+        if let Some((until, _)) = seldom.vain_calls.front().copied() {
+            self.desk().stays.insert(until, conn);
+        }
+        for cookie in cookies {
+            let downlink = Downlink::CallAnswered { cookie, answer: Err("timeout".into()) };
+            self.speak(now, &Addressed { ear, device, downlink });
         }
     }
 

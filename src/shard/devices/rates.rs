@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use broker::{Level, NoticeKind, SessionKey};
-use device::{Cost, DeviceId, HubCall, Offer, Refusal, Short, Within};
+use device::{Cost, DeviceAllowances, DeviceId, HubCall, Offer, Refusal, Short, TenantAllowances, Within};
 use stdx::Instant;
 
 use super::desk::Desk;
@@ -24,11 +24,7 @@ use crate::shard::Shard;
 impl Desk {
     /// From what a device takes, as far as it is limited.
     pub fn within(&mut self, own: Option<&Own>) -> Within<'_> {
-        let limited = own.and_then(|own| Some((own, own.limits.as_deref()?)));
-        let Some((own, offer)) = limited else { return Within::default() };
-        // No tenant is ever deleted and offers stay as they were, so no tenant's allowance is ever forgotten.
-        let tenant = self.allowances.of(own.tenant, &offer.tenant);
-        Within { tenant, device: self.spent.of(own.id), meets: None }
+        limits_of((&mut self.allowances, &mut self.spent), own)
     }
 
     /// Takes so many messages of a device's own, or of what it may say of its children.
@@ -43,6 +39,18 @@ impl Desk {
         let costs = if about == own.id { (cost, Cost::default()) } else { (Cost::default(), cost) };
         self.within(Some(own)).take(costs.0, costs.1, now_ms)
     }
+}
+
+/// What is left to a device and to its tenant, if that is limited.
+pub(super) fn limits_of<'a>(
+    (tenants, devices): (&'a mut TenantAllowances, &'a mut DeviceAllowances),
+    own: Option<&Own>,
+) -> Within<'a> {
+    let limited = own.and_then(|own| Some((own, own.limits.as_deref()?)));
+    let Some((own, offer)) = limited else { return Within::default() };
+    // No tenant is ever deleted and offers stay as they were, so no tenant's allowance is ever forgotten.
+    let tenant = tenants.of(own.tenant, &offer.tenant);
+    Within { tenant, device: devices.of(own.id), meets: None }
 }
 
 impl Shard {
@@ -84,7 +92,8 @@ impl Shard {
     ) -> bool {
         let wanted_ms = u64::try_from(after_ms).unwrap_or(0).max(1);
         let silence_max = self.exchange.silence_max(key);
-        let patience = end.patience.get_or_insert_with(|| Box::new(Patience::new(silence_max)));
+        let patience = &mut end.seldom.get_or_insert_default().patience;
+        let patience = patience.get_or_insert_with(|| Patience::new(silence_max));
         match patience.ask(now, wanted_ms) {
             Counsel::Wait(span) => {
                 self.exchange.counters_mut().messages_postponed += 1;

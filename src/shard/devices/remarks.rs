@@ -6,8 +6,8 @@
 
 use broker::{Level, NoticeKind};
 use device::{
-    Addressed, Change, DeviceId, Downlink, Keeping, News, Outcome, PROVISIONED_STAY_MS, ProvisionReply,
-    ProvisionRequest, Remark, Subject, Uplink,
+    Addressed, Change, Cookie, DeviceId, Downlink, Keeping, News, Outcome, PROVISIONED_STAY_MS,
+    ProvisionReply, ProvisionRequest, Remark, Subject, Uplink,
 };
 use mqtt::ReasonCode;
 use stdx::{Instant, Span};
@@ -18,6 +18,8 @@ use crate::shard::Shard;
 
 /// Of a device that is not there yet.
 const NOBODY: DeviceId = DeviceId::from_bytes([0; 16]);
+/// Calls of one connection that wait although nobody answers them.
+const VAIN_CALLS_MAX: usize = 100;
 
 /// What became of a remark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +29,8 @@ pub(crate) enum Heard {
     Not(ReasonCode),
     /// It was not taken, and the connection ends.
     Ends(ReasonCode),
+    /// It was not taken, and the connection ends without another answer.
+    Breaks(ReasonCode),
 }
 
 impl Shard {
@@ -84,17 +88,27 @@ impl Shard {
                 _nothing_else_is_heard_of_nobody => Heard::Well,
             };
         };
-        let (device, speaks_for_all) = (own.id, own.speaks_for_all);
+        let (device, keeping, speaks_for_all) = (own.id, own.keeping, own.speaks_for_all);
         let mut heard = Heard::Well;
         let uplink = match uplink {
             Uplink::ChunkWanted(wanted) => {
                 self.desk().registry.read(&mut |registry| {
                     let downlink = registry.chunk(device, &wanted);
-                    if matches!(downlink, Downlink::NoChunk { .. }) {
-                        heard = Heard::Not(ReasonCode::ImplementationSpecificError);
+                    let code = ReasonCode::ImplementationSpecificError;
+                    match &downlink {
+                        Downlink::NoChunk { .. } if wanted.ends => heard = Heard::Breaks(code),
+                        Downlink::NoChunk { .. } => heard = Heard::Not(code),
+                        _part => {}
                     }
                     out.downlinks.push(Addressed { ear, device, downlink });
                 });
+                Uplink::Alive
+            }
+            Uplink::CalledInVain { cookie, wait_ms } => {
+                let waits_until = now + Span::from_ms(wait_ms.into());
+                if let Some(downlink) = self.wait_in_vain(conn, end, (waits_until, cookie)) {
+                    out.downlinks.push(Addressed { ear, device, downlink });
+                }
                 Uplink::Alive
             }
             Uplink::Called { cookie, method, params } => {
@@ -104,7 +118,6 @@ impl Shard {
             }
             uplink => uplink,
         };
-        let keeping = own.keeping;
         let desk = self.desk();
         desk.told += values_kept(&uplink, keeping);
         desk.hub.hear(device, ear, uplink, now_ms, out);
@@ -112,6 +125,30 @@ impl Shard {
             self.hear_for_all(now_ms, end, out);
         }
         heard
+    }
+
+    /// Lets a call wait that nobody answers; at once it is told so only if too many do. A second call of one number is
+    /// answered with the first.
+    fn wait_in_vain(
+        &mut self,
+        conn: ConnId,
+        end: &mut DeviceEnd,
+        (until, cookie): (Instant, Cookie),
+    ) -> Option<Downlink> {
+        let vain_calls = &mut end.seldom.get_or_insert_default().vain_calls;
+        if vain_calls.iter().any(|(_, waiting)| *waiting == cookie) {
+            return None;
+        }
+        if vain_calls.len() >= VAIN_CALLS_MAX {
+            self.exchange.counters_mut().calls_refused += 1;
+            return Some(Downlink::CallAnswered { cookie, answer: Err("too many calls wait".into()) });
+        }
+        // One entry of the wheel for a connection: those behind the first come in its order.
+        if vain_calls.is_empty() {
+            self.desk().stays.insert(until, conn);
+        }
+        vain_calls.push_back((until, cookie));
+        None
     }
 
     fn provision(

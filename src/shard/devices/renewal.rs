@@ -64,6 +64,7 @@ fn renew_own(end: &mut DeviceEnd, registry: &Registry) -> bool {
     own.name = device.name.clone();
     own.keeping = profile.keeping;
     own.speaks_for_all = device.role == Role::GatewayForActivity;
+    own.is_gateway = device.is_gateway();
     end.interpreter.renew(device, tenant, profile);
     end.habits = end.interpreter.habits();
     true
@@ -74,7 +75,8 @@ fn renew_child(end: &mut DeviceEnd, registry: &Registry, id: DeviceId) -> bool {
     let known = end.name_of(id).and_then(|name| end.child(&name));
     let Some((child, device)) = known.zip(registry.device(id)) else { return false };
     let keeping = keeping_of(registry, id).unwrap_or(child.keeping);
-    end.add_child(&device.name, Child { keeping, ..child });
+    let terms = registry.profile(device.profile).and_then(|profile| profile.terms.clone());
+    end.add_child(&device.name, Child { keeping, ..child }, terms);
     true
 }
 

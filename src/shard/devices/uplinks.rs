@@ -16,8 +16,11 @@ use mqtt::{
 use stdx::{Instant, Span};
 use wire::Flow;
 
+use super::children::Household;
+use super::desk::Desk;
 use super::downlinks::Cause;
 use super::end::DeviceEnd;
+use super::rates::limits_of;
 use super::remarks::Heard;
 use super::verdicts::REASON_BYTES_MAX;
 use crate::effects::ConnId;
@@ -98,16 +101,18 @@ impl Shard {
             Packet::Unsubscribe(unsubscribe) => return self.device_unsubscribe(at, &unsubscribe),
             Packet::PubAck(ack) | Packet::PubRec(ack) => self.device_acknowledges(at, ack),
             Packet::PingReq => self.device_is_alive(at),
-            Packet::Disconnect(disconnect) if disconnect.reason == ReasonCode::Success => {
-                if let Some(end) = self.connections.get_mut(conn).and_then(|own| own.device.as_deref_mut()) {
+            Packet::Disconnect(disconnect) => {
+                let end = self.connections.get_mut(conn).and_then(|own| own.device.as_deref_mut());
+                let echoes = end.as_ref().is_some_and(|end| end.habits.echoes_disconnect);
+                if let Some(end) = end.filter(|_| disconnect.reason == ReasonCode::Success) {
                     end.will = None;
                 }
+                if echoes && version == Version::V5 {
+                    self.exchange.end(now, key, Some(ReasonCode::Success), None);
+                    return Ok(Flow::End);
+                }
             }
-            Packet::PubRel(_)
-            | Packet::PubComp(_)
-            | Packet::Disconnect(_)
-            | Packet::Auth(_)
-            | Packet::Connect => {}
+            Packet::PubRel(_) | Packet::PubComp(_) | Packet::Auth(_) | Packet::Connect => {}
         }
         Reader::new(&mut self.exchange, now, key, version).packet(frame)
     }
@@ -159,6 +164,7 @@ impl Shard {
                 Heard::Well => {}
                 Heard::Not(code) => answer.acknowledge = answer.acknowledge.map(|_| code),
                 Heard::Ends(code) => answer = Answer::acknowledged_and_ended(code),
+                Heard::Breaks(code) => answer = Answer::ended(code),
             }
         }
         mind_refusals(&mut answer, &mut out);
@@ -193,13 +199,18 @@ impl Shard {
         speech: &mut Speech<'a>,
     ) -> Answer {
         let DeviceEnd { own, interpreter, children, .. } = end;
-        let Some(own) = own.as_ref().filter(|own| own.limits.is_some()) else {
+        let Some(own) = own.as_ref().filter(|own| own.limits.is_some() || own.is_gateway) else {
             return interpreter.publish(said, speech);
         };
-        let meets = |name: &str| {
-            *own.name == *name || children.as_ref().is_some_and(|children| children.is_known(name))
-        };
-        let within = Within { meets: Some(&meets), ..self.desk().within(Some(own)) };
+        let children = children.as_deref();
+        let meets =
+            |name: &str| *own.name == *name || children.is_some_and(|children| children.is_known(name));
+        let Desk { registry, allowances, spent, .. } = self.desk();
+        let within = Within { meets: Some(&meets), ..limits_of((allowances, spent), Some(own)) };
+        if own.is_gateway {
+            let kin = Household { children, registry: &**registry, gateway: own.id };
+            return interpreter.publish_among(said, speech, within, &kin);
+        }
         interpreter.publish_within(said, speech, within)
     }
 

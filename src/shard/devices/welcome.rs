@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use broker::{Admission, Guest, SessionKey};
 use device::{DeviceId, Ear, Hello, Offer, Role, Shown, Welcome, fingerprint};
-use mqtt::{Connect, ReasonCode, Will};
+use mqtt::{Connect, ReasonCode, Version, Will, encode};
 use stdx::{Instant, Span};
 
 use super::downlinks::Cause;
@@ -136,7 +136,7 @@ impl Shard {
         let desk = self.desk();
         let mut own = None;
         let interpreter = match device {
-            None => dialect.registrar(connect.version)?,
+            None => dialect.registrar(connect.version, offer.door)?,
             Some(id) => {
                 let mut made = None;
                 desk.registry.read(&mut |registry| {
@@ -153,6 +153,7 @@ impl Shard {
                         limits: offer.limits_anything().then(|| Arc::clone(offer)),
                         keeping: profile.keeping,
                         speaks_for_all: device.role == Role::GatewayForActivity,
+                        is_gateway: device.is_gateway(),
                     });
                 });
                 made?
@@ -172,7 +173,7 @@ impl Shard {
             wants_reasons: connect.properties.request_problem_information != Some(false),
             is_judged: false,
             verdicts: None,
-            patience: None,
+            seldom: None,
         }))
     }
 
@@ -227,7 +228,18 @@ impl Shard {
         {
             doorkeeper.note_refused(connection.listener, connection.peer.ip(), wall);
         }
-        self.exchange.refuse(connect, connect.client_id, reason)
+        let mut bytes = self.exchange.refuse(connect, connect.client_id, reason);
+        if let Some(farewell) = self.farewell(conn, reason).filter(|_| connect.version == Version::V5) {
+            encode::disconnect_behind_refusal(&mut bytes, farewell);
+        }
+        bytes
+    }
+
+    /// The code of the DISCONNECT behind a CONNACK that refuses, where the listener has one.
+    fn farewell(&mut self, conn: ConnId, refused: ReasonCode) -> Option<ReasonCode> {
+        let listener = self.connections.get_mut(conn)?.listener;
+        let dialect = self.settings.dialects.get(usize::from(listener.0))?;
+        self.offer(listener).door.refusals_disconnect.then(|| dialect.farewell(refused))
     }
 }
 

@@ -143,7 +143,7 @@ impl Talk {
         let version = if who & 4 == 0 { Version::V311 } else { Version::V5 };
         let is_registrar = who & 3 == 2;
         let interpreter = if is_registrar {
-            ThingsBoard.registrar(version).expect("this dialect has one")
+            ThingsBoard.registrar(version, device::DoorQuirks::default()).expect("this dialect has one")
         } else {
             let device = Device {
                 id: DEVICE,

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use device::{
-    Answer, Dialect, Downlink, Forward, Guest, Hello, Interpreter, Introduction, Registry, Said, Speech,
-    Terms, Unspeakable, Utterance, Welcome,
+    Answer, Dialect, DoorQuirks, Downlink, Forward, Guest, Hello, Interpreter, Introduction, Registry, Said,
+    Speech, Terms, Unspeakable, Utterance, Welcome,
 };
 use dialect::ThingsBoard;
 use mqtt::{Connect, QoS, ReasonCode, Version};
@@ -50,8 +50,8 @@ impl Dialect for Leaky {
         Some(Box::new(LeakyInterpreter { inner, how: *self }))
     }
 
-    fn registrar(&self, version: Version) -> Option<Box<dyn Interpreter>> {
-        ThingsBoard.registrar(version)
+    fn registrar(&self, version: Version, door: DoorQuirks) -> Option<Box<dyn Interpreter>> {
+        ThingsBoard.registrar(version, door)
     }
 }
 
