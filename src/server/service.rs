@@ -314,6 +314,7 @@ fn settings(
         gateway_offers: offers(config, config.devices.gateway_device_rates()),
         hub: config.devices.hub_terms(cores),
         gateway_children_max: stdx::widen(config.devices.gateway_children_max),
+        package_bytes_max: config.devices.package_bytes_share(cores),
         chance: Some(founding::draw),
         ..Settings::default()
     })

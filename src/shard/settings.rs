@@ -61,6 +61,9 @@ pub struct Settings {
     pub hub: HubTerms,
     /// Children for which one gateway may speak at one time; one more is refused with 0x97.
     pub gateway_children_max: usize,
+    /// Bytes of packages that may be on their way to devices of one core at one time, in parts above 64 KiB; for more, devices
+    /// wait. One part may be larger.
+    pub package_bytes_max: usize,
     /// Randomness that is fit for secrets, for the credentials of new devices; none is for trials, whose seeds are.
     pub chance: Option<fn() -> u64>,
 }
@@ -99,6 +102,7 @@ impl Default for Settings {
             gateway_offers: Vec::new(),
             hub: HubTerms::default(),
             gateway_children_max: 10_000,
+            package_bytes_max: 256 << 20,
             chance: None,
         }
     }

@@ -438,6 +438,28 @@ impl House {
         any
     }
 
+    /// A core reads what its clients have sent and ends its turn; what it says to other cores stays on its way.
+    pub fn turn_alone(&mut self, core: usize) {
+        for client in &mut self.clients {
+            if let Some((at, conn)) = client.place.filter(|(at, _)| *at == core && !client.is_paused) {
+                let bytes = std::mem::take(&mut client.unread);
+                self.shards[at].handle_bytes(self.now, conn, &bytes);
+            }
+        }
+        self.turn(core);
+    }
+
+    /// Deletes a device, without telling its home.
+    pub fn delete(&mut self, device: DeviceId) {
+        self.shelf.with(|registry, changes| registry.delete(device, changes)).expect("it was there");
+    }
+
+    /// Whether any core knows anything of a device.
+    #[must_use]
+    pub fn is_known(&self, device: DeviceId) -> bool {
+        self.shards.iter().any(|shard| shard.known_devices().contains(&device))
+    }
+
     /// Turns, until nobody has anything left to do.
     pub fn run(&mut self) {
         for _ in 0..ROUNDS_MAX {

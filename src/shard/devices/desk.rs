@@ -17,6 +17,7 @@ use device::{
 };
 use stdx::{Instant, Prng, Wheel};
 
+use super::packages::Packages;
 use crate::devices::DeviceEnd;
 use crate::effects::ConnId;
 use crate::shard::Shard;
@@ -54,6 +55,7 @@ pub(crate) struct Desk {
     pub refusals: BTreeMap<Ear, Refusal>,
     /// Of tenants that may not say what they like.
     pub allowances: TenantAllowances,
+    pub packages: Packages,
 }
 
 /// A reply that may leave when its turn is safe.
@@ -87,6 +89,7 @@ impl Desk {
             speech: Speech::default(),
             refusals: BTreeMap::new(),
             allowances: TenantAllowances::new(cores),
+            packages: Packages::default(),
         }
     }
 
@@ -109,7 +112,7 @@ impl Desk {
     }
 }
 
-fn number_of(ear: Ear) -> u64 {
+pub(super) fn number_of(ear: Ear) -> u64 {
     ear.0 & ((1 << NUMBER_BITS) - 1)
 }
 
