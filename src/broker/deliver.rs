@@ -144,10 +144,6 @@ impl Delivery<'_> {
             self.deliver_qos0(key, session, message, grant);
             return Some(0);
         }
-        if message.payload.len() >= LARGE_BYTES && self.is_crammed(session, message.payload.len()) {
-            self.counters.dropped_queue_full += 1;
-            return None;
-        }
         let is_first = session.waiting.as_ref().is_none_or(|waiting| !waiting.has_acknowledged());
         let seq = session.next_seq();
         let is_said = if is_first && self.has_room(session) {
@@ -162,12 +158,6 @@ impl Delivery<'_> {
             self.queue(session, message, grant, Some(seq))
         };
         is_said.then_some(seq)
-    }
-
-    /// Whether a large message finds no place beside those that the client has and does not acknowledge.
-    fn is_crammed(&self, session: &Session, bytes: usize) -> bool {
-        let open = session.window.as_ref().map_or(0, |window| window.bytes());
-        open > 0 && open + bytes > stdx::widen(self.limits.queue_bytes_max)
     }
 
     /// Writes a message whose turn it is, before anything that waits; the caller has asked for room.

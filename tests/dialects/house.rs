@@ -363,6 +363,15 @@ impl House {
         self.send(id, &client::publish(version, 9, topic, qos, payload));
     }
 
+    /// What was on its way on a slow line has arrived.
+    pub fn clear_line(&mut self, id: ClientId) {
+        let sent = std::mem::take(&mut self.clients[id].unsent);
+        if let Some((core, conn)) = self.clients[id].place {
+            self.shards[core].handle_sent(self.now, conn, sent);
+        }
+        self.run();
+    }
+
     /// Breaks a connection.
     pub fn cut(&mut self, id: ClientId) {
         self.lose(id);
@@ -384,10 +393,16 @@ impl House {
 
     /// Asks the home of a device.
     pub fn call(&mut self, device: DeviceId, call: HubCall) -> u64 {
+        let number = self.post(device, call);
+        self.run();
+        number
+    }
+
+    /// Asks the home of a device, which comes to it when it is its turn.
+    pub fn post(&mut self, device: DeviceId, call: HubCall) -> u64 {
         let (core, number) = (self.home_of(device), self.next_call);
         self.next_call += 1;
         self.shards[core].handle_device_call(self.now, number, device, call);
-        self.run();
         number
     }
 
@@ -566,9 +581,13 @@ impl House {
         }
         for conn in effects.dirty {
             let bytes = self.shards[core].take_out(conn, Vec::new());
-            self.shards[core].handle_sent(self.now, conn, bytes.len());
-            if let Some(client) = self.sockets.get(&(core, conn)) {
-                self.clients[*client].receive(&bytes);
+            let client = self.sockets.get(&(core, conn)).copied();
+            match client.filter(|client| self.clients[*client].is_slow) {
+                Some(slow) => self.clients[slow].unsent += bytes.len(),
+                None => self.shards[core].handle_sent(self.now, conn, bytes.len()),
+            }
+            if let Some(client) = client {
+                self.clients[client].receive(&bytes);
             }
         }
         for (conn, pace) in effects.paces {

@@ -47,6 +47,8 @@ pub(crate) struct Packages {
     waiting: BTreeMap<u64, Wish>,
     places: BTreeMap<Ear, u64>,
     next_place: u64,
+    /// Those who wait for a part that is on its way to themselves.
+    nexts: usize,
 }
 
 /// A part that was written to a connection.
@@ -76,15 +78,22 @@ impl Packages {
         is_waited_for.then(|| self.under_way.values().map(Load::until).min()).flatten()
     }
 
+    fn waiting_len(&self) -> usize {
+        self.waiting.len() + self.nexts
+    }
+
     fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
         self.under_way.is_empty() || self.bytes + bytes <= bytes_max
     }
 
     fn turn_of(&mut self, wish: Wish, bytes: usize, bytes_max: usize) -> Turn {
         if let Some(load) = self.under_way.get_mut(&wish.ear) {
-            let turn = load.next.map_or(Turn::Later, |next| turn_beside(&next, &wish));
-            load.next = load.next.or(Some(wish));
-            return turn;
+            if let Some(next) = &load.next {
+                return turn_beside(next, &wish);
+            }
+            load.next = Some(wish);
+            self.nexts += 1;
+            return Turn::Later;
         }
         let known = self.places.get(&wish.ear).and_then(|place| self.waiting.get(place));
         if let Some(known) = known {
@@ -113,6 +122,7 @@ impl Packages {
         if let Some(load) = self.under_way.remove(&ear) {
             self.bytes -= load.bytes;
             if let Some(next) = load.next {
+                self.nexts -= 1;
                 self.wait(next);
             }
         }
@@ -181,7 +191,7 @@ impl Shard {
     /// Lets those go on who wait for room, as far as there is some. Called at the end of a turn.
     #[inline]
     pub(crate) fn bring_packages(&mut self, now: Instant) {
-        if self.devices.as_ref().is_some_and(|desk| !desk.packages.waiting.is_empty()) {
+        if self.devices.as_ref().is_some_and(|desk| desk.packages.waiting_len() > 0) {
             self.bring_waiting(now);
         }
     }
@@ -195,7 +205,9 @@ impl Shard {
     }
 
     fn bring_waiting(&mut self, now: Instant) {
-        for key in self.look_at_loads(now) {
+        let slow = self.look_at_loads(now);
+        let slow = if self.desk().packages.waiting.is_empty() { Vec::new() } else { slow };
+        for key in slow {
             let why = "takes too long for a package that others wait behind";
             self.exchange.evict(now, key, ReasonCode::QuotaExceeded, why);
         }
@@ -268,7 +280,7 @@ impl Shard {
 
     fn show_packages(&mut self) {
         let packages = &self.desk().packages;
-        let shown = (stdx::count(packages.bytes), stdx::count(packages.waiting.len()));
+        let shown = (stdx::count(packages.bytes), stdx::count(packages.waiting_len()));
         let counters = self.exchange.counters_mut();
         (counters.package_bytes_under_way, counters.packages_waiting) = shown;
     }
