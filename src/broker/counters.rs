@@ -93,6 +93,14 @@ counters! {
     facts_refused: Counter,
     /// Connections and writes of devices that were not taken, because too many devices are known.
     devices_refused: Counter,
+    /// Bytes of packages that are on their way to devices, in parts above 64 KiB.
+    package_bytes_under_way: Gauge,
+    /// Devices that wait until such a part may be sent to them.
+    packages_waiting: Gauge,
+    /// Times that such a part had to wait.
+    packages_postponed: Counter,
+    /// Parts that were refused: the device asks for more than one at a time, or takes no packet so large.
+    packages_refused: Counter,
     /// Requests for credentials that were granted.
     provisionings_granted: Counter,
     /// Requests for credentials that were not.

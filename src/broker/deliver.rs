@@ -20,7 +20,7 @@ use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::link::{AliasUse, Link};
-use crate::message::Message;
+use crate::message::{Message, StoredMessage};
 use crate::route::SubscriptionIds;
 use crate::session::{Session, SessionKey};
 use crate::spares::Spares;
@@ -131,7 +131,8 @@ impl Delivery<'_> {
         }
     }
 
-    /// Says something without a subscription. Gives its place, 0 at QoS 0; none if it was dropped.
+    /// Says something without a subscription, to a session that ends with its connection. Gives its place, 0 at QoS 0; none
+    /// if it was dropped.
     pub fn say(
         &mut self,
         key: SessionKey,
@@ -143,25 +144,20 @@ impl Delivery<'_> {
             self.deliver_qos0(key, session, message, grant);
             return Some(0);
         }
-        if message.payload.len() >= LARGE_BYTES && self.is_crammed(session, message.payload.len()) {
-            self.counters.dropped_queue_full += 1;
-            return None;
-        }
         let is_first = session.waiting.as_ref().is_none_or(|waiting| !waiting.has_acknowledged());
         let seq = session.next_seq();
         let is_said = if is_first && self.has_room(session) {
             let place = if self.is_noted(session) { Place::New(seq) } else { Place::Unwritten(seq) };
-            self.send(key, session, sent(message, grant), message, place)
+            // Nothing is sent again on another connection, so what is large need not be there until it is acknowledged.
+            let copy = match message.payload.len() >= LARGE_BYTES && !session.is_lasting {
+                true => copy_of(message.stored_head(), grant),
+                false => sent(message, grant),
+            };
+            self.send(key, session, copy, message, place)
         } else {
             self.queue(session, message, grant, Some(seq))
         };
         is_said.then_some(seq)
-    }
-
-    /// Whether a large message finds no place beside those that the client has and does not acknowledge.
-    fn is_crammed(&self, session: &Session, bytes: usize) -> bool {
-        let open = session.window.as_ref().map_or(0, |window| window.bytes());
-        open > 0 && open + bytes > stdx::widen(self.limits.queue_bytes_max)
     }
 
     /// Writes a message whose turn it is, before anything that waits; the caller has asked for room.
@@ -546,10 +542,9 @@ fn write_single(link: &mut Link, message: &Message<'_>, outbound: Outbound<'_>) 
 }
 
 fn sent(message: &Message<'_>, grant: Grant<'_>) -> MessageCopy {
-    MessageCopy {
-        message: Arc::clone(message.stored()),
-        qos: grant.qos,
-        retain: grant.retain,
-        ids: grant.ids.clone(),
-    }
+    copy_of(Arc::clone(message.stored()), grant)
+}
+
+fn copy_of(message: Arc<StoredMessage>, grant: Grant<'_>) -> MessageCopy {
+    MessageCopy { message, qos: grant.qos, retain: grant.retain, ids: grant.ids.clone() }
 }

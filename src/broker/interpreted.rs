@@ -14,7 +14,8 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use mqtt::{
-    AckKind, PacketId, Publish, QoS, ReasonCode, Subscribe, Unsubscribe, Version, Violation, encode, topic,
+    AckKind, PacketId, Publish, PublishOut, QoS, ReasonCode, Subscribe, Unsubscribe, Version, Violation,
+    encode, topic,
 };
 use stdx::{Instant, Span};
 
@@ -165,6 +166,39 @@ impl Exchange {
         let session = sessions.get_mut(key.index())?;
         delivery.templates.reset(false);
         delivery.say(key, session, &message, Grant { qos: saying.qos, retain: false, ids: &None })
+    }
+
+    /// Bytes to a connected client that its socket has not taken yet; those of messages that wait behind them, too.
+    #[must_use]
+    pub fn unsent(&self, key: SessionKey) -> usize {
+        let Some(session) = self.sessions.get(key.index()) else { return 0 };
+        let written = session.link.as_ref().map_or(0, |link| link.backlog());
+        written + session.waiting.as_ref().map_or(0, |waiting| waiting.bytes())
+    }
+
+    /// The largest packet that a connected client takes.
+    #[must_use]
+    pub fn packet_bytes_max(&self, key: SessionKey) -> usize {
+        self.link(key).map_or(usize::MAX, |link| stdx::widen(link.packet_bytes_max))
+    }
+
+    /// Whether a message is within the largest packet that a connected client takes.
+    #[must_use]
+    pub fn fits(&self, key: SessionKey, saying: Saying<'_>) -> bool {
+        let Some(link) = self.link(key) else { return true };
+        let publish = PublishOut {
+            dup: false,
+            qos: saying.qos,
+            retain: false,
+            topic: saying.topic.as_bytes(),
+            packet_id: (saying.qos != QoS::AtMostOnce).then(|| PacketId::new(1)).flatten(),
+            topic_alias: None,
+            expiry_s: None,
+            subscription_ids: &[],
+            forward: &[],
+            payload: saying.payload,
+        };
+        encode::publish_len(link.version, &publish) <= stdx::widen(link.packet_bytes_max)
     }
 
     /// The place of a message that a client acknowledges, before that is handled.

@@ -99,6 +99,20 @@ impl Message<'_> {
         left_s > 0
     }
 
+    /// The stored form without what it says, for whoever only counts that it was sent.
+    pub fn stored_head(&self) -> Arc<StoredMessage> {
+        let parts = StoredParts {
+            topic: self.topic_text(),
+            forward: self.forward,
+            payload: &[],
+            qos: self.qos,
+            retain: self.retain,
+            expires_at: expires_at(self.at, self.expiry_s),
+            origin: self.origin,
+        };
+        Arc::new(StoredMessage::of(&parts))
+    }
+
     /// The stored form; one allocation for all receivers.
     pub fn stored(&self) -> &Arc<StoredMessage> {
         self.stored.get_or_init(|| Arc::new(StoredMessage::new(self)))

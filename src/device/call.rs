@@ -154,6 +154,8 @@ pub enum HubReply {
     Redeemed(Redeemed),
     /// To [`HubCall::WriteAttributes`], [`HubCall::Keep`] and [`HubCall::Say`]: not all of it was taken, and why.
     Refused(Refusal),
+    /// To a call that [brings to life](HubCall::brings_to_life): the device was deleted. Whoever carries the call says so.
+    Gone,
 }
 
 /// A value of a device.
@@ -191,6 +193,36 @@ impl HubCall {
         match self {
             Self::Keep { forward, .. } | Self::Say { forward, .. } => forward.take(),
             _nobody_subscribes_to => None,
+        }
+    }
+
+    /// Whether something is known of the device afterwards, although nothing was before: whoever carries the call asks first
+    /// whether the device is still there.
+    #[must_use]
+    pub fn brings_to_life(&self) -> bool {
+        match self {
+            Self::WriteAttributes { .. }
+            | Self::Keep { .. }
+            | Self::Say { .. }
+            | Self::Order(_)
+            | Self::Assign(_)
+            | Self::Open { .. }
+            | Self::Restore(_) => true,
+            Self::Attributes { .. }
+            | Self::Latest { .. }
+            | Self::Presence
+            | Self::DeleteAttributes { .. }
+            | Self::DeleteTelemetry { .. }
+            | Self::DeleteCommand(_)
+            | Self::Redeem { .. }
+            | Self::Unassign(_)
+            | Self::Forget
+            | Self::Evict
+            | Self::Renew
+            | Self::Hear { .. }
+            | Self::Delivered { .. }
+            | Self::Close { .. }
+            | Self::AnswerCall { .. } => false,
         }
     }
 

@@ -96,6 +96,10 @@ pub enum NoChunk {
     NotAssigned,
     /// The bytes are not here.
     NotHere,
+    /// The device takes no packet so large.
+    TooLarge,
+    /// It waits for others already.
+    TooMany,
 }
 
 /// Shared attributes and telemetry that an assignment sets and deletes.

@@ -50,7 +50,15 @@ impl Platform {
 impl Cores for Alone {
     fn ask(&self, device: DeviceId, call: HubCall, reply: Sender<HubReply>) -> Result<(), Crowded> {
         let mut out = Outcome::default();
-        let answer = held(&self.hub).call(device, call, (self.now_ms)(), &mut out);
+        let answer = {
+            let mut hub = held(&self.hub);
+            let is_there =
+                || hub.knows(device) || self.platform.read(|registry| registry.device(device).is_some());
+            match call.brings_to_life() && !is_there() {
+                true => HubReply::Gone,
+                false => hub.call(device, call, (self.now_ms)(), &mut out),
+            }
+        };
         out.changes.iter().for_each(|change| self.archive.keep(change));
         let news = out.reports.into_iter().map(News::Report);
         let news = news.chain(out.downlinks.into_iter().map(News::Told));

@@ -340,6 +340,7 @@ fn settings(
         hub: config.devices.hub_terms(cores),
         gateway_children_max: stdx::widen(config.devices.gateway_children_max),
         certificate_terms_count: config.devices.certificate_terms_count,
+        package_bytes_max: config.devices.package_bytes_share(cores),
         chance: Some(founding::draw),
         ..Settings::default()
     })

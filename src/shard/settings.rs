@@ -63,6 +63,9 @@ pub struct Settings {
     pub gateway_children_max: usize,
     /// Whether a device's certificate counts within its term only; one that makes a device always does.
     pub certificate_terms_count: bool,
+    /// Bytes of packages that may be on their way to devices of one core at one time, in parts above 64 KiB; for more, devices
+    /// wait. One part may be larger.
+    pub package_bytes_max: usize,
     /// Randomness that is fit for secrets, for the credentials of new devices; none is for trials, whose seeds are.
     pub chance: Option<fn() -> u64>,
 }
@@ -102,6 +105,7 @@ impl Default for Settings {
             hub: HubTerms::default(),
             gateway_children_max: 10_000,
             certificate_terms_count: true,
+            package_bytes_max: 256 << 20,
             chance: None,
         }
     }

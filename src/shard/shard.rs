@@ -193,6 +193,7 @@ impl Shard {
         self.shake_hands(now);
         self.exchange.work(now);
         self.settle_ends(now);
+        self.bring_packages(now);
         self.hand_over_changes();
         self.name_notices();
         let (effects, exchange) = (&mut self.effects, &mut self.exchange);

@@ -17,6 +17,10 @@ pub struct Client {
     pub unread: Vec<u8>,
     /// Whether it is not read.
     pub is_paused: bool,
+    /// Whether its line is slow: what it is sent stays on its way until [`Client::unsent`] is taken from it.
+    pub is_slow: bool,
+    /// Bytes on their way.
+    pub unsent: usize,
     /// What its CONNACK said of a session.
     pub session_present: Option<bool>,
     received: Vec<u8>,
@@ -37,6 +41,8 @@ impl Client {
             place,
             unread: Vec::new(),
             is_paused: false,
+            is_slow: false,
+            unsent: 0,
             session_present: None,
             received: Vec::new(),
             seen: Vec::new(),
@@ -131,7 +137,8 @@ fn publish_line(is_v5: bool, first: u8, body: &[u8]) -> (String, Option<u16>) {
     if is_v5 {
         rest = &rest[1 + usize::from(rest[0])..];
     }
-    let text = format!("PUBLISH q{qos} {topic} {}", String::from_utf8_lossy(rest));
+    let retained = if first & 1 == 1 { " retained" } else { "" };
+    let text = format!("PUBLISH q{qos}{retained} {topic} {}", String::from_utf8_lossy(rest));
     (text.trim_end().to_owned(), id)
 }
 
@@ -175,6 +182,17 @@ pub fn connect(
     user_name.into_iter().for_each(|name| field(&mut body, name.as_bytes()));
     password.into_iter().for_each(|word| field(&mut body, word.as_bytes()));
     framed(0x10, &body)
+}
+
+/// CONNECT of 5.0 with properties.
+#[must_use]
+pub fn with_properties(mut connect: Vec<u8>, properties: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(properties.len()).expect("few properties");
+    connect[1] += len;
+    assert!(connect[1] < 0x80, "a short packet");
+    connect[12] = len;
+    connect.splice(13..13, properties.iter().copied());
+    connect
 }
 
 /// PUBLISH.

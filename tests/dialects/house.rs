@@ -366,6 +366,15 @@ impl House {
         self.send(id, &client::publish(version, 9, topic, qos, payload));
     }
 
+    /// What was on its way on a slow line has arrived.
+    pub fn clear_line(&mut self, id: ClientId) {
+        let sent = std::mem::take(&mut self.clients[id].unsent);
+        if let Some((core, conn)) = self.clients[id].place {
+            self.shards[core].handle_sent(self.now, conn, sent);
+        }
+        self.run();
+    }
+
     /// Breaks a connection.
     pub fn cut(&mut self, id: ClientId) {
         self.lose(id);
@@ -387,10 +396,16 @@ impl House {
 
     /// Asks the home of a device.
     pub fn call(&mut self, device: DeviceId, call: HubCall) -> u64 {
+        let number = self.post(device, call);
+        self.run();
+        number
+    }
+
+    /// Asks the home of a device, which comes to it when it is its turn.
+    pub fn post(&mut self, device: DeviceId, call: HubCall) -> u64 {
         let (core, number) = (self.home_of(device), self.next_call);
         self.next_call += 1;
         self.shards[core].handle_device_call(self.now, number, device, call);
-        self.run();
         number
     }
 
@@ -439,6 +454,28 @@ impl House {
             any = true;
         }
         any
+    }
+
+    /// A core reads what its clients have sent and ends its turn; what it says to other cores stays on its way.
+    pub fn turn_alone(&mut self, core: usize) {
+        for client in &mut self.clients {
+            if let Some((at, conn)) = client.place.filter(|(at, _)| *at == core && !client.is_paused) {
+                let bytes = std::mem::take(&mut client.unread);
+                self.shards[at].handle_bytes(self.now, conn, &bytes);
+            }
+        }
+        self.turn(core);
+    }
+
+    /// Deletes a device, without telling its home.
+    pub fn delete(&mut self, device: DeviceId) {
+        self.shelf.with(|registry, changes| registry.delete(device, changes)).expect("it was there");
+    }
+
+    /// Whether any core knows anything of a device.
+    #[must_use]
+    pub fn is_known(&self, device: DeviceId) -> bool {
+        self.shards.iter().any(|shard| shard.known_devices().contains(&device))
     }
 
     /// Turns, until nobody has anything left to do.
@@ -547,9 +584,13 @@ impl House {
         }
         for conn in effects.dirty {
             let bytes = self.shards[core].take_out(conn, Vec::new());
-            self.shards[core].handle_sent(self.now, conn, bytes.len());
-            if let Some(client) = self.sockets.get(&(core, conn)) {
-                self.clients[*client].receive(&bytes);
+            let client = self.sockets.get(&(core, conn)).copied();
+            match client.filter(|client| self.clients[*client].is_slow) {
+                Some(slow) => self.clients[slow].unsent += bytes.len(),
+                None => self.shards[core].handle_sent(self.now, conn, bytes.len()),
+            }
+            if let Some(client) = client {
+                self.clients[client].receive(&bytes);
             }
         }
         for (conn, pace) in effects.paces {

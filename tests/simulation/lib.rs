@@ -25,7 +25,7 @@ mod trace;
 mod wire;
 mod world;
 
-pub use devices::{Ending, Trick, run_devices};
+pub use devices::{Ending, Trick, run_devices, run_hostile};
 pub use dice::Dice;
 pub use mutant::{Lie, Mutant};
 pub use oracle::{Rule, Violation};

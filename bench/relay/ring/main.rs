@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         clock: Clock::start(),
         depth: Depth::default(),
         spin_rounds,
+        gather_us: 0,
         stores: false,
         doors: None,
         platform: None,

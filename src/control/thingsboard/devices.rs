@@ -145,8 +145,7 @@ async fn kinds(State(api): State<Api>, caller: Caller) -> Answer {
 
 async fn remove(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Answer {
     let gone = api.device_in(caller.admin()?, &id)?;
-    api.take_away(|registry, changes| registry.delete(gone.id, changes)).await?;
-    api.ask(gone.id, HubCall::Forget).await?;
+    api.delete_device(gone.id).await?;
     api.tell_deleted(&gone).await;
     empty_answer()
 }

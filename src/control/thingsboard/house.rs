@@ -198,6 +198,28 @@ impl Api {
         self.change_anyway(|registry, changes| change(registry, changes).map_err(Refusal::from)).await
     }
 
+    /// Deletes a device; returns when that is kept and its home has forgotten it. Once it is deleted nothing stops the rest:
+    /// whoever asked may go away, and the disk or the home may take long.
+    pub async fn delete_device(&self, id: DeviceId) -> Result<(), Refusal> {
+        let (deleted, kept) = self.platform().change(|registry, changes| registry.delete(id, changes));
+        deleted.map_err(Refusal::from)?;
+        let api = self.clone();
+        let told = tokio::spawn(async move {
+            loop {
+                if let Ok(answer) = api.hand(id, HubCall::Forget).await {
+                    return answer;
+                }
+            }
+        });
+        wait(kept).await?;
+        let forgotten = async { told.await.ok()?.recv_async().await.ok() };
+        match tokio::time::timeout(ANSWER_MAX, forgotten).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Refusal::not_kept()),
+            Err(_) => Err(Refusal::silence()),
+        }
+    }
+
     /// Asks the home of a device.
     pub async fn ask(&self, device: DeviceId, call: HubCall) -> Result<HubReply, Refusal> {
         if call.adds() {
@@ -206,6 +228,7 @@ impl Api {
         let answer = self.hand(device, call).await?;
         match tokio::time::timeout(ANSWER_MAX, answer.recv_async()).await {
             Ok(Ok(HubReply::Refused(refusal))) => Err(Refusal::of_home(refusal)),
+            Ok(Ok(HubReply::Gone)) => Err(Refusal::nothing()),
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => Err(Refusal::not_kept()),
             Err(_) => Err(Refusal::silence()),

@@ -198,6 +198,17 @@ impl Hub {
         self.devices.is_empty()
     }
 
+    /// Whether something is known of a device.
+    #[must_use]
+    pub fn knows(&self, device: DeviceId) -> bool {
+        self.devices.contains_key(&device)
+    }
+
+    /// The devices that something is known of, in no particular order.
+    pub fn known(&self) -> impl Iterator<Item = DeviceId> {
+        self.devices.keys().copied()
+    }
+
     /// A device's desk, made if need be; none if there are too many.
     pub(super) fn desk(&mut self, device: DeviceId) -> Option<&mut Desk> {
         if self.devices.len() >= self.terms.devices_max && !self.devices.contains_key(&device) {

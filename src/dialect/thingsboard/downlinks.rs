@@ -57,7 +57,8 @@ impl Session {
                 let kind = self.downloads.place(*cookie, None).map(|place| place.kind);
                 let text = match why {
                     NoChunk::NotAssigned => "NOT_FOUND",
-                    NoChunk::NotHere => "FAILURE",
+                    NoChunk::NotHere | NoChunk::TooMany => "FAILURE",
+                    NoChunk::TooLarge => "PAYLOAD_TOO_LARGE",
                 };
                 kind.map(|kind| self.download_error(kind, text))
             }

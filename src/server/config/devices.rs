@@ -26,6 +26,8 @@ pub struct Devices {
     pub sessions_per_device_max: u32,
     /// Children for which one gateway may speak at one time.
     pub gateway_children_max: u32,
+    /// Bytes of packages that may be on their way to devices at one time, on all cores, in parts above 64 KiB.
+    pub package_bytes_max: u64,
     /// How long a device may take to acknowledge a command.
     pub command_ack_ms: u32,
     /// How often delivery of a command is tried again.
@@ -89,6 +91,7 @@ impl Default for Devices {
             session_silence_s: 600,
             sessions_per_device_max: 1,
             gateway_children_max: 10_000,
+            package_bytes_max: 256 << 20,
             command_ack_ms: 10_000,
             command_retries_max: 5,
             commands_waiting_max: 1000,
@@ -138,6 +141,11 @@ impl Devices {
             claiming_allowed: self.claiming_allowed,
             presence_in_telemetry: self.presence_in_telemetry,
         }
+    }
+
+    /// The part of each of so many cores in the bytes of packages that are on their way.
+    pub(crate) fn package_bytes_share(&self, cores: usize) -> usize {
+        usize::try_from(self.package_bytes_max).unwrap_or(usize::MAX).div_ceil(cores.max(1))
     }
 
     /// Limits of a device that is no gateway.

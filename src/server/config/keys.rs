@@ -167,6 +167,9 @@ keys! {
         sessions_per_device_max: 1..=1000,
         /// Children for which one gateway may speak at one time; what it says of one more is refused with 0x97.
         gateway_children_max: 1..=10_000_000,
+        /// Bytes of firmware and software that may be on their way to devices at one time, in parts above 64 KiB: whoever asks
+        /// for a whole image waits until there is room. An equal share on each core, and one part at least.
+        package_bytes_max: 1..=1 << 40,
         /// Milliseconds that a device may take to acknowledge a command before it is sent again.
         command_ack_ms: 100..=3_600_000,
         /// How often that is done; after that the command has failed.

@@ -6,6 +6,7 @@
 //! Invariants:
 //! - A gateway speaks for at most `gateway_children_max` children at one time.
 //! - What is said about one child reaches its home in order.
+//! - A child that was deleted is opened nowhere, and its gateway is told so; what it says next is about another one.
 //!
 //! Source: section 8.3 of the device API's vectors.
 
@@ -145,19 +146,23 @@ impl Shard {
         Ok(child)
     }
 
-    /// A gateway listens for a child at its home, where its own connection may be open, which ends then.
-    pub(crate) fn open_child(&mut self, now: Instant, child: Child, ear: Ear, out: &mut Outcome) {
+    /// A gateway listens for a child at its home, where its own connection may be open, which ends then. Whether it does: a
+    /// child that was deleted while word of it was on its way has no home any more.
+    pub(crate) fn open_child(&mut self, now: Instant, child: Child, ear: Ear, out: &mut Outcome) -> bool {
         let now_ms = self.wall_ms(now);
         let desk = self.desk();
         // The gateway may have looked before the profile was changed.
-        let mut keeping = child.keeping;
-        desk.registry.read(&mut |registry| {
-            keeping = renewal::keeping_of(registry, child.id).unwrap_or(child.keeping);
-        });
+        let mut keeping = None;
+        desk.registry.read(&mut |registry| keeping = renewal::keeping_of(registry, child.id));
+        let Some(keeping) = keeping else {
+            out.evicted.push((ear, child.id));
+            return false;
+        };
         let hub = &mut desk.hub;
         hub.open(child.id, ear, keeping, now_ms, out);
         let listens = Uplink::Listens { attributes: true, commands: Some(QoS::AtLeastOnce) };
         hub.hear(child.id, ear, listens, now_ms, out);
+        true
     }
 
     /// Hears what a gateway says at a child's home. If another connection has taken the child meanwhile, it is taken back,
@@ -170,14 +175,8 @@ impl Shard {
         uplink: Uplink<'_>,
         out: &mut Outcome,
     ) {
-        if !self.desk().hub.is_open(child.id, ear) {
-            let mut is_known = false;
-            let registry = &self.desk().registry;
-            registry.read(&mut |registry| is_known = registry.device(child.id).is_some());
-            if !is_known {
-                return;
-            }
-            self.open_child(now, child, ear, out);
+        if !self.desk().hub.is_open(child.id, ear) && !self.open_child(now, child, ear, out) {
+            return;
         }
         let now_ms = self.wall_ms(now);
         let desk = self.desk();

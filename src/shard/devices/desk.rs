@@ -17,6 +17,7 @@ use device::{
 };
 use stdx::{Instant, Prng, Wheel};
 
+use super::packages::Packages;
 use crate::devices::DeviceEnd;
 use crate::effects::ConnId;
 use crate::shard::Shard;
@@ -56,6 +57,7 @@ pub(crate) struct Desk {
     pub allowances: TenantAllowances,
     /// Of devices that may not, connected or not.
     pub spent: DeviceAllowances,
+    pub packages: Packages,
 }
 
 /// A reply that may leave when its turn is safe.
@@ -90,6 +92,7 @@ impl Desk {
             refusals: BTreeMap::new(),
             allowances: TenantAllowances::new(cores),
             spent: DeviceAllowances::default(),
+            packages: Packages::default(),
         }
     }
 
@@ -112,7 +115,7 @@ impl Desk {
     }
 }
 
-fn number_of(ear: Ear) -> u64 {
+pub(super) fn number_of(ear: Ear) -> u64 {
     ear.0 & ((1 << NUMBER_BITS) - 1)
 }
 

@@ -7,7 +7,7 @@
 use std::mem::take;
 
 use broker::{CoreId, Level, NoticeKind, Saying};
-use device::{Addressed, DeviceId, Downlink, Ear, News, Outcome, Utterance};
+use device::{Addressed, DeviceId, Downlink, Ear, News, NoChunk, Outcome, Utterance};
 use mqtt::{QoS, ReasonCode};
 use stdx::Instant;
 
@@ -168,6 +168,15 @@ impl Shard {
         }
         let mut utterances = Vec::new();
         let spoken = end.interpreter.downlink(child.as_deref(), downlink, &mut utterances);
+        if let (State::Home { key, .. }, Downlink::Chunk { cookie, .. }) = (connection.state, downlink) {
+            let fits = |said: &Utterance| self.exchange.fits(key, saying(said));
+            if !utterances.iter().all(fits) {
+                self.exchange.counters_mut().packages_refused += 1;
+                utterances.clear();
+                let instead = Downlink::NoChunk { cookie: *cookie, why: NoChunk::TooLarge };
+                let _always_speakable = end.interpreter.downlink(None, &instead, &mut utterances);
+            }
+        }
         let is_promise = matches!(downlink, Downlink::Provisioned(_)) && end.is_gated;
         if let (State::Home { key, .. }, true) = (connection.state, is_promise) {
             self.exchange.mark(key);
@@ -245,4 +254,8 @@ impl Shard {
         self.tell_news(&mut out);
         self.give_back(out);
     }
+}
+
+fn saying(utterance: &Utterance) -> Saying<'_> {
+    Saying { topic: &utterance.topic, payload: &utterance.payload, qos: utterance.qos }
 }

@@ -101,7 +101,9 @@ impl Shard {
         let now_ms = self.wall_ms(now);
         let hub = &mut self.desk().hub;
         match letter {
-            Letter::Open { child, ear } => self.open_child(now, child, ear, out),
+            Letter::Open { child, ear } => {
+                let _is_open = self.open_child(now, child, ear, out);
+            }
             Letter::Hear { child, ear, uplink, is_judged } => {
                 self.hear_at_home(now, child, ear, uplink, out);
                 if is_judged {
@@ -112,7 +114,11 @@ impl Shard {
             Letter::Sent { device, number, qos } => hub.command_sent(device, number, qos, now_ms, out),
             Letter::Acknowledged { device, number } => hub.command_acknowledged(device, number, out),
             Letter::Failed { device, number, why } => hub.command_failed(device, number, &why, out),
-            Letter::Learn { device, changes } => hub.learn(device, &changes, out),
+            Letter::Learn { device, changes } => {
+                if !self.is_gone(device) {
+                    self.desk().hub.learn(device, &changes, out);
+                }
+            }
             Letter::Told(addressed) => self.speak(now, &addressed),
             Letter::Judge { ear, ticket } => self.verdict_wanted(ear, ticket),
             Letter::Judged { ear, ticket, refusal } => self.verdict_told(ear, ticket, refusal),

@@ -7,6 +7,7 @@ mod desk;
 mod downlinks;
 mod end;
 mod letters;
+mod packages;
 mod parting;
 mod patience;
 mod rates;

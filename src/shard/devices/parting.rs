@@ -32,6 +32,7 @@ impl Shard {
     fn part_with(&mut self, now: Instant, mut end: DeviceEnd) {
         self.say_last_word(now, &mut end);
         self.desk().forget_ear(end.ear);
+        self.forget_package(end.ear);
         let now_ms = self.wall_ms(now);
         for child in end.all_children() {
             self.leave_child(now, child.home, child.id, end.ear);
@@ -129,6 +130,6 @@ impl Shard {
             .hub
             .due_ms()
             .map(|due_ms| self.exchange.instant_of(stdx::WallMs(u64::try_from(due_ms).unwrap_or(0))));
-        due.into_iter().chain(desk.stays.next_deadline()).min()
+        due.into_iter().chain(desk.stays.next_deadline()).chain(desk.packages.deadline()).min()
     }
 }

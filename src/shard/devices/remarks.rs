@@ -13,6 +13,7 @@ use mqtt::ReasonCode;
 use stdx::{Instant, Span};
 
 use super::end::DeviceEnd;
+use super::packages::Wish;
 use crate::effects::ConnId;
 use crate::shard::Shard;
 
@@ -27,6 +28,8 @@ pub(crate) enum Heard {
     Well,
     /// It was not taken, and that is told so.
     Not(ReasonCode),
+    /// As above, with why.
+    NotBecause(ReasonCode, &'static str),
     /// It was not taken, and the connection ends.
     Ends(ReasonCode),
     /// It was not taken, and the connection ends without another answer.
@@ -92,16 +95,7 @@ impl Shard {
         let mut heard = Heard::Well;
         let uplink = match uplink {
             Uplink::ChunkWanted(wanted) => {
-                self.desk().registry.read(&mut |registry| {
-                    let downlink = registry.chunk(device, &wanted);
-                    let code = ReasonCode::ImplementationSpecificError;
-                    match &downlink {
-                        Downlink::NoChunk { .. } if wanted.ends => heard = Heard::Breaks(code),
-                        Downlink::NoChunk { .. } => heard = Heard::Not(code),
-                        _part => {}
-                    }
-                    out.downlinks.push(Addressed { ear, device, downlink });
-                });
+                heard = self.chunk_wanted(now, conn, Wish { ear, device, wanted }, out);
                 Uplink::Alive
             }
             Uplink::CalledInVain { cookie, wait_ms } => {

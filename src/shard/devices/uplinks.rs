@@ -163,6 +163,10 @@ impl Shard {
             match self.heed(now, conn, &mut end, remark, is_awaited, &mut out) {
                 Heard::Well => {}
                 Heard::Not(code) => answer.acknowledge = answer.acknowledge.map(|_| code),
+                Heard::NotBecause(code, why) => {
+                    answer.acknowledge = answer.acknowledge.map(|_| code);
+                    answer.why = Some(why.into());
+                }
                 Heard::Ends(code) => answer = Answer::acknowledged_and_ended(code),
                 Heard::Breaks(code) => answer = Answer::ended(code),
             }

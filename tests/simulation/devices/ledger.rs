@@ -86,6 +86,20 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether a subscriber may see a message, whatever its device is called now: it has said it under its tenant's root.
+    pub fn judge_root(&self, topic: &str, payload: &str) -> Result<(), String> {
+        for number in numbers(payload) {
+            let Some(((tenant, _, _), _)) = self.said.get(&number) else {
+                return Err(format!("nobody has said {number}, which came to {topic}"));
+            };
+            let levels: Vec<&str> = topic.split('/').collect();
+            if levels.len() != 4 || levels[..2] != ["thingsboard", tenant] {
+                return Err(format!("{number} of {tenant} came to {topic}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a device of a tenant may be told something.
     pub fn judge_told(&self, tenant: &str, payload: &str) -> Result<(), String> {
         for number in numbers(payload) {

@@ -8,10 +8,12 @@
 //! - Every value is a number that is used once, so whatever is seen says who has said it.
 
 mod actor;
+mod hostile;
 mod leaky;
 mod ledger;
 mod stage;
 
+pub use hostile::run_hostile;
 pub use stage::{Ending, run_devices};
 
 /// A promise that is broken on purpose, to see whether the ledger notices.
@@ -25,4 +27,6 @@ pub enum Trick {
     Leak,
     /// What devices say is brought to subscribers under another tenant's root.
     Confuse,
+    /// Homes are not told of devices that are deleted.
+    Forgetful,
 }

@@ -58,7 +58,7 @@ impl Stage {
             Some(Trick::Hurry) => settings.durabilities = vec![Durability::Interval],
             Some(Trick::Leak) => settings.dialects = vec![&Leaky::ByTopic],
             Some(Trick::Confuse) => settings.dialects = vec![&Leaky::ByTenant],
-            Some(Trick::LoseChange) | None => {}
+            Some(Trick::LoseChange | Trick::Forgetful) | None => {}
         }
         let cores = u16::try_from(1 + prng.below(4)).expect("few");
         let mut house = House::with(cores, settings);

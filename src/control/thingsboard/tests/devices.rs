@@ -1,9 +1,12 @@
 //! Devices, their pages and credentials, and profiles.
 
-use device::{Ear, HubCall, Keeping, Probe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use device::{Ear, HubCall, HubReply, Keeping, Probe};
 use serde_json::{Value, json};
 
-use super::world::{OK, Who, device_id, id_of, story};
+use super::world::{OK, Who, World, device_id, id_of, story};
 
 #[test]
 fn a_device_is_created_changed_found_and_deleted() {
@@ -253,5 +256,71 @@ fn a_profile_is_read_as_it_was_written_and_refused_if_its_dialect_does_not_under
                 json!({"errorCode": 31}),
             )
             .await;
+    });
+}
+
+/// Cores that have no room for a long time, and the calls to forget that they took in the end.
+struct Slow {
+    refusals_left: AtomicUsize,
+    forgotten: Arc<AtomicUsize>,
+}
+
+impl platform::Cores for Slow {
+    fn ask(
+        &self,
+        _device: device::DeviceId,
+        call: HubCall,
+        reply: flume::Sender<HubReply>,
+    ) -> Result<(), platform::Crowded> {
+        let left = |left: usize| left.checked_sub(1);
+        if self.refusals_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+            return Err(platform::Crowded(Box::new(call)));
+        }
+        self.forgotten.fetch_add(usize::from(matches!(call, HubCall::Forget)), Ordering::SeqCst);
+        reply.send(HubReply::Done).unwrap();
+        Ok(())
+    }
+}
+
+/// A store in which nothing is ever kept.
+struct Stuck;
+
+impl platform::Journal for Stuck {
+    fn keep(&self, _changes: Vec<device::Change>, kept: Option<flume::Sender<()>>) {
+        // Whoever waits for it waits for ever.
+        std::mem::forget(kept);
+    }
+
+    fn has_space(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_device_that_was_deleted_is_forgotten_at_home_whatever_becomes_of_the_request() {
+    story(|_world| async move {
+        for (is_stuck, goes_away) in [(false, false), (true, false), (true, true)] {
+            let forgotten = Arc::new(AtomicUsize::new(0));
+            // Longer than a request waits for room.
+            let slow = Slow { refusals_left: AtomicUsize::new(150), forgotten: Arc::clone(&forgotten) };
+            let platform = platform::Platform::new(Box::new(|_| Ok(None)));
+            platform.attach_cores(Box::new(slow));
+            let world = World::on(platform, None);
+            let id = world.device("A").await;
+            if is_stuck {
+                world.api.platform().attach_journal(Box::new(Stuck));
+            }
+            let call = format!("DELETE /api/device/{id}");
+            let request = world.ask(Who::Admin, &call, Value::Null);
+            match goes_away {
+                true => {
+                    let moment = std::time::Duration::from_millis(50);
+                    assert!(tokio::time::timeout(moment, request).await.is_err(), "it is under way");
+                }
+                false => assert_eq!(request.await.status, if is_stuck { 503 } else { OK }),
+            }
+            tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+            assert_eq!(forgotten.load(Ordering::SeqCst), 1, "stuck {is_stuck}, goes away {goes_away}");
+        }
     });
 }
