@@ -111,6 +111,7 @@ fn with_firmware(cores: u16) -> House {
             version: "1.1".into(),
             tag: None,
             content: content.expect("no checksum is asked for"),
+            label: device::Label::default(),
             created_ms: 0,
         };
         registry.put_package(package.into(), changes);

@@ -29,6 +29,7 @@ fn house(image_bytes: usize, settings: Settings) -> House {
             version: "1.1".into(),
             tag: None,
             content,
+            label: device::Label::default(),
             created_ms: 0,
         };
         registry.put_package(package.into(), changes);
