@@ -111,6 +111,12 @@ impl Exchange {
         self.notices.push(level, kind, text);
     }
 
+    /// Whether a line of this level would be told at all.
+    #[must_use]
+    pub fn would_tell(&self, level: Level) -> bool {
+        level >= self.notices.level_min
+    }
+
     /// Adds a line about a client: its name, and this behind it.
     pub(crate) fn notice_of(&mut self, key: SessionKey, level: Level, kind: NoticeKind, text: impl Display) {
         let Some(session) = self.sessions.get(key.index()) else { return };
@@ -126,9 +132,12 @@ impl Exchange {
         (who, link, rival): (&str, Option<LinkId>, Option<LinkId>),
         text: impl Display,
     ) {
+        if !self.would_tell(level) {
+            return;
+        }
         let line = self.notices.lines.len();
         self.notices.push(level, kind, format!("{who} {text}"));
-        if let Some(link) = link.filter(|_| self.notices.lines.len() > line) {
+        if let Some(link) = link {
             self.notices.unnamed.push(Unnamed { line, name_bytes: who.len(), link, rival });
         }
     }

@@ -105,11 +105,9 @@ impl Exchange {
             }
         }
         if self.holders.is_on && !self.is_admitted(key, near, route, topic) {
-            self.counters.dropped_refused += 1;
             return self.turn_down(key, publish, ReasonCode::NotAuthorized);
         }
         if let Some(reason) = self.refusal(key, publish, topic) {
-            self.counters.dropped_refused += 1;
             return self.turn_down(key, publish, reason);
         }
         let mut is_awaited = false;
@@ -137,7 +135,6 @@ impl Exchange {
             publisher: Some(key),
             origin: self.sessions[key.index()].origin,
             stored: OnceCell::new(),
-            // The packet itself, if receivers of its wire form get the same bytes.
             verbatim: (is_bare && publish.raw_is_forwardable)
                 .then_some(Verbatim { packet: publish.packet, is_v5 }),
         };
@@ -258,6 +255,7 @@ impl Exchange {
         reason: ReasonCode,
     ) -> Result<(), Violation> {
         self.journal.only = None;
+        self.counters.dropped_refused += 1;
         self.counters.retained_refused += u64::from(reason == ReasonCode::QuotaExceeded);
         let is_told = self.version_of(key) == Some(Version::V5) || publish.qos == QoS::AtMostOnce;
         if reason == ReasonCode::QuotaExceeded && !is_told {

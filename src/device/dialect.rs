@@ -8,6 +8,7 @@
 //! - No payload and no topic makes an interpreter panic.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::{self, Debug, Display, Formatter};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -99,9 +100,9 @@ pub trait Interpreter: Send + Debug {
         false
     }
 
-    /// Takes back all that a message says of a child: it is neither heard nor brought to anybody.
-    fn unsay(&mut self, child: &str, speech: &mut Speech<'_>) {
-        speech.remarks.retain(|remark| !remark.is_of(child));
+    /// Takes back all that a message says of some children: it is neither heard nor brought to anybody.
+    fn unsay(&mut self, children: &BTreeSet<String>, speech: &mut Speech<'_>) {
+        speech.remarks.retain(|remark| !remark.is_of_one(children));
     }
 
     /// The same for a gateway, whose children have profiles of their own.

@@ -8,6 +8,7 @@
 //! - A [`Cookie`] comes back as it was given; nobody but the dialect reads it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mqtt::{QoS, ReasonCode};
@@ -284,10 +285,10 @@ pub struct Answer {
 }
 
 impl Remark<'_> {
-    /// Whether it is about a child of that name.
+    /// Whether it is about one of these children.
     #[must_use]
-    pub fn is_of(&self, child: &str) -> bool {
-        matches!(&self.subject, Subject::Child(name) if *name == *child)
+    pub fn is_of_one(&self, children: &BTreeSet<String>) -> bool {
+        matches!(&self.subject, Subject::Child(name) if children.contains(&**name))
     }
 }
 

@@ -201,17 +201,7 @@ fn a_device_that_never_acknowledges_a_command_is_sent_away_where_that_is_wanted_
         let subscribe = client::subscribe(Version::V5, 1, "v1/devices/me/rpc/request/+", QoS::AtLeastOnce);
         let device = house.device("T");
         house.send(device, &subscribe);
-        let order = Order {
-            id: CommandId::from_bytes([1; 16]),
-            method: "go".into(),
-            params: "1".into(),
-            kind: CommandKind::TwoWay,
-            is_persistent: true,
-            expires_ms: house.now_ms() + 600_000,
-            retries: None,
-            additional: None,
-        };
-        house.ask(house.id("D"), HubCall::Order(order));
+        house.ask(house.id("D"), HubCall::Order(go(&house)));
         let command = "PUBLISH q1 v1/devices/me/rpc/request/0 {\"method\":\"go\",\"params\":1}";
         assert_eq!(house.seen(device), ["SUBACK 0x01", command], "{cores} cores");
         house.wait(Span::from_s(9));
@@ -221,6 +211,43 @@ fn a_device_that_never_acknowledges_a_command_is_sent_away_where_that_is_wanted_
         let device = house.device("T");
         house.send(device, &subscribe);
         assert_eq!(house.seen(device), ["SUBACK 0x01", command], "{cores} cores");
+    }
+}
+
+#[test]
+fn a_command_that_a_child_never_acknowledged_waits_until_its_gateway_speaks_of_it_again() {
+    let mut terms = device::HubTerms::default();
+    (terms.commands.closes, terms.commands.retries_max) = (true, 0);
+    for cores in [1, 2] {
+        let mut house = House::with(cores, Settings { hub: terms, ..Settings::default() });
+        let gateway = house.device("TG");
+        let subscribe = client::subscribe(Version::V5, 1, "v1/gateway/rpc", QoS::AtLeastOnce);
+        house.send(gateway, &subscribe);
+        let connect = |house: &mut House| {
+            house.publish(gateway, "v1/gateway/connect", QoS::AtMostOnce, b"{\"device\":\"A\"}");
+        };
+        connect(&mut house);
+        house.ask(house.id("A"), HubCall::Order(go(&house)));
+        let command =
+            "PUBLISH q1 v1/gateway/rpc {\"device\":\"A\",\"data\":{\"id\":0,\"method\":\"go\",\"params\":1}}";
+        assert_eq!(house.seen(gateway), ["SUBACK 0x01", command], "{cores} cores");
+        house.wait(Span::from_s(11));
+        assert!(house.seen(gateway).is_empty(), "the gateway stays");
+        connect(&mut house);
+        assert_eq!(house.seen(gateway), [command], "{cores} cores");
+    }
+}
+
+fn go(house: &House) -> Order {
+    Order {
+        id: CommandId::from_bytes([1; 16]),
+        method: "go".into(),
+        params: "1".into(),
+        kind: CommandKind::TwoWay,
+        is_persistent: true,
+        expires_ms: house.now_ms() + 600_000,
+        retries: None,
+        additional: None,
     }
 }
 

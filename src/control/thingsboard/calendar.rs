@@ -40,10 +40,12 @@ pub(super) fn ends(asked: &Asked, from_ms: i64) -> Result<Option<impl Iterator<I
     let far = |_| Refusal::bad("startTs is not in any calendar");
     let from = Timestamp::from_millisecond(from_ms).map_err(far)?.to_zoned(zone.clone()).date();
     let mut begin = part.begin(from);
-    Ok(Some(std::iter::from_fn(move || {
+    let ends = std::iter::from_fn(move || {
         begin = part.next(begin?);
         Some(begin?.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond())
-    })))
+    });
+    // Where clocks go back over midnight, the day begins twice, and `from_ms` may lie between.
+    Ok(Some(ends.filter(move |end| *end > from_ms)))
 }
 
 impl Part {
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn parts_of_the_calendar_end_where_somebody_lives() {
-        let rows: [(&str, &str, &str, [&str; 3]); 8] = [
+        let rows: [(&str, &str, &str, [&str; 3]); 9] = [
             (
                 "WEEK",
                 "",
@@ -143,6 +145,13 @@ mod tests {
                 "GMT-5",
                 "2026-01-31T21:30:00Z",
                 ["2026-02-01T05:00:00Z", "2026-03-01T05:00:00Z", "2026-04-01T05:00:00Z"],
+            ),
+            // There, in that night, Sunday began twice: at 02:30, and at 03:30 once more.
+            (
+                "WEEK",
+                "America/St_Johns",
+                "2010-11-07T03:00:00Z",
+                ["2010-11-14T03:30:00Z", "2010-11-21T03:30:00Z", "2010-11-28T03:30:00Z"],
             ),
             (
                 "QUARTER",

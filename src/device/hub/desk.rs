@@ -452,5 +452,7 @@ pub(super) fn note_turn(
     if terms.presence_in_telemetry {
         let samples = desk.presence.samples_of(turn);
         let _counted = keep(desk, device, &samples, (Keeping::History, terms.facts_per_device_max), out);
+        // A connection may end within what another one says: what was gathered last need not be where it was.
+        desk.gathered = None;
     }
 }

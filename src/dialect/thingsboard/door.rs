@@ -84,6 +84,7 @@ impl Dialect for ThingsBoard {
     fn farewell(&self, refused: ReasonCode) -> ReasonCode {
         match refused {
             ReasonCode::ServerUnavailable => ReasonCode::ServerBusy,
+            ReasonCode::ConnectionRateExceeded => ReasonCode::MessageRateTooHigh,
             other => other,
         }
     }

@@ -10,12 +10,17 @@
 //!
 //! Source: section 11 of the vectors for what takes what.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use device::{Answer, Cost, Downlink, Remark, Said, Short, Speech, Subject, Within};
+use device::{Answer, Cost, Downlink, Interpreter, Remark, Said, Short, Speech, Subject, Within};
 use mqtt::{QoS, ReasonCode, Version};
 
+use super::canonical::Names;
 use super::session::Session;
+
+/// Children of one message that was not heard of whose disconnection a gateway is told; the answer to the message counts for
+/// all.
+const UNHEARD_TOLD_MAX: usize = 100;
 
 impl Session {
     /// Lets through what may be said, and answers accordingly.
@@ -72,7 +77,7 @@ impl Session {
         answer: Answer,
         mut within: Within<'_>,
     ) -> Answer {
-        let mut silenced = Vec::new();
+        let mut silenced = BTreeSet::new();
         let mut last = None;
         speech.remarks.retain(|remark| {
             let (own, children) = within.costs(remark);
@@ -80,15 +85,16 @@ impl Session {
             let may_speak = taken.is_ok();
             last = taken.err().or(last.take());
             if let (false, Subject::Child(child)) = (may_speak, &remark.subject) {
-                silenced.push(child.to_string());
+                silenced.insert(child.to_string());
             }
             may_speak
         });
-        if silenced.is_empty() {
+        if last.is_none() {
             return answer;
         }
-        for child in &silenced {
-            self.keep_back(child, speech);
+        // A child that stands in a message twice is heard whole or not at all.
+        self.unsay(&silenced, speech);
+        for child in silenced.iter().take(UNHEARD_TOLD_MAX) {
             let told = Downlink::Unheard { reason: ReasonCode::MessageRateTooHigh };
             // A gateway has words for this in 5.0, which is what it speaks here.
             let _told = self.tell_of_child(child, &told, &mut speech.utterances);
@@ -104,11 +110,14 @@ impl Session {
         }
     }
 
-    /// Nothing of what is said of a child goes to subscribers.
-    pub fn keep_back(&mut self, child: &str, speech: &mut Speech<'_>) {
-        let names = self.canonical.child(child);
-        let is_theirs = |topic: &Arc<str>| *topic == names.telemetry || *topic == names.attributes;
-        speech.forwards.retain(|forward| !is_theirs(&forward.topic));
+    /// Nothing of what is said of some children goes to subscribers.
+    pub fn keep_back(&mut self, children: &BTreeSet<String>, speech: &mut Speech<'_>) {
+        let mut topics = BTreeSet::new();
+        for child in children {
+            let Names { telemetry, attributes } = self.canonical.child(child);
+            topics.extend([telemetry, attributes]);
+        }
+        speech.forwards.retain(|forward| !topics.contains(&forward.topic));
     }
 }
 
@@ -123,7 +132,7 @@ fn is_of_child(remark: &Remark<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use device::{DeviceAllowance, Interpreter, Offer, Rate, Rates, TenantAllowances, TenantId};
+    use device::{DeviceAllowance, Offer, Rate, Rates, TenantAllowances, TenantId};
 
     use super::super::session::trial::gateway_offered;
     use super::*;

@@ -10,6 +10,7 @@
 //! Source: sections 2.1, 2.2, 3, 4.2, 5.1 and 7.3 of the vectors.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use device::{
@@ -454,9 +455,9 @@ impl Interpreter for Session {
         Subscriptions::would_tell(filter, &self.settings.attributes_subscribe_topic)
     }
 
-    fn unsay(&mut self, child: &str, speech: &mut Speech<'_>) {
-        speech.remarks.retain(|remark| !remark.is_of(child));
-        self.keep_back(child, speech);
+    fn unsay(&mut self, children: &BTreeSet<String>, speech: &mut Speech<'_>) {
+        speech.remarks.retain(|remark| !remark.is_of_one(children));
+        self.keep_back(children, speech);
     }
 
     fn subscribe(&mut self, filter: &str, qos: QoS, speech: &mut Speech<'_>) -> Result<QoS, ReasonCode> {

@@ -20,6 +20,8 @@ const BRISK_PER_S: u64 = 50_000;
 const FULL_PER_S: u64 = 200_000;
 /// How long receives are counted before the tempo is judged anew.
 const WINDOW: Span = Span::from_ms(2);
+/// Windows of gathering after which one passes without, because who sends, and how much at once, may have changed.
+const GATHERING_MAX: u32 = 256;
 
 /// The tempo of one core.
 #[derive(Debug)]
@@ -32,12 +34,22 @@ pub(super) struct Tempo {
     /// Packets per receive when nothing gathered, in sixteenths.
     natural: u64,
     gather_us: u32,
+    /// Windows since nothing gathered.
+    gathering: u32,
 }
 
 impl Tempo {
     /// A tempo that lets nothing gather for longer than that; at zero, nothing ever.
     pub(super) fn new(now: Instant, gather_us_max: u32) -> Self {
-        Self { gather_us_max, since: now, receives: 0, packets_before: 0, natural: 16, gather_us: 0 }
+        Self {
+            gather_us_max,
+            since: now,
+            receives: 0,
+            packets_before: 0,
+            natural: 16,
+            gather_us: 0,
+            gathering: 0,
+        }
     }
 
     /// Something was received.
@@ -63,7 +75,11 @@ impl Tempo {
         let per_s = receives.saturating_mul(1_000_000_000) / span.ns();
         let share = per_s.min(FULL_PER_S) * u64::from(self.gather_us_max) / FULL_PER_S;
         let is_brisk = per_s >= BRISK_PER_S;
+        self.gathering += 1;
         self.gather_us = if is_brisk { u32::try_from(share).unwrap_or(self.gather_us_max) } else { 0 };
+        if self.gather_us == 0 || self.gathering > GATHERING_MAX {
+            (self.gather_us, self.gathering) = (0, 0);
+        }
     }
 }
 
@@ -112,6 +128,15 @@ mod tests {
         let mut core = Core::new();
         assert_eq!(core.hears(50_000, 16, WINDOW), 100);
         assert_eq!(core.hears(50_000, 16, WINDOW), 100);
+    }
+
+    #[test]
+    fn one_who_sends_much_at_once_is_known_for_it_in_the_end() {
+        let mut core = Core::new();
+        assert_eq!(core.hears(100_000, 1, WINDOW), 200);
+        let waits: Vec<u32> = (0..300).map(|_| core.hears(1_000, 100, WINDOW)).collect();
+        assert_eq!(waits[0], 200, "it could be many that have gathered");
+        assert_eq!(waits[299], 0);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! Source: section 8.3 of the device API's vectors.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use broker::{Level, NoticeKind};
 use device::{
@@ -76,29 +77,32 @@ impl Shard {
         speech: &mut Speech<'_>,
     ) -> Option<Answer> {
         let gateway = end.own_id().filter(|_| end.habits.keeps_to_own_children)?;
-        let mut others: Vec<String> = Vec::new();
+        let (mut others, mut first) = (BTreeSet::new(), None);
         self.desk().registry.read(&mut |registry| {
             let named = speech.remarks.iter().filter_map(|remark| match &remark.subject {
                 Subject::Child(name) => Some(&**name),
                 Subject::Own => None,
             });
-            others = named.filter(|name| !registry.is_own_child(gateway, name)).map(str::to_owned).collect();
+            let mut refused = named.filter(|name| !registry.is_own_child(gateway, name)).map(str::to_owned);
+            first = refused.next();
+            others.extend(first.clone());
+            others.extend(refused);
         });
-        let first = others.first()?;
-        let why = format!("{first:?} was not created for this gateway");
-        for child in &others {
-            end.interpreter.unsay(child, speech);
-        }
+        let why = format!("{:?} was not created for this gateway", first?);
+        end.interpreter.unsay(&others, speech);
         self.exchange.counters_mut().children_refused += stdx::count(others.len());
         let text = format!("{} may not speak for it: {why}", end.shown());
         self.exchange.notice(Level::Warn, NoticeKind::Refused, text);
         Some(Answer::acknowledged(ReasonCode::NotAuthorized).because(why))
     }
 
-    /// A gateway keeps to its own children from now on: those that it speaks for and that are not.
-    pub(crate) fn drop_others(&mut self, end: &mut DeviceEnd) -> Vec<Child> {
+    /// A gateway keeps to its own children: those that it speaks for and that are not; of all, or of the one that was changed.
+    pub(crate) fn drop_others(&mut self, end: &mut DeviceEnd, changed: Option<DeviceId>) -> Vec<Child> {
         let Some(gateway) = end.own_id() else { return Vec::new() };
-        let mut others = end.all_children();
+        let mut others = match changed {
+            None => end.all_children(),
+            Some(id) => end.name_of(id).and_then(|name| end.child(&name)).into_iter().collect(),
+        };
         self.desk().registry.read(&mut |registry| {
             others.retain(|child| {
                 let device = registry.device(child.id);
@@ -128,7 +132,7 @@ impl Shard {
             Uplink::ChildHere { kind } => kind.as_deref(),
             _others_name_no_kind => None,
         };
-        let found = self.find_child(now, gateway, name, kind);
+        let found = self.find_child(now, end, name, kind);
         let Found { id, keeping, terms, facts } = found.map_err(|clash| {
             self.exchange.counters_mut().children_refused += 1;
             code_of(clash, uplink)
@@ -188,10 +192,12 @@ impl Shard {
     fn find_child(
         &mut self,
         now: Instant,
-        gateway: DeviceId,
+        end: &DeviceEnd,
         name: &str,
         kind: Option<&str>,
     ) -> Result<Found, Clash> {
+        let gateway = end.own_id().ok_or(Clash::DeviceUnknown)?;
+        let keeps_to_own = end.habits.keeps_to_own_children;
         let now_ms = self.wall_ms(now);
         let mut chance = self.chance();
         let mut known = None;
@@ -210,6 +216,11 @@ impl Shard {
         let mut found = Err(Clash::DeviceUnknown);
         let mut changed = Vec::new();
         self.desk().registry.change(&mut |registry, changes| {
+            // Another gateway may have made it since this one was asked whether it may.
+            if keeps_to_own && !registry.is_own_child(gateway, name) {
+                found = Err(Clash::DeviceUnknown);
+                return;
+            }
             let before = changes.len();
             let child = registry.child(gateway, name, kind, now_ms, &mut chance, changes);
             found = child.map(|id| look(registry, id));

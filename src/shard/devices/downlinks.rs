@@ -78,7 +78,7 @@ impl Shard {
             }
             let Some(connection) = self.connections.get_mut(conn) else { return };
             let Some(end) = connection.device.as_deref_mut() else { return };
-            if end.drop_child(device) && cause == Cause::Administrative {
+            if end.drop_child(device) && cause != Cause::TakenOver {
                 let home = self.home_of(device);
                 self.leave_child(now, home, device, ear);
             }
@@ -108,17 +108,19 @@ impl Shard {
 
     /// Tells humans who has taken a device from a connection of this core, as far as that is known here.
     fn tell_of_takeover(&mut self, ear: Ear, device: DeviceId) {
+        let mut name = None;
+        if self.exchange.would_tell(Level::Info) {
+            let named = |device: &device::Device| broker::device_named(&device.name);
+            self.desk().registry.read(&mut |registry| name = registry.device(device).map(named));
+        }
+        // A device that was deleted is nobody's.
+        let Some(name) = name else { return };
         let Some(earlier) = self.shown_at(ear) else { return };
         let newest = self.desk().hub.newest(device);
         let rival = match newest.and_then(|newest| self.shown_at(newest)) {
             Some(rival) => rival,
             None => self.gateway_of(device).unwrap_or_else(|| "another connection".to_owned()),
         };
-        let mut name = String::new();
-        self.desk().registry.read(&mut |registry| {
-            name =
-                registry.device(device).map(|device| broker::device_named(&device.name)).unwrap_or_default();
-        });
         let text = format!("{name} is taken over from {earlier} by {rival}");
         self.exchange.notice(Level::Info, NoticeKind::TakenOver, text);
     }

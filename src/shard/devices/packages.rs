@@ -29,6 +29,9 @@ use crate::shard::Shard;
 const SMALL_BYTES: usize = 65_536;
 /// How long a part may be on its way while others wait.
 const PATIENCE_S: u64 = 600;
+/// Up to so many parts on their way are looked at in every turn in which somebody waits; more of them, at such times.
+const FEW: usize = 64;
+const LOOK_PACE: Span = Span::from_ms(20);
 
 /// A part that a device has asked for.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +52,8 @@ pub(crate) struct Packages {
     next_place: u64,
     /// Those who wait for a part that is on its way to themselves.
     nexts: usize,
+    /// When all that are on their way may be looked at again.
+    look_at: Option<Instant>,
 }
 
 /// A part that was written to a connection.
@@ -72,9 +77,12 @@ enum Turn {
 }
 
 impl Packages {
-    /// When somebody's patience ends at the latest.
+    /// When somebody's patience ends at the latest, or all should be looked at.
     pub fn deadline(&self) -> Option<Instant> {
         let is_waited_for = !self.waiting.is_empty();
+        if self.under_way.len() > FEW {
+            return self.look_at.filter(|_| is_waited_for);
+        }
         is_waited_for.then(|| self.under_way.values().map(Load::until).min()).flatten()
     }
 
@@ -213,6 +221,11 @@ impl Shard {
     }
 
     fn bring_waiting(&mut self, now: Instant) {
+        let packages = &mut self.desk().packages;
+        if packages.under_way.len() > FEW && packages.look_at.is_some_and(|at| now < at) {
+            return;
+        }
+        packages.look_at = Some(now + LOOK_PACE);
         let slow = self.look_at_loads(now);
         let slow = if self.desk().packages.waiting.is_empty() { Vec::new() } else { slow };
         for key in slow {

@@ -46,7 +46,11 @@ impl Shard {
                 None => false,
             };
         });
-        let others = if end.habits.keeps_to_own_children { self.drop_others(&mut end) } else { Vec::new() };
+        let others = match end.habits.keeps_to_own_children {
+            true if end.own_id() == Some(device) => self.drop_others(&mut end, None),
+            true => self.drop_others(&mut end, Some(device)),
+            false => Vec::new(),
+        };
         let ear = end.ear;
         self.return_end(conn, end);
         for child in others {

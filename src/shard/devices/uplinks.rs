@@ -160,16 +160,7 @@ impl Shard {
         let is_awaited = end.is_gated && wants_answer;
         end.is_judged = at.version == Version::V5 && wants_answer;
         for remark in &mut speech.remarks {
-            match self.heed(now, conn, &mut end, remark, is_awaited, &mut out) {
-                Heard::Well => {}
-                Heard::Not(code) => answer.acknowledge = answer.acknowledge.map(|_| code),
-                Heard::NotBecause(code, why) => {
-                    answer.acknowledge = answer.acknowledge.map(|_| code);
-                    answer.why = Some(why.into());
-                }
-                Heard::Ends(code) => answer = Answer::acknowledged_and_ended(code),
-                Heard::Breaks(code) => answer = Answer::ended(code),
-            }
+            amend(&mut answer, self.heed(now, conn, &mut end, remark, is_awaited, &mut out));
         }
         mind_refusals(&mut answer, &mut out);
         self.note_kept(&mut out.changes);
@@ -354,6 +345,20 @@ impl Shard {
             // The connection has ended meanwhile.
             None => self.desk().parted.push(*end),
         }
+    }
+}
+
+/// What became of a part of a message changes how the message is answered.
+fn amend(answer: &mut Answer, heard: Heard) {
+    match heard {
+        Heard::Well => {}
+        Heard::Not(code) => answer.acknowledge = answer.acknowledge.map(|_| code),
+        Heard::NotBecause(code, why) => {
+            answer.acknowledge = answer.acknowledge.map(|_| code);
+            answer.why = Some(why.into());
+        }
+        Heard::Ends(code) => *answer = Answer::acknowledged_and_ended(code),
+        Heard::Breaks(code) => *answer = Answer::ended(code),
     }
 }
 

@@ -71,7 +71,10 @@ impl Shard {
             self.desk().forget_ear(end.ear);
             self.exchange.counters_mut().connects_over_rate += 1;
             let name = end.own.as_ref().map(|own| &*own.name);
-            return refused(self.exchange.refuse_as(connect, name, "", ReasonCode::ConnectionRateExceeded));
+            let reason = ReasonCode::ConnectionRateExceeded;
+            let mut bytes = self.exchange.refuse_as(connect, name, "", reason);
+            self.add_farewell(conn, connect, reason, &mut bytes);
+            return refused(bytes);
         }
         end.will = connect.will.take().map(|will| Box::new(last_word(&will)));
         let client_id = self.session_name(&end);
@@ -229,10 +232,14 @@ impl Shard {
             doorkeeper.note_refused(connection.listener, connection.peer.ip(), wall);
         }
         let mut bytes = self.exchange.refuse(connect, connect.client_id, reason);
-        if let Some(farewell) = self.farewell(conn, reason).filter(|_| connect.version == Version::V5) {
-            encode::disconnect_behind_refusal(&mut bytes, farewell);
-        }
+        self.add_farewell(conn, connect, reason, &mut bytes);
         bytes
+    }
+
+    fn add_farewell(&mut self, conn: ConnId, connect: &Connect<'_>, reason: ReasonCode, bytes: &mut Vec<u8>) {
+        if let Some(farewell) = self.farewell(conn, reason).filter(|_| connect.version == Version::V5) {
+            encode::disconnect_behind_refusal(bytes, farewell);
+        }
     }
 
     /// The code of the DISCONNECT behind a CONNACK that refuses, where the listener has one.
