@@ -354,6 +354,7 @@ impl<'a> Speech<'a> {
     }
 
     /// Takes a list back that was not used.
+    #[inline]
     pub fn give_back(&mut self, mut samples: Vec<Sample<'a>>) {
         samples.clear();
         if samples.capacity() <= SPARE_ENTRIES_MAX {

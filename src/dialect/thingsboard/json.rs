@@ -144,6 +144,7 @@ pub(super) fn telemetry<'a>(
 }
 
 /// Reads telemetry in any of its forms; hands over what stands as `metadata` beside a time and its values.
+#[inline(always)]
 pub(super) fn telemetry_with<'a>(
     text: &'a str,
     now_ms: i64,
@@ -195,11 +196,10 @@ fn moment<'a>(
         }
     }
     let (Some(ts), Some(values)) = (ts, values) else {
-        for (name, raw) in [("ts", ts), ("values", values)] {
-            if let Some(raw) = raw {
-                seen.note(name, raw);
-                sample(Cow::Borrowed(name), raw, now_ms, typing, samples)?;
-            }
+        // At most one of the two, which is a member like others then.
+        if let Some((name, raw)) = ts.map(|raw| ("ts", raw)).or(values.map(|raw| ("values", raw))) {
+            seen.note(name, raw);
+            sample(Cow::Borrowed(name), raw, now_ms, typing, samples)?;
         }
         seen.settle(samples, from);
         return trouble.map_or(Ok(()), Err);
@@ -252,7 +252,8 @@ const NULL: Value<'static> = Value::Json(Cow::Borrowed(""));
 struct Seen {
     /// One bit for each length and end that a key has had.
     kinds: u64,
-    has_double: bool,
+    /// The bits of those that more than one key has had.
+    doubled: u64,
     has_null: bool,
 }
 
@@ -261,15 +262,17 @@ impl Seen {
     fn note(&mut self, key: &str, raw: Raw<'_>) {
         let end = key.as_bytes().last().copied().unwrap_or_default();
         let kind = 1_u64 << ((usize::from(end) + 11 * key.len()) & 63);
-        self.has_double |= self.kinds & kind != 0;
+        self.doubled |= self.kinds & kind;
         self.kinds |= kind;
-        self.has_null |= matches!(raw, Raw::Null);
+        if matches!(raw, Raw::Null) {
+            self.has_null = true;
+        }
     }
 
     /// Of the samples of the object, from `from` on, the last of each key counts; one that is `null` counts as none.
     #[inline]
     fn settle(&self, samples: &mut Vec<Sample<'_>>, from: usize) {
-        if self.has_double {
+        if self.doubled != 0 {
             keep_last(samples, from, |sample| &sample.key);
         }
         if self.has_null {
@@ -329,7 +332,7 @@ fn drop_earlier<T>(list: &mut Vec<T>, from: usize, key: impl Fn(&T) -> &str) {
 }
 
 /// Types a value and adds it, [`NULL`] for `null`.
-#[inline]
+#[inline(always)]
 fn sample<'a>(
     key: Cow<'a, str>,
     raw: Raw<'a>,

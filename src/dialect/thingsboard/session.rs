@@ -368,7 +368,7 @@ impl Session {
 
     /// What a message says, and how it is answered if it may be said.
     fn interpret<'a>(&mut self, said: &Said<'a>, speech: &mut Speech<'a>, kin: Option<&dyn Kin>) -> Answer {
-        let settings = Arc::clone(&self.settings);
+        let settings = &self.settings;
         let meant = match meaning(said.topic, &settings.telemetry_topic, &settings.attributes_topic) {
             Meaning::Unknown if settings.quirks.unanchored_downloads => chunk_within(said.topic),
             meant => meant,
@@ -386,14 +386,16 @@ impl Session {
             Meaning::Gateway(meaning) if self.is_gateway => {
                 return self.for_children(meaning, said, speech, kin);
             }
-            Meaning::Gateway(_) if settings.quirks.gateway_topics_unacknowledged => return unacknowledged(),
+            Meaning::Gateway(_) if self.settings.quirks.gateway_topics_unacknowledged => {
+                return unacknowledged();
+            }
             Meaning::Gateway(_) => {
                 speech.remark(Uplink::Alive);
                 return Answer::acknowledged(ReasonCode::TopicNameInvalid).because("the topic means nothing");
             }
             Meaning::Unknown => {
                 let code = ReasonCode::TopicNameInvalid;
-                if self.version != Version::V5 && !settings.quirks.acks_unknown_topics {
+                if self.version != Version::V5 && !self.settings.quirks.acks_unknown_topics {
                     return Answer::ended(code).because("the topic means nothing");
                 }
                 speech.remark(Uplink::Alive);

@@ -118,8 +118,8 @@ keys! {
         spin_rounds: 0..=1_000_000,
         /// Microseconds for which a core that has nothing to do lets messages gather at most: those that have come together
         /// share the cost of waking, receiving and sending. A core that receives less than 50,000 times a second never
-        /// waits; one that does waits for a quarter of this, and from 200,000 times a second for all of it. 0 is never.
-        gather_us: 0..=1_000,
+        /// waits; one that does waits for an eighth of this, and from 400,000 times a second for all of it. 0 is never.
+        gather_us: 0..=5_000,
     }
     store {
         /// The directory of everything that outlives the process; made if it is missing. One broker at a time uses it.

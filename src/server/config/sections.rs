@@ -176,7 +176,7 @@ pub struct Sys {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            server: Server { cores: Cores::All, shutdown_grace_s: 5, spin_rounds: 50, gather_us: 500 },
+            server: Server { cores: Cores::All, shutdown_grace_s: 5, spin_rounds: 50, gather_us: 1_000 },
             listener: vec![Listener::default()],
             authenticator: Vec::new(),
             access: Access::default(),

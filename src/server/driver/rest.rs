@@ -73,7 +73,9 @@ async fn rest<M: Mind>(driver: &mut Driver<M>, bed: &mut Bed) -> io::Result<()> 
     let left = driver.time_left();
     let nap = left.map_or(NAP, |left| left.min(NAP));
     match driver.gather_us() {
-        gather_us if gather_us > 0 && nap >= GATHER_SPAN_MIN => driver.ring.wait_gathering(nap, gather_us)?,
+        gather_us @ 1.. if nap >= GATHER_SPAN_MIN.max(Duration::from_micros(gather_us.into())) => {
+            driver.ring.wait_gathering(nap, gather_us)?;
+        }
         _nothing_gathers => driver.ring.wait(nap)?,
     }
     let left = driver.time_left();

@@ -17,7 +17,7 @@ use stdx::{Instant, Span};
 /// Receives per second from which waiting is worth it.
 const BRISK_PER_S: u64 = 50_000;
 /// Receives per second at which the wait is as long as it may be; it is shorter in proportion below.
-const FULL_PER_S: u64 = 200_000;
+const FULL_PER_S: u64 = 400_000;
 /// How long receives are counted before the tempo is judged anew.
 const WINDOW: Span = Span::from_ms(2);
 /// Windows of gathering after which one passes without, because who sends, and how much at once, may have changed.
@@ -96,7 +96,7 @@ mod tests {
 
     impl Core {
         fn new() -> Self {
-            Self { tempo: Tempo::new(Instant::START, 400), now: Instant::START, packets: 0 }
+            Self { tempo: Tempo::new(Instant::START, 800), now: Instant::START, packets: 0 }
         }
 
         /// Receives so often for a time, so many packets each time, and asks at its end.
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn the_more_arrives_the_longer_it_may_gather() {
         for (per_s, gather_us) in
-            [(0, 0), (49_000, 0), (50_000, 100), (100_000, 200), (200_000, 400), (900_000, 400)]
+            [(0, 0), (49_000, 0), (50_000, 100), (100_000, 200), (400_000, 800), (900_000, 800)]
         {
             assert_eq!(Core::new().hears(per_s, 1, WINDOW), gather_us, "{per_s}");
         }
