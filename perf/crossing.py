@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ringmq", default=str(ROOT / "target/release/ringmq"))
-    parser.add_argument("--warm", default=str(ROOT / "target/fast/warm"))
+    parser.add_argument("--warm", default=str(ROOT / "target/release/warm"))
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)

@@ -167,19 +167,23 @@ impl Load {
     }
 }
 
-/// The loads that `letters` name, in that order; F stands for F and F1.
+/// The loads that `letters` name, in that order and once; F stands for F and F1.
 pub(crate) fn chosen(letters: &[String], crowd_percent: u32) -> Result<Vec<Load>, Failure> {
-    let mut loads = vec![];
+    let mut loads: Vec<Load> = vec![];
     for letter in letters {
         let is_named = |load: &&Load| {
             load.letter.eq_ignore_ascii_case(letter)
                 || letter.eq_ignore_ascii_case("F") && load.letter == "F1"
         };
-        let before = loads.len();
-        loads.extend(LOADS.iter().filter(is_named).map(|load| Load { crowd_percent, ..*load }));
-        if loads.len() == before {
+        let mut named = LOADS.iter().filter(is_named).peekable();
+        if named.peek().is_none() {
             let known = LOADS.map(|load| load.letter).join(", ");
             return Err(Failure::Usage(format!("there is no load {letter}; there are {known}")));
+        }
+        for load in named {
+            if loads.iter().all(|other| other.letter != load.letter) {
+                loads.push(Load { crowd_percent, ..*load });
+            }
         }
     }
     Ok(loads)
@@ -229,6 +233,7 @@ mod tests {
     fn f_is_measured_without_and_with_a_subscription() {
         assert_eq!(letters(&["F"]).ok(), Some(vec!["F", "F1"]));
         assert_eq!(letters(&["F1"]).ok(), Some(vec!["F1"]));
+        assert_eq!(letters(&["F", "B", "F1", "b"]).ok(), Some(vec!["F", "F1", "B"]), "each of them once");
     }
 
     #[test]

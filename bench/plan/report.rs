@@ -233,7 +233,8 @@ impl PlanReport {
         writeln!(
             f,
             "Nanoseconds of the broker's CPU, with 90 % intervals; fitted to designed experiments at so many publishes and \
-             deliveries per second, together. TLS is 1.3.\n"
+             deliveries per second, together. Where more arrive, they may come to be handled many at once: then these are upper \
+             limits. TLS is 1.3.\n"
         )?;
         writeln!(f, "| QoS | events/s | {} | typical miss | doubt |", KINDS.join(" | "))?;
         writeln!(f, "|---|---|{}---|---|", "---|".repeat(KINDS.len()))?;

@@ -107,6 +107,8 @@ fn who_asks_for_a_whole_image_waits_until_there_is_room_and_others_go_on() {
     house.clear_line(devices[3]);
     assert_eq!(ask(&mut house, devices[0], "3/chunk/0", ""), ["PUBACK 0x00", &WHOLE.replace("/1/", "/3/")]);
     assert_eq!(figures(&house).0, IMAGE, "what has left is on its way no longer");
+    house.clear_line(devices[0]);
+    assert_eq!(figures(&house).0, 0, "nor is it if nobody asks for anything any more");
 }
 
 #[test]

@@ -29,7 +29,7 @@ use crate::shard::Shard;
 const SMALL_BYTES: usize = 65_536;
 /// How long a part may be on its way while others wait.
 const PATIENCE_S: u64 = 600;
-/// Up to so many parts on their way are looked at in every turn in which somebody waits; more of them, at such times.
+/// Up to so many parts on their way are looked at in every turn; more of them, at such times.
 const FEW: usize = 64;
 const LOOK_PACE: Span = Span::from_ms(20);
 
@@ -81,9 +81,14 @@ impl Packages {
     pub fn deadline(&self) -> Option<Instant> {
         let is_waited_for = !self.waiting.is_empty();
         if self.under_way.len() > FEW {
-            return self.look_at.filter(|_| is_waited_for);
+            return self.look_at;
         }
         is_waited_for.then(|| self.under_way.values().map(Load::until).min()).flatten()
+    }
+
+    /// Nothing is on its way, so nobody waits either.
+    fn is_idle(&self) -> bool {
+        self.under_way.is_empty() && self.waiting.is_empty()
     }
 
     fn waiting_len(&self) -> usize {
@@ -204,10 +209,10 @@ impl Shard {
         heard
     }
 
-    /// Lets those go on who wait for room, as far as there is some. Called at the end of a turn.
+    /// Sees what has left, and lets those go on who wait for room, as far as there is some. Called at the end of a turn.
     #[inline]
     pub(crate) fn bring_packages(&mut self, now: Instant) {
-        if self.devices.as_ref().is_some_and(|desk| desk.packages.waiting_len() > 0) {
+        if self.devices.as_ref().is_some_and(|desk| !desk.packages.is_idle()) {
             self.bring_waiting(now);
         }
     }
