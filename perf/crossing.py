@@ -3,16 +3,22 @@
 each pair at home on the same core and with all of them on different cores, in turns.
 
 Usage: perf/crossing.py [--ringmq FILE] [--warm FILE] [--pairs N] [--rounds N] [--seconds S] [--batch N]
-                        [--window N] [--cpus 0,1]
+                        [--window N] [--size BYTES] [--cpus 0,1] [--archive DIR]
 
 Client ids decide where a client lives; `warm place` says which id lives where. The load is a closed loop: each publisher
 has so many batches in flight as --window says. The generator shares the processors with the broker,
 which costs it rate but no CPU that is counted: counted is /proc/PID/task/*/schedstat of the broker only.
+
+The table goes to standard output and, as crossing-window-W-batch-B.md, with every single run in a .json beside it, to
+--archive (default perf/runs/TODAY).
 """
 
 import argparse
+import json
 import os
+import platform
 import select
+import shlex
 import socket
 import statistics
 import struct
@@ -36,6 +42,7 @@ def options():
     parser.add_argument("--window", type=int, default=4)
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--cpus", default="0,1")
+    parser.add_argument("--archive", default=str(ROOT / "perf/runs" / time.strftime("%Y-%m-%d")))
     return parser.parse_args()
 
 
@@ -134,24 +141,55 @@ def measure(chosen, pairs, arguments):
         broker.stop()
 
 
+def spread(values, form):
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def machine(load):
+    cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
+    return f"{os.cpu_count()} x {cpu}, kernel {platform.release()}, load average before {' '.join(f'{value:.2f}' for value in load)}"
+
+
+def table(chosen, runs, load):
+    figures = {name: [run for run in runs if run["homes"] == name] for name in ("local", "crossing")}
+    lines = [
+        f"# What it costs to cross cores: {chosen.window} in flight, each {chosen.batch} PUBLISH, {time.strftime('%Y-%m-%d')}", "",
+        f"`{shlex.join(['perf/crossing.py', *sys.argv[1:]])}`", "",
+        f"Medians of {chosen.rounds} rounds, least and most in parentheses. {chosen.pairs} pairs, QoS 0, {chosen.size} bytes, broker on "
+        f"processors {chosen.cpus}, {chosen.seconds:g} s each. Machine: {machine(load)}.", "",
+        "| homes of a pair | CPU per message, ns | messages/s |", "|---|---|---|",
+    ]
+    for name, each in figures.items():
+        cpu, rate = spread([run["cpu_ns"] for run in each], ",.0f"), spread([run["messages_per_s"] for run in each], ",.0f")
+        lines.append(f"| {name} | {cpu} | {rate} |")
+    # Round by round, so that a machine that drifts cancels out.
+    costs = [100 * (crossing["cpu_ns"] / local["cpu_ns"] - 1) for local, crossing in zip(figures["local"], figures["crossing"])]
+    lines += ["", f"Crossing costs {spread(costs, '+.0f')} %.", ""]
+    return "\n".join(lines)
+
+
 def main():
     chosen = options()
+    load = os.getloadavg()
+    # Before anything is measured, because a directory that cannot be made would cost all of it.
+    archive = Path(chosen.archive)
+    archive.mkdir(parents=True, exist_ok=True)
     ids = homes(chosen.warm, 2 * chosen.pairs)
     here, there = ids[0], ids[1]
     half = chosen.pairs // 2
     # Half of the pairs on each core, and half in each direction.
     local = [(here[2 * n], here[2 * n + 1]) for n in range(half)] + [(there[2 * n], there[2 * n + 1]) for n in range(half)]
     crossing = [(here[n], there[n]) for n in range(half)] + [(there[half + n], here[half + n]) for n in range(half)]
-    figures = {"local": [], "crossing": []}
-    for _ in range(chosen.rounds):
+    runs = []
+    for number in range(chosen.rounds):
         for name, pairs in (("local", local), ("crossing", crossing)):
-            figures[name].append(measure(chosen, pairs, chosen))
-    for name, runs in figures.items():
-        each = [cpu for cpu, _ in runs]
-        rate = statistics.median(rate for _, rate in runs)
-        print(f"{name:9} {statistics.median(each):7.0f} ns CPU per message ({min(each):.0f} to {max(each):.0f}), {rate:.0f} messages/s")
-    ratios = [crossing[0] / local[0] for local, crossing in zip(figures["local"], figures["crossing"])]
-    print(f"crossing costs {100 * (statistics.median(ratios) - 1):+.0f} % ({100 * (min(ratios) - 1):+.0f} to {100 * (max(ratios) - 1):+.0f})")
+            cpu, rate = measure(chosen, pairs, chosen)
+            runs.append({"round": number, "homes": name, "cpu_ns": cpu, "messages_per_s": rate})
+    text = table(chosen, runs, load)
+    stem = f"crossing-window-{chosen.window}-batch-{chosen.batch}"
+    (archive / f"{stem}.md").write_text(text)
+    (archive / f"{stem}.json").write_text(json.dumps(runs, indent=1))
+    print(text)
 
 
 if __name__ == "__main__":

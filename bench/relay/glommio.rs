@@ -152,7 +152,7 @@ impl Hall {
                 writer.wake();
             }
         };
-        Poll::Ready(switch.feed(slot, &inbound[..count], &mut outlet))
+        Poll::Ready(switch.feed(slot, &inbound[..count], &mut outlet).map(drop))
     }
 
     /// Swaps what has gathered for `bytes`, which is empty; false when the peer is gone.

@@ -91,7 +91,7 @@ impl NullRelay {
                 dirty.push(target);
             }
         };
-        switch.feed(slot, &inbound[..count], &mut outlet).map_err(|_| Gone)
+        switch.feed(slot, &inbound[..count], &mut outlet).map(drop).map_err(|_| Gone)
     }
 
     fn dismiss(&mut self, slot: usize) {

@@ -81,15 +81,15 @@ impl Switch {
         }
     }
 
-    /// Takes what came from `slot` and hands what must leave to `outlet`, as slot and bytes.
+    /// Takes what came from `slot` and hands what must leave to `outlet`, as slot and bytes. Returns how many packets were whole.
     #[inline]
     pub(crate) fn feed(
         &mut self,
         slot: usize,
         bytes: &[u8],
         outlet: &mut impl FnMut(usize, &[u8]),
-    ) -> Result<(), Refused> {
-        let Some(Some(client)) = self.clients.get_mut(slot) else { return Ok(()) };
+    ) -> Result<u64, Refused> {
+        let Some(Some(client)) = self.clients.get_mut(slot) else { return Ok(0) };
         if client.carry.is_empty() {
             return self.forward(slot, bytes, outlet);
         }
@@ -104,27 +104,27 @@ impl Switch {
                     carry.extend_from_slice(some);
                     rest = others;
                     if some.is_empty() {
-                        return self.keep(slot, &carry);
+                        return self.keep(slot, &carry).map(|()| 0);
                     }
                 }
             }
         }
-        self.forward(slot, &carry, outlet)?;
-        self.forward(slot, rest, outlet)
+        Ok(self.forward(slot, &carry, outlet)? + self.forward(slot, rest, outlet)?)
     }
 
-    /// Copies the whole packets at the beginning of `bytes` and keeps the rest.
+    /// Copies the whole packets at the beginning of `bytes` and keeps the rest. Returns how many there were.
     #[inline]
     fn forward(
         &mut self,
         slot: usize,
         bytes: &[u8],
         outlet: &mut impl FnMut(usize, &[u8]),
-    ) -> Result<(), Refused> {
-        let (mut start, mut end) = (0, 0);
+    ) -> Result<u64, Refused> {
+        let (mut start, mut end, mut count) = (0, 0, 0);
         loop {
             match scan(&bytes[end..]) {
                 Scan::Whole(packet) => {
+                    count += 1;
                     if !self.is_traffic(slot, packet) {
                         self.copy(slot, &bytes[start..end], outlet);
                         self.answer(slot, packet, outlet)?;
@@ -137,7 +137,7 @@ impl Switch {
             }
         }
         self.copy(slot, &bytes[start..end], outlet);
-        self.keep(slot, &bytes[end..])
+        self.keep(slot, &bytes[end..]).map(|()| count)
     }
 
     #[inline]

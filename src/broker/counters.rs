@@ -203,6 +203,8 @@ counters! {
     batches_sent: Counter,
     /// Times that the core entered the kernel to hand over work or fetch it; filled in by whoever drives the core.
     kernel_entries: Counter,
+    /// Waits in which a busy core let messages gather; filled in by whoever drives the core.
+    gathering_waits: Counter,
 }
 
 impl Counters {

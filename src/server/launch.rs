@@ -53,6 +53,8 @@ pub struct Plan {
     pub spin_rounds: u32,
     /// Microseconds for which what arrives may gather while much does; 0 is never.
     pub gather_us: u32,
+    /// Receives per second of a core from which on.
+    pub gather_from: u32,
     /// How long the graceful end may take.
     pub shutdown_grace: Span,
     /// Whether cores hand what must be kept to a store.
@@ -178,6 +180,7 @@ where
     let habits = Habits {
         spin_rounds: plan.spin_rounds,
         gather_us: plan.gather_us,
+        gather_from: plan.gather_from,
         shutdown_grace: plan.shutdown_grace,
     };
     for (end, doors, cpu) in seats(ends, plan.listeners, &plan.cpus) {

@@ -170,6 +170,7 @@ pub fn serve(
         depth: Depth::default(),
         spin_rounds: config.server.spin_rounds,
         gather_us: config.server.gather_us,
+        gather_from: config.server.gather_from,
         shutdown_grace: Span::from_s(config.server.shutdown_grace_s.into()),
         stores: safe.is_some(),
         doors: Some(doors.clone()),

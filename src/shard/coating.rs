@@ -7,7 +7,7 @@
 //! - The exchange counts bytes of MQTT, the driver bytes of the socket; the bytes of a buffer count as sent for the
 //!   exchange when all of the buffer is.
 //! - At most [`HANDSHAKE_STEPS_PER_TURN`] steps of TLS handshakes are taken in a turn, chains of devices that are verified
-//!   included; more wait for the next, behind the work for everybody else.
+//!   included; more wait for the next, behind the work for everybody else, and are not read meanwhile.
 //! - MQTT that came before a coat's fault is handled before the connection ends.
 
 use broker::{Level, NoticeKind};
@@ -15,7 +15,7 @@ use stdx::Instant;
 use wire::{CoatFault, Coats};
 
 use crate::connections::State;
-use crate::effects::{Closing, ConnId};
+use crate::effects::{Closing, ConnId, Pace};
 use crate::shard::Shard;
 
 /// Steps of TLS handshakes per core and turn: each may cost a signature, about half a millisecond with RSA.
@@ -110,15 +110,22 @@ impl Shard {
     pub(crate) fn wait_for_step(&mut self, conn: ConnId) {
         let Some(coating) = self.coating_mut(conn) else { return };
         if !std::mem::replace(&mut coating.awaits_step, true) {
-            self.postponed.push_back(conn);
+            self.line_up(conn);
         }
     }
 
     fn postpone(&mut self, conn: ConnId, bytes: &[u8]) {
         if let Some(coating) = self.coating_mut(conn) {
             coating.postponed.extend_from_slice(bytes);
-            self.postponed.push_back(conn);
+            self.line_up(conn);
         }
+    }
+
+    /// It waits for a step and is not read until then: after that step it may leave for its home, and what would be received
+    /// here meanwhile could not follow it.
+    fn line_up(&mut self, conn: ConnId) {
+        self.postponed.push_back(conn);
+        self.effects.paces.push((conn, Pace::Pause));
     }
 
     /// Takes the next steps of handshakes that had to wait.
@@ -127,10 +134,12 @@ impl Shard {
         while self.handshake_steps < HANDSHAKE_STEPS_PER_TURN {
             let Some(conn) = self.postponed.pop_front() else { return };
             let Some(coating) = self.coating_mut(conn) else { continue };
-            if std::mem::take(&mut coating.awaits_step) {
+            let is_judged = std::mem::take(&mut coating.awaits_step);
+            let bytes = if is_judged { Vec::new() } else { std::mem::take(&mut coating.postponed) };
+            self.effects.paces.push((conn, Pace::Go));
+            if is_judged {
                 self.judge_again(now, conn);
             } else {
-                let bytes = std::mem::take(&mut coating.postponed);
                 self.handshake_steps += 1;
                 self.undress(now, conn, &bytes);
             }

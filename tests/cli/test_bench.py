@@ -327,6 +327,43 @@ def test_idle_connections_are_held(bench):
     assert (report["ready"], report["departed"]) == (30, 0)
 
 
+class Doorman:
+    """Welcomes whoever connects, and remembers from which addresses they came."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = Address(*self.listener.getsockname())
+        self.came_from = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, (host, _) = self.listener.accept()
+            except OSError:
+                return
+            self.came_from.append(host)
+            threading.Thread(target=self._welcome, args=(client,), daemon=True).start()
+
+    @staticmethod
+    def _welcome(client):
+        with contextlib.suppress(OSError), client:
+            if client.recv(65536)[:1] == b"\x10":
+                client.sendall(bytes.fromhex("20 02 00 00"))
+            while client.recv(65536):
+                pass
+
+
+def test_connections_come_from_the_source_addresses_in_turn(tmp_path):
+    doorman = Doorman()
+    with doorman.listener:
+        report = Bench(doorman.address, tmp_path).report(
+            "idle", "-c", 4, "--ifaddr", "127.0.0.2,127.0.0.3", "--duration", 0, "--settle", 0,
+        )
+    assert (report["ready"], report["departed"]) == (4, 0)
+    assert sorted(doorman.came_from) == ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3"]
+
+
 def test_a_scenario_is_played_and_nothing_owed_is_missing(bench):
     report = bench.report("replay", SCENARIOS / "power-cut.jsonl")
     assert report["lost"] == 0, report

@@ -8,9 +8,9 @@ TRANSPORTS = {"tls": ["-S"], "ws": ["--ws"], "wss": ["-S", "--ws"]}
 WORDS = {"tls": "over TLS", "ws": "over WebSocket", "wss": "over WebSocket in TLS"}
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    running = House(tmp_path_factory.mktemp("house"), 1)
+@pytest.fixture(scope="module", params=[1, 2], ids=["1-core", "2-cores"])
+def house(request, tmp_path_factory):
+    running = House(tmp_path_factory.mktemp("house"), request.param)
     yield running
     assert running.broker.stop() == 0
 
@@ -29,6 +29,14 @@ def test_every_message_arrives_once_through_every_door(bench, door, qos):
     )
     assert (report["expected"], report["lost"], report["duplicated"], report["reordered"]) == (3000, 0, 0, 0)
     assert report["load"].endswith(WORDS[door])
+
+
+@pytest.mark.parametrize("door", TRANSPORTS)
+def test_a_crowd_that_knocks_at_once_gets_in(bench, door):
+    """More handshakes than a core takes steps of in a turn, and half of the clients live at the other core."""
+    load = ["pairs", "-c", 100, "-s", 16, "-L", 10_000, "--duration", 0, *TRANSPORTS[door]]
+    report = bench(door).report(*load)
+    assert (report["expected"], report["lost"]) == (10_000, 0)
 
 
 @pytest.mark.parametrize("door", TRANSPORTS)

@@ -205,21 +205,27 @@ def fetch_counter(control, name):
 
 def test_what_came_together_costs_few_entries_into_the_kernel(serve):
     """A thousand messages that wait in the socket when the broker looks: a gate on system calls per message."""
-    messages, entries_max = 1_000, 12
+    # Asking for the figure and going to sleep cost entries, too: it is 3 or 4 in all. Where other work holds the processors
+    # a round costs more now and then (30 of 400 rounds, up to 8). That says nothing about the broker, so the least of all
+    # rounds counts: what a change adds to every round, it adds to that one, too.
+    messages, rounds, entries_max = 1_000, 10, 4
     control = free_address()
     broker = serve(env={"RINGMQ_CONTROL_LISTEN": str(control)})
     connection = talk(broker.address, CONNECT_V311)
     connection.sendall(bytes.fromhex("82 06 0001 0001 74 00"))
     assert connection.recv(5, socket.MSG_WAITALL) == bytes.fromhex("90 03 0001 00")
     publish = bytes.fromhex("30 13 0001 74") + b"sixteen bytes ok"
-    before = fetch_counter(control, "kernel_entries")
-    broker.process.signal(signal.SIGSTOP)
-    connection.sendall(publish * messages)
-    broker.process.signal(signal.SIGCONT)
-    received = connection.recv(len(publish) * messages, socket.MSG_WAITALL)
-    assert received == publish * messages
-    # Asking for the figure and going to sleep cost some entries, too; they are part of the bound.
-    assert fetch_counter(control, "kernel_entries") - before <= entries_max
+    # MSG_WAITALL is no help here: a socket with a timeout returns what is there.
+    entries, stream = [], connection.makefile("rb")
+    for _ in range(rounds):
+        before = fetch_counter(control, "kernel_entries")
+        broker.process.signal(signal.SIGSTOP)
+        connection.sendall(publish * messages)
+        broker.process.signal(signal.SIGCONT)
+        assert stream.read(len(publish) * messages) == publish * messages
+        entries.append(fetch_counter(control, "kernel_entries") - before)
+    assert min(entries) <= entries_max, entries
+    stream.close()
     connection.close()
     assert broker.stop() == 0
 

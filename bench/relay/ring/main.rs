@@ -3,10 +3,10 @@
 //! Why a program of its own: the load generator must not hold a line of the broker, and this holds its driver. What it
 //! decides stands in the same file as for the relays of `ringmq-bench`.
 //!
-//! Usage: `ring-relay [ADDRESS [SPIN_ROUNDS]]`, for instance `ring-relay 127.0.0.1:1883 100`.
+//! Usage: `ring-relay [ADDRESS [SPIN_ROUNDS [GATHER_US]]]`, for instance `ring-relay 127.0.0.1:1883 50 1000`.
 //!
 //! Invariants:
-//! - It drives the ring exactly as the broker does, on one core and with the broker's depths; only the mind is another.
+//! - It drives the ring exactly as the broker does, on one core and with the broker's depths and defaults; only the mind is another.
 
 mod mind;
 #[path = "../switch.rs"]
@@ -22,7 +22,8 @@ use crate::mind::Relay;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let address: SocketAddr = arguments.next().as_deref().unwrap_or("127.0.0.1:1883").parse()?;
-    let spin_rounds = arguments.next().as_deref().unwrap_or("100").parse()?;
+    let spin_rounds = arguments.next().as_deref().unwrap_or("50").parse()?;
+    let gather_us = arguments.next().as_deref().unwrap_or("1000").parse()?;
     let cores: Cores = "1".parse()?;
     let cpus = cores.resolve(&server::allowed_cpus()?)?;
     let listening = server::listen(address, cpus.len())?;
@@ -32,7 +33,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         clock: Clock::start(),
         depth: Depth::default(),
         spin_rounds,
-        gather_us: 0,
+        gather_us,
+        gather_from: 50_000,
         stores: false,
         doors: None,
         platform: None,

@@ -19,6 +19,7 @@ pub(crate) struct Relay {
     spares: Vec<Vec<u8>>,
     effects: Effects,
     open: usize,
+    packets: u64,
 }
 
 #[derive(Default)]
@@ -95,10 +96,17 @@ impl Mind for Relay {
                 effects.dirty.push(ConnId { index: index(target), generation: place.generation });
             }
         };
-        if switch.feed(slot(conn.index), bytes, &mut outlet) == Err(Refused) {
-            self.leave(conn);
-            self.effects.closing.push(Closing { conn, last: vec![] });
+        match switch.feed(slot(conn.index), bytes, &mut outlet) {
+            Ok(count) => self.packets += count,
+            Err(Refused) => {
+                self.leave(conn);
+                self.effects.closing.push(Closing { conn, last: vec![] });
+            }
         }
+    }
+
+    fn packets_read(&self) -> u64 {
+        self.packets
     }
 
     fn handle_sent(&mut self, _now: Instant, _conn: ConnId, _count: usize) {}

@@ -117,9 +117,12 @@ keys! {
         /// nothing else, and costs processor time.
         spin_rounds: 0..=1_000_000,
         /// Microseconds for which a core that has nothing to do lets messages gather at most: those that have come together
-        /// share the cost of waking, receiving and sending. A core that receives less than 50,000 times a second never
-        /// waits; one that does waits for an eighth of this, and from 400,000 times a second for all of it. 0 is never.
+        /// share the cost of waking, receiving and sending. Not where messages come together anyway, nor where clients turn
+        /// out to be slowed by it. 0 is never. Needs Linux 6.12.
         gather_us: 0..=5_000,
+        /// Receives per second from which a core does that, for an eighth of the time; from eight times as many, for all of
+        /// it. A core that receives less often never waits.
+        gather_from: 1_000..=10_000_000,
     }
     store {
         /// The directory of everything that outlives the process; made if it is missing. One broker at a time uses it.

@@ -52,6 +52,8 @@ pub struct Server {
     pub spin_rounds: u32,
     /// Microseconds for which what arrives may gather while much does; 0 is never.
     pub gather_us: u32,
+    /// Receives per second of a core from which on.
+    pub gather_from: u32,
 }
 
 /// An address to listen on.
@@ -176,7 +178,13 @@ pub struct Sys {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            server: Server { cores: Cores::All, shutdown_grace_s: 5, spin_rounds: 50, gather_us: 1_000 },
+            server: Server {
+                cores: Cores::All,
+                shutdown_grace_s: 5,
+                spin_rounds: 50,
+                gather_us: 1_000,
+                gather_from: 50_000,
+            },
             listener: vec![Listener::default()],
             authenticator: Vec::new(),
             access: Access::default(),

@@ -83,6 +83,11 @@ impl<M: Mind> Driver<M> {
             if socket.receiving || socket.ended || socket.paused {
                 continue;
             }
+            if socket.stage == Stage::Lobby && !self.desk.held.is_empty() {
+                // What is held back may be its CONNECT, with which it leaves.
+                self.desk.deferred.push(slot);
+                continue;
+            }
             match socket.stage {
                 Stage::Lobby => self.ring.receive_once(slot, socket.fd.as_fd()),
                 Stage::Home if self.mind.is_metered() => self.ring.receive_once(slot, socket.fd.as_fd()),
@@ -91,6 +96,7 @@ impl<M: Mind> Driver<M> {
             }
             socket.receiving = true;
         }
+        listening.append(&mut self.desk.deferred);
         self.desk.listening = listening;
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Habits {
     pub(crate) spin_rounds: u32,
     /// Microseconds for which completions may gather while many come; 0 is never.
     pub(crate) gather_us: u32,
+    /// Receives per second from which on.
+    pub(crate) gather_from: u32,
     /// How long the graceful end may take.
     pub(crate) shutdown_grace: Span,
 }
@@ -107,6 +109,8 @@ pub(super) struct Desk {
     pub(super) ended: Vec<Slot>,
     /// Sockets that need a new receive.
     pub(super) listening: Vec<Slot>,
+    /// Those of them that must wait for what is held back.
+    pub(super) deferred: Vec<Slot>,
     /// Sockets that need a new receive when there are buffers again.
     pub(super) starved: Vec<Slot>,
     /// Sockets whose send has ended while the mind had more.
@@ -135,8 +139,12 @@ pub(super) enum Found {
 impl<M: Mind> Driver<M> {
     /// A driver whose doors open when all cores are ready.
     pub(crate) fn new(mind: M, equipment: Equipment) -> Self {
-        let Equipment { ring, mesh, doors, control, journal, door, platform, informed, clock, habits } =
+        let Equipment { ring, mesh, doors, control, journal, door, platform, informed, clock, mut habits } =
             equipment;
+        if !ring.can_gather() {
+            habits.gather_us = 0;
+        }
+        let tempo = Tempo::new(clock.now(), habits.gather_us, habits.gather_from);
         Self {
             mind,
             ring,
@@ -144,7 +152,7 @@ impl<M: Mind> Driver<M> {
             mesh,
             doors,
             desk: Desk::default(),
-            tempo: Tempo::new(clock.now(), habits.gather_us),
+            tempo,
             partings: Partings::default(),
             spares: Spares::default(),
             notices: Notices::default(),
@@ -280,6 +288,7 @@ impl<M: Mind> Driver<M> {
         let Reply::Counters(counters) = &mut answer;
         counters.accept_pauses = self.doors.pauses();
         counters.kernel_entries = self.ring.entries();
+        counters.gathering_waits = self.ring.gatherings();
         answer
     }
 

@@ -145,6 +145,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         depth: Depth::default(),
         spin_rounds,
         gather_us: 0,
+        gather_from: 50_000,
         shutdown_grace: Span::from_s(5),
         stores: false,
         doors: None,

@@ -101,6 +101,8 @@ pub(crate) struct Ring {
     backlog: Vec<squeue::Entry>,
     flights: u32,
     entries: u64,
+    /// Waits in which completions were let gather.
+    gatherings: u64,
     /// Whether the kernel can let completions gather.
     gathers: bool,
     one_thread: PhantomData<*mut ()>,
@@ -127,6 +129,7 @@ impl Ring {
             .build(depth.submissions)?;
         let buffers = Buffers::new(depth.buffers, depth.buffer_bytes);
         let ring = Self {
+            gatherings: 0,
             gathers: uring.params().is_feature_min_timeout(),
             uring: ManuallyDrop::new(uring),
             buffers: ManuallyDrop::new(buffers),
@@ -274,13 +277,15 @@ impl Ring {
         self.wait_for(1, SubmitArgs::new().timespec(&Timespec::from(span)))
     }
 
-    /// The same, but lets completions gather for `gather_us` microseconds, unless [`GATHERED_MAX`] come sooner. A kernel that
-    /// cannot do that (before 6.12) waits for one.
+    /// Whether completions can be let gather: not before Linux 6.12.
+    pub(crate) fn can_gather(&self) -> bool {
+        self.gathers
+    }
+
+    /// The same, but lets completions gather for `gather_us` microseconds, unless [`GATHERED_MAX`] come sooner.
     pub(crate) fn wait_gathering(&mut self, span: Duration, gather_us: u32) -> io::Result<()> {
-        if !self.gathers {
-            return self.wait(span);
-        }
         let span = Timespec::from(span);
+        self.gatherings += 1;
         self.wait_for(GATHERED_MAX, SubmitArgs::new().timespec(&span).min_wait_usec(gather_us))
     }
 
@@ -294,6 +299,11 @@ impl Ring {
     /// How often the kernel was entered through this ring.
     pub(crate) fn entries(&self) -> u64 {
         self.entries
+    }
+
+    /// How often completions were let gather.
+    pub(crate) fn gatherings(&self) -> u64 {
+        self.gatherings
     }
 
     /// Before going to sleep on a watched ring: lets the kernel finish everything that it may not announce any more.

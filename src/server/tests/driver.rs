@@ -141,6 +141,31 @@ fn a_congested_mind_is_spared_and_gets_its_bytes_in_order_later() {
 }
 
 #[test]
+fn a_connection_whose_home_was_held_back_with_its_bytes_still_gets_there() {
+    let host = Host::start(2, Depth::default());
+    // Which core accepts is the kernel's choice: of so many some are at the jammed one.
+    let mut others: Vec<_> = (0..64).map(|_| host.connect()).collect();
+    let mut first = host.connect_to(0);
+    first.say("JAM 2\nheld\n");
+    for other in &mut others {
+        other.say("HOME 1\nCORE\n");
+    }
+    // One is refused by the jammed core, which has seen what came before; one more that it accepts ends the jam.
+    for number in 0..128 {
+        let mut client = host.connect();
+        client.say(&format!("HOME {}\n", number % 2));
+        others[number % 64].say("more\n");
+    }
+    assert_eq!(first.line(), "held");
+    for other in &mut others {
+        assert_eq!(
+            (other.line(), other.line(), other.line()),
+            ("CORE 1".into(), "more".into(), "more".into())
+        );
+    }
+}
+
+#[test]
 fn a_peer_that_closes_its_write_side_at_once_still_gets_its_answers() {
     let host = Host::start(2, Depth::default());
     for core in [0, 1, 0, 1, 0, 1] {

@@ -31,6 +31,7 @@ impl Host {
             depth,
             spin_rounds: 10,
             gather_us: 0,
+            gather_from: 50_000,
             shutdown_grace: Span::from_s(60),
             stores: false,
             doors: None,
