@@ -6,8 +6,8 @@
 //! Invariants:
 //! - A device has at most `sessions_max` ears of cores; one more replaces the oldest.
 //! - For every device with a deadline there is one entry in `due`, not later than the deadline.
-//! - What is written down of when a device was heard is older than half of its time of silence, or than five minutes, for a
-//!   second at most.
+//! - When a device is heard, that is written down if what stands written is older than half of its time of silence or than
+//!   five minutes; but for turns of its presence not twice in a second.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ const SILENCE_KEY: &str = "inactivityTimeout";
 /// The server attribute with which somebody lets a device be claimed.
 const CLAIMING_KEY: &str = "claimingAllowed";
 
-/// How far what is written down of when a device was heard lies behind at least, and at most.
+/// How old what is written down of when a device was heard may be in any case, and at most.
 const LAG_MS_MIN: i64 = 1_000;
 const LAG_MS_MAX: i64 = 300_000;
 
