@@ -9,10 +9,9 @@
 //!
 //! Source: section 2.10 of the vectors.
 
-use std::io;
-
 use device::Unspeakable;
 use prost::Message;
+use prost::bytes::BufMut;
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, SerializeOptions, Syntax};
 use protox::file::{File, FileResolver};
 
@@ -34,29 +33,6 @@ const SCHEMA_BYTES_MAX: usize = 65_536;
 /// What the JSON of a message may have in any case, in bytes: fields that are not in the payload are in it, and a few bytes
 /// can stand for an object with all of them.
 pub(super) const JSON_BYTES_MAX: usize = 1 << 20;
-
-/// JSON that becomes no larger than it may.
-struct Bounded {
-    bytes: Vec<u8>,
-    bytes_max: usize,
-}
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > self.bytes_max - self.bytes.len() {
-            return Err(io::Error::other(format!(
-                "the message means more than {} bytes of JSON",
-                self.bytes_max
-            )));
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// The only file that there is.
 struct OneFile(String);
@@ -130,11 +106,14 @@ fn read(message: &MessageDescriptor, payload: &[u8]) -> Result<DynamicMessage, M
 
 fn as_json(decoded: &DynamicMessage, bytes_max: usize) -> Result<String, Malformed> {
     let told = |error: &dyn std::fmt::Display| Malformed::because(error.to_string());
-    let mut out = Bounded { bytes: Vec::new(), bytes_max };
+    let mut out = Vec::new().limit(bytes_max).writer();
     let mut serializer = serde_json::Serializer::new(&mut out);
     let options = SerializeOptions::new().skip_default_fields(false).stringify_64_bit_integers(true);
-    decoded.serialize_with_options(&mut serializer, &options).map_err(|error| told(&error))?;
-    String::from_utf8(out.bytes).map_err(|error| told(&error))
+    decoded.serialize_with_options(&mut serializer, &options).map_err(|error| match error.is_io() {
+        true => Malformed::because(format!("the message means more than {bytes_max} bytes of JSON")),
+        false => told(&error),
+    })?;
+    String::from_utf8(out.into_inner().into_inner()).map_err(|error| told(&error))
 }
 
 /// A command as the profile's own message.
