@@ -91,6 +91,8 @@ counters! {
     calls_refused: Counter,
     /// Values of devices that were not taken, because their keys are too many.
     facts_refused: Counter,
+    /// Values of devices that were not taken, because the bytes of their keys and values are too many.
+    facts_too_large: Counter,
     /// Connections and writes of devices that were not taken, because too many devices are known.
     devices_refused: Counter,
     /// Bytes of packages that are on their way to devices, in parts above 64 KiB.

@@ -6,6 +6,7 @@
 //! Invariants:
 //! - One value per key, in order of keys.
 //! - Of two values of telemetry the one with the later time stays; of two with one time, the one that came later.
+//! - `bytes` is the sum of all keys and of what their values hold outside of their entries.
 
 use std::cmp::Ordering;
 
@@ -15,6 +16,16 @@ use crate::value::{Sample, Value};
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Facts {
     entries: Vec<Entry>,
+    bytes: usize,
+}
+
+/// How much there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Room {
+    /// Keys.
+    pub keys: usize,
+    /// Bytes, as [`Facts::bytes`] counts them.
+    pub bytes: usize,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -33,8 +44,15 @@ pub(crate) enum Written {
     Same,
     /// There is one of a later time.
     Late,
-    /// There are as many keys as may be.
-    Refused,
+    /// There are as many keys as may be, and this is another.
+    TooMany,
+    /// There are not as many bytes left as it takes.
+    TooLarge,
+}
+
+impl Room {
+    /// For what is taken in any case.
+    pub const ENDLESS: Self = Self { keys: usize::MAX, bytes: usize::MAX };
 }
 
 impl Facts {
@@ -42,6 +60,12 @@ impl Facts {
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Bytes of all keys, texts, objects and arrays.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether there are none.
@@ -64,43 +88,37 @@ impl Facts {
 
     /// Writes a value. Returns whether it is another than before.
     pub fn write(&mut self, sample: &Sample<'_>) -> bool {
-        self.write_within(sample, usize::MAX) == Written::Changed
+        self.write_within(sample, Room::ENDLESS) == Written::Changed
     }
 
     /// Writes a value unless there is one of a later time. Returns whether it was written.
     pub fn write_newer(&mut self, sample: &Sample<'_>) -> bool {
-        self.write_newer_within(sample, usize::MAX) == Written::Changed
+        self.write_newer_within(sample, Room::ENDLESS) == Written::Changed
     }
 
-    /// As [`Facts::write`], but a key that is not there yet is refused if there are `keys_max`.
-    pub(crate) fn write_within(&mut self, sample: &Sample<'_>, keys_max: usize) -> Written {
+    /// As [`Facts::write`], but refuses what there is no room for. A value that is not larger than the one before is always
+    /// taken.
+    pub(crate) fn write_within(&mut self, sample: &Sample<'_>, room: Room) -> Written {
         match self.place(&sample.key) {
-            Ok(index) => {
-                let entry = &mut self.entries[index];
-                entry.at_ms = sample.at_ms;
-                if is_same(&entry.value, &sample.value) {
-                    return Written::Same;
-                }
-                entry.value = sample.value.clone().into_owned();
-                Written::Changed
+            Ok(index) if is_same(&self.entries[index].value, &sample.value) => {
+                self.entries[index].at_ms = sample.at_ms;
+                Written::Same
             }
-            Err(index) => self.insert_within(index, sample, keys_max),
+            Ok(index) => self.exchange_within(index, sample, room),
+            Err(index) => self.insert_within(index, sample, room),
         }
     }
 
-    /// As [`Facts::write_newer`], but a key that is not there yet is refused if there are `keys_max`.
-    pub(crate) fn write_newer_within(&mut self, sample: &Sample<'_>, keys_max: usize) -> Written {
+    /// As [`Facts::write_newer`], but refuses what there is no room for, as [`Facts::write_within`] does.
+    pub(crate) fn write_newer_within(&mut self, sample: &Sample<'_>, room: Room) -> Written {
         match self.place(&sample.key) {
             Ok(index) if self.entries[index].at_ms > sample.at_ms => Written::Late,
-            Ok(index) => {
-                let entry = &mut self.entries[index];
-                entry.at_ms = sample.at_ms;
-                if !is_same(&entry.value, &sample.value) {
-                    entry.value = sample.value.clone().into_owned();
-                }
+            Ok(index) if is_same(&self.entries[index].value, &sample.value) => {
+                self.entries[index].at_ms = sample.at_ms;
                 Written::Changed
             }
-            Err(index) => self.insert_within(index, sample, keys_max),
+            Ok(index) => self.exchange_within(index, sample, room),
+            Err(index) => self.insert_within(index, sample, room),
         }
     }
 
@@ -108,15 +126,35 @@ impl Facts {
     pub fn delete(&mut self, key: &str) -> bool {
         let place = self.place(key);
         if let Ok(index) = place {
-            self.entries.remove(index);
+            let gone = self.entries.remove(index);
+            self.bytes -= gone.key.len() + gone.value.heap_bytes();
         }
         place.is_ok()
     }
 
-    fn insert_within(&mut self, index: usize, sample: &Sample<'_>, keys_max: usize) -> Written {
-        if self.entries.len() >= keys_max {
-            return Written::Refused;
+    /// Writes another value of a key that is there.
+    fn exchange_within(&mut self, index: usize, sample: &Sample<'_>, room: Room) -> Written {
+        let entry = &mut self.entries[index];
+        let (before, after) = (entry.value.heap_bytes(), sample.value.heap_bytes());
+        let bytes = self.bytes - before + after;
+        if after > before && bytes > room.bytes {
+            return Written::TooLarge;
         }
+        self.bytes = bytes;
+        entry.at_ms = sample.at_ms;
+        entry.value = sample.value.clone().into_owned();
+        Written::Changed
+    }
+
+    fn insert_within(&mut self, index: usize, sample: &Sample<'_>, room: Room) -> Written {
+        if self.entries.len() >= room.keys {
+            return Written::TooMany;
+        }
+        let bytes = self.bytes + sample.key.len() + sample.value.heap_bytes();
+        if bytes > room.bytes {
+            return Written::TooLarge;
+        }
+        self.bytes = bytes;
         self.insert(index, sample);
         Written::Changed
     }
@@ -174,6 +212,32 @@ mod tests {
         let double = Sample { key: "a".into(), value: Value::Double(5.0), at_ms: 0 };
         assert!(facts.write(&double));
         assert_eq!(facts.get("a"), Some((&Value::Double(5.0), 0)));
+    }
+
+    #[test]
+    fn bytes_are_counted_whatever_becomes_of_values_and_what_is_smaller_is_always_taken() {
+        let text = |key: &'static str, len| Sample {
+            key: key.into(),
+            value: Value::Text("x".repeat(len).into()),
+            at_ms: 0,
+        };
+        let room = Room { keys: 2, bytes: 10 };
+        let mut facts = Facts::default();
+        assert_eq!(facts.write_within(&text("a", 5), room), Written::Changed);
+        assert_eq!(facts.write_newer_within(&text("b", 4), room), Written::TooLarge);
+        assert_eq!(facts.write_newer_within(&text("b", 3), room), Written::Changed);
+        assert_eq!((facts.len(), facts.bytes()), (2, 10));
+        assert_eq!(facts.write_within(&text("c", 0), room), Written::TooMany);
+        assert_eq!(facts.write_within(&text("a", 6), room), Written::TooLarge);
+        assert_eq!(facts.write_newer_within(&text("b", 4), room), Written::TooLarge);
+        assert_eq!(facts.get("a"), Some((&Value::Text("xxxxx".into()), 0)), "as it was");
+        let less = Room { bytes: 0, ..room };
+        assert_eq!(facts.write_within(&text("a", 4), less), Written::Changed, "smaller than before");
+        assert_eq!(facts.write_newer_within(&sample("b", 7, 1), less), Written::Changed);
+        assert_eq!(facts.bytes(), 6);
+        assert_eq!(facts.write_within(&text("b", 4), room), Written::Changed, "there is room again");
+        assert!(facts.delete("a") && facts.delete("b"));
+        assert_eq!(facts.bytes(), 0);
     }
 
     #[test]

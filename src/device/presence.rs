@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! - A device becomes active by saying something, and inactive by silence only, never by disconnecting.
-//! - Silence is counted from the last word, also over a restart.
+//! - Silence is counted from the last word, or from when somebody began to listen if that was later: who was not heard
+//!   because nobody listened was not silent.
 //!
 //! Source: the activity attributes of the device API.
 
@@ -119,15 +120,15 @@ impl Presence {
         values.into_iter().map(sample).collect()
     }
 
-    /// When its silence becomes too long; none while it is not active.
+    /// When its silence becomes too long for whoever has listened since `began_ms`; none while it is not active.
     #[must_use]
-    pub const fn silent_at_ms(&self, timeout_ms: i64) -> Option<i64> {
-        if self.is_active { Some(self.heard_ms.saturating_add(timeout_ms)) } else { None }
+    pub fn silent_at_ms(&self, began_ms: i64, timeout_ms: i64) -> Option<i64> {
+        self.is_active.then(|| self.heard_ms.max(began_ms).saturating_add(timeout_ms))
     }
 
-    /// Looks whether its silence is too long.
-    pub fn look(&mut self, now_ms: i64, timeout_ms: i64) -> Option<Turn> {
-        if self.silent_at_ms(timeout_ms).is_none_or(|silent_at| now_ms < silent_at) {
+    /// Looks whether its silence is too long for whoever has listened since `began_ms`.
+    pub fn look(&mut self, now_ms: i64, began_ms: i64, timeout_ms: i64) -> Option<Turn> {
+        if self.silent_at_ms(began_ms, timeout_ms).is_none_or(|silent_at| now_ms < silent_at) {
             return None;
         }
         self.is_active = false;
@@ -161,9 +162,9 @@ mod tests {
         assert_eq!(presence.hear(200), None);
         presence.disconnect(250);
         assert!(presence.is_active, "a device that goes is not silent yet");
-        assert_eq!(presence.look(799, 600), None);
-        assert_eq!(presence.look(800, 600), Some(Turn::FellSilent));
-        assert_eq!(presence.look(900, 600), None);
+        assert_eq!(presence.look(799, 0, 600), None);
+        assert_eq!(presence.look(800, 0, 600), Some(Turn::FellSilent));
+        assert_eq!(presence.look(900, 0, 600), None);
         assert_eq!(presence.alarmed_ms, 800);
         assert_eq!(presence.hear(1000), Some(Turn::Awoke));
         assert_eq!(presence.alarmed_ms, 0);
@@ -187,6 +188,14 @@ mod tests {
         let mut presence = Presence::default();
         presence.hear(1000);
         presence.hear(500);
-        assert_eq!(presence.silent_at_ms(100), Some(1100));
+        assert_eq!(presence.silent_at_ms(0, 100), Some(1100));
+    }
+
+    #[test]
+    fn nobody_is_silent_while_nobody_listens() {
+        let mut presence = Presence::default();
+        presence.hear(1000);
+        assert_eq!(presence.look(5_099, 5_000, 100), None);
+        assert_eq!(presence.look(5_100, 5_000, 100), Some(Turn::FellSilent));
     }
 }

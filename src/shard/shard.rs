@@ -174,6 +174,7 @@ impl Shard {
         self.look_at_rules();
         self.is_closing = true;
         self.say_last_words(now);
+        self.note_last_words(now);
         self.exchange.shut_down(now);
         let lobby: Vec<ConnId> = self
             .connections
@@ -325,6 +326,10 @@ impl Shard {
     /// All changes were taken over: the life of what they brought back begins.
     pub fn finish_restore(&mut self, now: Instant) {
         self.exchange.finish_restore(now);
+        let now_ms = self.wall_ms(now);
+        if let Some(desk) = self.devices.as_deref_mut() {
+            desk.hub.begin(now_ms);
+        }
     }
 
     /// The exchange, for checks.

@@ -132,9 +132,9 @@ impl Refusal {
     pub fn of_home(refusal: device::Refusal) -> Self {
         match refusal {
             device::Refusal::TooOften => Self::too_many("Too many requests for current device!"),
-            device::Refusal::TooManyFacts | device::Refusal::TooManyDevices => {
-                Self::coded(StatusCode::FORBIDDEN, 41, refusal.text())
-            }
+            device::Refusal::TooManyFacts
+            | device::Refusal::FactsTooLarge
+            | device::Refusal::TooManyDevices => Self::coded(StatusCode::FORBIDDEN, 41, refusal.text()),
         }
     }
 

@@ -6,6 +6,8 @@
 //! Invariants:
 //! - A device has at most `sessions_max` ears of cores; one more replaces the oldest.
 //! - For every device with a deadline there is one entry in `due`, not later than the deadline.
+//! - When a device is heard, that is written down if what stands written is older than half of its time of silence or than
+//!   five minutes; but for turns of its presence not twice in a second.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +17,7 @@ use mqtt::QoS;
 
 use super::hearing::keep;
 use super::outcome::{Outcome, Refusal};
-use crate::attributes::Facts;
+use crate::attributes::{Facts, Room};
 use crate::change::{Change, Scope};
 use crate::claim::{self, Claim, Redeemed};
 use crate::command::{Command, CommandTerms};
@@ -31,6 +33,10 @@ const SILENCE_KEY: &str = "inactivityTimeout";
 /// The server attribute with which somebody lets a device be claimed.
 const CLAIMING_KEY: &str = "claimingAllowed";
 
+/// How old what is written down of when a device was heard may be in any case, and at most.
+const LAG_MS_MIN: i64 = 1_000;
+const LAG_MS_MAX: i64 = 300_000;
+
 /// How the hub treats devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HubTerms {
@@ -42,6 +48,8 @@ pub struct HubTerms {
     pub sessions_max: usize,
     /// Keys of one device: attributes of all scopes and latest telemetry together. What is said of more is not taken.
     pub facts_per_device_max: usize,
+    /// Bytes of these keys, and of the texts, objects and arrays that are their values.
+    pub facts_bytes_per_device_max: usize,
     /// Devices of which something is known. The connection of one more is not opened.
     pub devices_max: usize,
     /// How long what a device offers holds if it does not say, in milliseconds.
@@ -57,6 +65,8 @@ pub struct HubTerms {
 pub struct HubCounters {
     /// Values of keys that were too many for their device.
     pub facts_refused: u64,
+    /// Values for which their device had not enough bytes left.
+    pub facts_too_large: u64,
     /// Connections and writes of devices that were too many.
     pub devices_refused: u64,
 }
@@ -66,6 +76,8 @@ pub struct HubCounters {
 pub struct Hub {
     pub(super) devices: HashMap<DeviceId, Desk, RandomState>,
     due: BTreeSet<(i64, DeviceId)>,
+    /// Since when it listens.
+    began_ms: i64,
     pub(super) terms: HubTerms,
     pub(super) counters: HubCounters,
 }
@@ -78,6 +90,10 @@ pub(super) struct Desk {
     pub server: Facts,
     pub latest: Facts,
     pub presence: Presence,
+    /// When the device was heard, as far as that is written down.
+    noted_ms: i64,
+    /// When that is too long ago.
+    pub stale_ms: i64,
     pub claim: Option<Claim>,
     pub listeners: Vec<Listener>,
     pub waiting: Vec<Waiting>,
@@ -119,6 +135,7 @@ impl Default for HubTerms {
             silence_ms: 600_000,
             sessions_max: 1,
             facts_per_device_max: 4096,
+            facts_bytes_per_device_max: 4 << 20,
             devices_max: 4_000_000,
             claim_ms: claim::CLAIM_MS,
             claiming_allowed: true,
@@ -127,11 +144,23 @@ impl Default for HubTerms {
     }
 }
 
+impl HubTerms {
+    /// What one device may have.
+    pub(super) const fn room(&self) -> Room {
+        Room { keys: self.facts_per_device_max, bytes: self.facts_bytes_per_device_max }
+    }
+}
+
 impl Hub {
     /// A hub that treats devices so.
     #[must_use]
     pub fn new(terms: HubTerms) -> Self {
         Self { terms, ..Self::default() }
+    }
+
+    /// From now on devices are heard: nobody's silence began before. Called before the first of them, and not again.
+    pub fn begin(&mut self, now_ms: i64) {
+        self.began_ms = now_ms;
     }
 
     /// A connection is open for a device: its own, or that of a gateway that speaks for it.
@@ -157,7 +186,7 @@ impl Hub {
             desk.presence.disconnect(now_ms);
             out.evicted.push((oldest.ear, device));
         }
-        out.changes.push(Change::Presence { device, presence: desk.presence });
+        desk.note_presence(device, &terms, out);
     }
 
     /// A connection is no longer open for a device.
@@ -169,7 +198,7 @@ impl Hub {
         if let Some(turn) = desk.presence.disconnect(now_ms) {
             note_turn(desk, (device, turn), &self.terms, out);
         }
-        out.changes.push(Change::Presence { device, presence: desk.presence });
+        desk.note_presence(device, &self.terms, out);
         self.plan(device);
     }
 
@@ -299,12 +328,22 @@ impl Hub {
             let Some(desk) = self.devices.get_mut(&device) else { continue };
             desk.due_ms = None;
             let silence_ms = desk.silence_ms(self.terms.silence_ms);
-            if let Some(turn) = desk.presence.look(now_ms, silence_ms) {
+            if let Some(turn) = desk.presence.look(now_ms, self.began_ms, silence_ms) {
                 note_turn(desk, (device, turn), &self.terms, out);
-                out.changes.push(Change::Presence { device, presence: desk.presence });
+                desk.note_presence(device, &self.terms, out);
             }
             self.look_at_commands(device, now_ms, out);
             self.plan(device);
+        }
+    }
+
+    /// Notes when devices without a connection were heard, as nothing else will before the broker ends.
+    pub fn note_presences(&mut self, out: &mut Outcome) {
+        for (device, desk) in &mut self.devices {
+            let has_connection = desk.listeners.iter().any(|listener| !listener.ear.is_outside());
+            if desk.presence.heard_ms > desk.noted_ms && !has_connection {
+                desk.note_presence(*device, &self.terms, out);
+            }
         }
     }
 
@@ -340,6 +379,7 @@ impl Hub {
             Change::Presence { device, presence } => {
                 let desk = self.devices.entry(*device).or_default();
                 desk.presence = Presence { connections: 0, ..*presence };
+                desk.presence_is_noted(&self.terms);
             }
             Change::DeviceGone(device) => {
                 self.devices.remove(device);
@@ -367,7 +407,7 @@ impl Hub {
         let Some(desk) = self.devices.get_mut(&device) else { return };
         let silence_ms = desk.silence_ms(self.terms.silence_ms);
         let commands = desk.waiting.iter().filter_map(Waiting::due_ms);
-        let due_ms = commands.chain(desk.presence.silent_at_ms(silence_ms)).min();
+        let due_ms = commands.chain(desk.presence.silent_at_ms(self.began_ms, silence_ms)).min();
         // An entry that comes too early is looked at in vain and planned anew: cheaper than one change per message.
         if due_ms == desk.due_ms
             || matches!((due_ms, desk.due_ms), (Some(due), Some(planned)) if planned <= due)
@@ -404,6 +444,32 @@ impl Desk {
     /// How many keys it has.
     pub fn facts(&self) -> usize {
         [&self.client, &self.shared, &self.server, &self.latest].into_iter().map(Facts::len).sum()
+    }
+
+    /// How many bytes they and their values have.
+    pub fn facts_bytes(&self) -> usize {
+        [&self.client, &self.shared, &self.server, &self.latest].into_iter().map(Facts::bytes).sum()
+    }
+
+    /// What is left of a device's room for some of its facts, and what they have; all others take from the same account.
+    pub fn room_of(&self, facts: &Facts, of_all: Room) -> Room {
+        Room {
+            keys: of_all.keys.saturating_sub(self.facts() - facts.len()),
+            bytes: of_all.bytes.saturating_sub(self.facts_bytes() - facts.bytes()),
+        }
+    }
+
+    /// Writes down how the device is.
+    pub fn note_presence(&mut self, device: DeviceId, terms: &HubTerms, out: &mut Outcome) {
+        out.changes.push(Change::Presence { device, presence: self.presence });
+        self.presence_is_noted(terms);
+    }
+
+    /// How the device is stands written down.
+    fn presence_is_noted(&mut self, terms: &HubTerms) {
+        let lag_ms = (self.silence_ms(terms.silence_ms) / 2).clamp(LAG_MS_MIN, LAG_MS_MAX);
+        self.noted_ms = self.presence.heard_ms;
+        self.stale_ms = self.noted_ms.saturating_add(lag_ms);
     }
 
     pub fn is_planned(&self) -> bool {
@@ -451,7 +517,7 @@ pub(super) fn note_turn(
     out.turns.push((device, turn));
     if terms.presence_in_telemetry {
         let samples = desk.presence.samples_of(turn);
-        let _counted = keep(desk, device, &samples, (Keeping::History, terms.facts_per_device_max), out);
+        let _counted = keep(desk, device, &samples, (Keeping::History, terms.room()), out);
         // A connection may end within what another one says: what was gathered last need not be where it was.
         desk.gathered = None;
     }

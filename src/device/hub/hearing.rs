@@ -14,9 +14,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::desk::{Desk, Hub, note_turn};
+use super::desk::{Desk, Hub, HubCounters, note_turn};
 use super::outcome::{Addressed, Outcome, Refusal};
-use crate::attributes::{Facts, Written};
+use crate::attributes::{Facts, Room, Written};
 use crate::change::{Change, Scope};
 use crate::claim::{self, Claim};
 use crate::ids::DeviceId;
@@ -33,6 +33,30 @@ enum Speaker {
     Apart(Keeping),
 }
 
+/// How many values were not taken: their keys are too many, or there are not enough bytes left for them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Untaken {
+    pub too_many: u64,
+    pub too_large: u64,
+}
+
+impl Untaken {
+    /// Counts what was not taken.
+    pub fn count(self, counters: &mut HubCounters) {
+        counters.facts_refused += self.too_many;
+        counters.facts_too_large += self.too_large;
+    }
+
+    /// Why not everything was taken; nothing if it was.
+    pub fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self { too_many: 0, too_large: 0 } => None,
+            Self { too_many: 0, .. } => Some(Refusal::FactsTooLarge),
+            _ => Some(Refusal::TooManyFacts),
+        }
+    }
+}
+
 impl Hub {
     /// A device says something on a connection that is open for it. Whoever calls answers what needs a registry or a
     /// responder himself: provisioning, parts of packages, calls, and the coming and going of children.
@@ -42,8 +66,8 @@ impl Hub {
 
     /// As [`Hub::hear`], for whoever wants to keep the uplink's room for the next one.
     pub fn heed(&mut self, device: DeviceId, ear: Ear, uplink: &Uplink<'_>, now_ms: i64, out: &mut Outcome) {
-        if self.take(device, Speaker::On(ear), uplink, now_ms, out) > 0 {
-            out.refused.push((ear, device, Refusal::TooManyFacts));
+        if let Some(refusal) = self.take(device, Speaker::On(ear), uplink, now_ms, out).refusal() {
+            out.refused.push((ear, device, refusal));
         }
     }
 
@@ -60,11 +84,11 @@ impl Hub {
         out: &mut Outcome,
     ) -> Result<(), Refusal> {
         self.desk(device).ok_or(Refusal::TooManyDevices)?;
-        let refused = self.take(device, Speaker::Apart(keeping), uplink, now_ms, out);
-        if refused > 0 { Err(Refusal::TooManyFacts) } else { Ok(()) }
+        let untaken = self.take(device, Speaker::Apart(keeping), uplink, now_ms, out);
+        untaken.refusal().map_or(Ok(()), Err)
     }
 
-    /// Takes what a device says. Returns how many values were refused, because their keys are too many.
+    /// Takes what a device says.
     fn take(
         &mut self,
         device: DeviceId,
@@ -72,40 +96,42 @@ impl Hub {
         uplink: &Uplink<'_>,
         now_ms: i64,
         out: &mut Outcome,
-    ) -> u64 {
+    ) -> Untaken {
         let Self { devices, terms, counters, .. } = self;
-        let Some(desk) = devices.get_mut(&device) else { return 0 };
+        let Some(desk) = devices.get_mut(&device) else { return Untaken::default() };
         let (ear, keeping) = match speaker {
             Speaker::On(ear) => match desk.listener(ear) {
                 Some(listener) => (ear, listener.keeping),
-                None => return 0,
+                None => return Untaken::default(),
             },
             Speaker::Apart(keeping) => (Ear::NOBODY, keeping),
         };
         let turn = desk.presence.hear(now_ms);
-        if let Some(turn) = turn {
-            note_turn(desk, (device, turn), terms, out);
-            out.changes.push(Change::Presence { device, presence: desk.presence });
+        // Not with every word: one that is written down now and then tells after a restart when it was heard.
+        if turn.is_some() || now_ms >= desk.stale_ms {
+            if let Some(turn) = turn {
+                note_turn(desk, (device, turn), terms, out);
+            }
+            desk.note_presence(device, terms, out);
         }
-        let keys_max = terms.facts_per_device_max;
-        let refused = match uplink {
-            Uplink::Telemetry(_) if keeping == Keeping::Forward => 0,
-            Uplink::Telemetry(samples) => keep(desk, device, samples, (keeping, keys_max), out),
-            Uplink::Attributes(samples) => write(desk, device, Scope::Client, samples, keys_max, out),
-            Uplink::Shared(samples) => write(desk, device, Scope::Shared, samples, keys_max, out),
-            Uplink::Alive => 0,
+        let untaken = match uplink {
+            Uplink::Telemetry(_) if keeping == Keeping::Forward => Untaken::default(),
+            Uplink::Telemetry(samples) => keep(desk, device, samples, (keeping, terms.room()), out),
+            Uplink::Attributes(samples) => write(desk, device, Scope::Client, samples, terms.room(), out),
+            Uplink::Shared(samples) => write(desk, device, Scope::Shared, samples, terms.room(), out),
+            Uplink::Alive => Untaken::default(),
             other => {
                 self.heed_other(device, ear, other, now_ms, out);
                 self.plan(device);
-                return 0;
+                return Untaken::default();
             }
         };
-        counters.facts_refused += refused;
+        untaken.count(counters);
         // Who goes on speaking is silent later than was planned, and that is found out when the time has come.
         if turn.is_some() || !desk.is_planned() {
             self.plan(device);
         }
-        refused
+        untaken
     }
 
     fn heed_other(
@@ -154,26 +180,26 @@ impl Hub {
     }
 }
 
-/// Keeps telemetry. Returns how many values were refused, because their keys are too many.
+/// Keeps telemetry.
 pub(super) fn keep(
     desk: &mut Desk,
     device: DeviceId,
     samples: &[Sample<'_>],
-    (keeping, keys_max): (Keeping, usize),
+    (keeping, room): (Keeping, Room),
     out: &mut Outcome,
-) -> u64 {
+) -> Untaken {
+    let mut untaken = Untaken::default();
     if samples.is_empty() {
-        return 0;
+        return untaken;
     }
-    // Keys of other kinds take room from the same account.
-    let keys_max = keys_max.saturating_sub(desk.facts() - desk.latest.len());
-    let mut refused = 0;
+    let room = desk.room_of(&desk.latest, room);
     // What is older than the latest of its key is told apart, so that whoever writes changes down need not know the latest.
     let mut late = Vec::new();
     let Desk { latest, gathered, .. } = desk;
     for sample in samples {
-        match latest.write_newer_within(sample, keys_max) {
-            Written::Refused => refused += 1,
+        match latest.write_newer_within(sample, room) {
+            Written::TooMany => untaken.too_many += 1,
+            Written::TooLarge => untaken.too_large += 1,
             Written::Same | Written::Changed => {
                 gather(out.telemetry(device, keeping, gathered, samples.len()), sample, keeping);
             }
@@ -184,7 +210,7 @@ pub(super) fn keep(
     if !late.is_empty() {
         out.changes.push(Change::Late { device, samples: late });
     }
-    refused
+    untaken
 }
 
 fn gather(list: &mut Vec<Sample<'static>>, sample: &Sample<'_>, keeping: Keeping) {
@@ -201,22 +227,22 @@ fn gather(list: &mut Vec<Sample<'static>>, sample: &Sample<'_>, keeping: Keeping
     }
 }
 
-/// Writes attributes and notes those that are other than before. Returns how many were refused, because their keys are too
-/// many.
+/// Writes attributes and notes those that are other than before.
 pub(super) fn write(
     desk: &mut Desk,
     device: DeviceId,
     scope: Scope,
     samples: &[Sample<'_>],
-    keys_max: usize,
+    room: Room,
     out: &mut Outcome,
-) -> u64 {
-    let keys_max = keys_max.saturating_sub(desk.facts() - desk.scope(scope).len());
-    let mut refused = 0;
+) -> Untaken {
+    let room = desk.room_of(desk.scope(scope), room);
+    let mut untaken = Untaken::default();
     for sample in samples {
-        match desk.scope_mut(scope).write_within(sample, keys_max) {
+        match desk.scope_mut(scope).write_within(sample, room) {
             Written::Same | Written::Late => {}
-            Written::Refused => refused += 1,
+            Written::TooMany => untaken.too_many += 1,
+            Written::TooLarge => untaken.too_large += 1,
             Written::Changed => out.changes.push(Change::Attribute {
                 device,
                 scope,
@@ -226,7 +252,7 @@ pub(super) fn write(
             }),
         }
     }
-    refused
+    untaken
 }
 
 fn attributes(desk: &Desk, cookie: Cookie, client: &Wanted<'_>, shared: &Wanted<'_>) -> Downlink {

@@ -41,6 +41,8 @@ pub struct Outcome {
 pub enum Refusal {
     /// The device has as many keys as it may, and these are others. What it said of keys that it has was taken.
     TooManyFacts,
+    /// The device has as many bytes of keys and values as it may. What takes no more than before was taken.
+    FactsTooLarge,
     /// As many devices are known as may be, and this is another: its connection is not open.
     TooManyDevices,
     /// It says more than it may. Nothing of this was taken.
@@ -109,7 +111,9 @@ impl Refusal {
     #[must_use]
     pub const fn reason(self) -> ReasonCode {
         match self {
-            Self::TooManyFacts | Self::TooManyDevices | Self::TooOften => ReasonCode::QuotaExceeded,
+            Self::TooManyFacts | Self::FactsTooLarge | Self::TooManyDevices | Self::TooOften => {
+                ReasonCode::QuotaExceeded
+            }
         }
     }
 
@@ -118,6 +122,7 @@ impl Refusal {
     pub const fn text(self) -> &'static str {
         match self {
             Self::TooManyFacts => "the device has as many keys as it may",
+            Self::FactsTooLarge => "the device has as many bytes of keys and values as it may",
             Self::TooManyDevices => "as many devices are known as may be",
             Self::TooOften => "the device says more than it may",
         }

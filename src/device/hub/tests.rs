@@ -554,3 +554,135 @@ fn presence_is_telemetry_where_that_is_wanted() {
     ];
     assert_eq!(kept(&out).concat(), told);
 }
+
+fn presences(out: &Outcome) -> Vec<i64> {
+    let heard = |change: &Change| match change {
+        Change::Presence { presence, .. } => Some(presence.heard_ms),
+        _ => None,
+    };
+    out.changes.iter().filter_map(heard).collect()
+}
+
+#[test]
+fn a_device_that_goes_on_speaking_is_written_down_now_and_then() {
+    let mut story = Story::new();
+    let mut noted = Vec::new();
+    for second in 1..=1_000 {
+        noted.extend(presences(&story.hear(ONE, telemetry(vec![sample("t", second)]), second * 1_000)));
+    }
+    assert_eq!(
+        noted,
+        [1_000, 301_000, 601_000, 901_000],
+        "not every word, and none that is five minutes old"
+    );
+    story.hub.write(DEVICE, Scope::Server, &[sample("inactivityTimeout", 20_000)], &mut story.out);
+    assert_eq!(presences(&story.hear(ONE, Uplink::Alive, 1_201_000)), [1_201_000]);
+    assert_eq!(presences(&story.hear(ONE, Uplink::Alive, 1_210_999)), [0; 0]);
+    assert_eq!(presences(&story.hear(ONE, Uplink::Alive, 1_211_000)), [1_211_000], "half of its own time");
+    story.hub.write(DEVICE, Scope::Server, &[sample("inactivityTimeout", 1)], &mut story.out);
+    assert_eq!(presences(&story.hear(ONE, Uplink::Alive, 1_221_000)), [1_221_000]);
+    assert_eq!(
+        presences(&story.hear(ONE, Uplink::Alive, 1_221_999)),
+        [0; 0],
+        "nobody is written down all the time"
+    );
+}
+
+#[test]
+fn nobody_falls_silent_because_the_broker_was_away() {
+    for presence_in_telemetry in [false, true] {
+        let mut story = Story::new();
+        story.hear(ONE, Uplink::Alive, 1_000);
+        let mut again = Hub::new(HubTerms { presence_in_telemetry, ..HubTerms::default() });
+        story.all.iter().for_each(|change| again.restore(change));
+        again.begin(10_000_000);
+        let mut out = Outcome::default();
+        again.advance(10_000_000, &mut out);
+        again.advance(10_599_999, &mut out);
+        assert_eq!((out.turns.len(), out.changes.len()), (0, 0), "it was not heard because nobody listened");
+        let presence = again.presence(DEVICE);
+        assert_eq!((presence.is_active, presence.heard_ms, presence.alarmed_ms), (true, 1_000, 0));
+        assert_eq!(again.due_ms(), Some(10_600_000));
+        again.advance(10_600_000, &mut out);
+        assert_eq!(out.turns, [(DEVICE, Turn::FellSilent)]);
+        assert_eq!(again.presence(DEVICE).alarmed_ms, 10_600_000);
+    }
+}
+
+#[test]
+fn what_was_restored_is_written_down_again_when_it_is_stale_and_at_an_orderly_end() {
+    let mut story = Story::new();
+    story.hear(ONE, Uplink::Alive, 1_000);
+    let mut again = Hub::default();
+    story.all.iter().for_each(|change| again.restore(change));
+    again.begin(2_000);
+    let says = |hub: &mut Hub, now_ms| {
+        let mut out = Outcome::default();
+        hub.say(DEVICE, Keeping::Latest, &Uplink::Alive, now_ms, &mut out).unwrap();
+        presences(&out)
+    };
+    let ends = |hub: &mut Hub| {
+        let mut out = Outcome::default();
+        hub.note_presences(&mut out);
+        presences(&out)
+    };
+    assert_eq!(ends(&mut again), [0; 0], "nothing was said");
+    assert_eq!(says(&mut again, 300_999), [0; 0]);
+    assert_eq!(says(&mut again, 301_000), [301_000]);
+    assert_eq!(says(&mut again, 302_000), [0; 0]);
+    assert_eq!((ends(&mut again), ends(&mut again)), (vec![302_000], vec![]));
+    again.open(DEVICE, TWO, Keeping::Latest, 303_000, &mut Outcome::default());
+    assert_eq!(says(&mut again, 304_000), [0; 0]);
+    assert_eq!(ends(&mut again), [0; 0], "the end of its connection writes that down");
+}
+
+fn text(key: &'static str, len: usize) -> Sample<'static> {
+    Sample { value: Value::Text("x".repeat(len).into()), ..sample(key, 0) }
+}
+
+#[test]
+fn bytes_that_are_too_many_are_refused_and_the_device_is_told() {
+    let terms = HubTerms { facts_bytes_per_device_max: 100, ..HubTerms::default() };
+    let mut hub = Hub::new(terms);
+    let mut out = Outcome::default();
+    hub.open(DEVICE, ONE, Keeping::History, 0, &mut out);
+    hub.write(DEVICE, Scope::Server, &[text("s", 29)], &mut out);
+    hub.hear(DEVICE, ONE, Uplink::Attributes(vec![text("c", 29)]), 0, &mut out);
+    hub.hear(DEVICE, ONE, telemetry(vec![text("a", 40), text("b", 40), text("t", 9)]), 0, &mut out);
+    assert_eq!(out.refused, [(ONE, DEVICE, Refusal::FactsTooLarge)]);
+    assert_eq!(Refusal::FactsTooLarge.reason(), mqtt::ReasonCode::QuotaExceeded);
+    assert_eq!(hub.latest(DEVICE).map(|(key, _, _)| key).collect::<Vec<_>>(), ["t"]);
+    assert_eq!(kept(&out).concat().len(), 1, "what is refused is not written down");
+    assert_eq!((hub.counters().facts_too_large, hub.counters().facts_refused), (2, 0));
+    hub.hear(DEVICE, ONE, Uplink::Shared(vec![text("d", 30)]), 0, &mut out);
+    hub.hear(DEVICE, ONE, Uplink::Attributes(vec![text("c", 60)]), 0, &mut out);
+    assert_eq!(out.refused.len(), 3, "all scopes take from one account");
+    assert_eq!(hub.write_all(DEVICE, Scope::Shared, &[text("d", 30)], &mut out), Err(Refusal::FactsTooLarge));
+    assert_eq!(hub.counters().facts_too_large, 5);
+    hub.hear(DEVICE, ONE, telemetry(vec![sample("t", 7)]), 0, &mut out);
+    hub.hear(DEVICE, ONE, Uplink::Attributes(vec![text("c", 28), text("n", 8)]), 0, &mut out);
+    hub.delete(DEVICE, Scope::Server, &["s"], 0, &mut out);
+    assert_eq!(hub.write_all(DEVICE, Scope::Shared, &[text("d", 30)], &mut out), Ok(()));
+    assert_eq!(out.refused.len(), 3, "what became smaller or was deleted has made room");
+}
+
+#[test]
+fn what_is_restored_is_never_refused_and_counts() {
+    let mut story = Story::new();
+    story.hear(ONE, telemetry(vec![text("t", 99)]), 0);
+    story.hear(ONE, Uplink::Attributes(vec![text("c", 99)]), 0);
+    let mut again = Hub::new(HubTerms { facts_bytes_per_device_max: 100, ..HubTerms::default() });
+    story.all.iter().for_each(|change| again.restore(change));
+    assert_eq!((again.latest(DEVICE).count(), again.attributes(DEVICE, Scope::Client).count()), (1, 1));
+    let says = |hub: &mut Hub, samples| {
+        let mut out = Outcome::default();
+        hub.say(DEVICE, Keeping::Latest, &telemetry(samples), 0, &mut out)
+    };
+    assert_eq!(says(&mut again, vec![text("t", 98)]), Ok(()), "smaller than before");
+    assert_eq!(says(&mut again, vec![text("t", 99)]), Err(Refusal::FactsTooLarge));
+    assert_eq!(says(&mut again, vec![sample("u", 1)]), Err(Refusal::FactsTooLarge));
+    assert_eq!(says(&mut again, vec![sample("t", 1)]), Ok(()));
+    let mut out = Outcome::default();
+    again.delete(DEVICE, Scope::Client, &["c"], 0, &mut out);
+    assert_eq!(says(&mut again, vec![text("t", 99)]), Ok(()));
+}

@@ -7,8 +7,9 @@
 //! - Telemetry that comes behind a deletion is never gathered with telemetry before it.
 
 use super::desk::Hub;
-use super::hearing::{keep, shared, tell, write};
+use super::hearing::{Untaken, keep, shared, tell, write};
 use super::outcome::{Outcome, Refusal};
+use crate::attributes::Room;
 use crate::change::{Change, Scope};
 use crate::ids::DeviceId;
 use crate::package::Assignment;
@@ -17,7 +18,7 @@ use crate::speech::Downlink;
 use crate::value::Sample;
 
 impl Hub {
-    /// Writes attributes of a device, all of them or, if their keys are too many, none.
+    /// Writes attributes of a device, all of them or, if they are too many or too large, none.
     pub fn write(&mut self, device: DeviceId, scope: Scope, samples: &[Sample<'_>], out: &mut Outcome) {
         // Whoever does not ask for the outcome finds the refusal in the counters.
         let _counted = self.write_all(device, scope, samples, out);
@@ -31,15 +32,31 @@ impl Hub {
         samples: &[Sample<'_>],
         out: &mut Outcome,
     ) -> Result<(), Refusal> {
-        let keys_max = self.terms.facts_per_device_max;
+        let room = self.terms.room();
         let desk = self.desk(device).ok_or(Refusal::TooManyDevices)?;
-        let is_new = |sample: &&Sample<'_>| desk.scope(scope).get(&sample.key).is_none();
-        let wanted = samples.iter().filter(is_new).count();
-        if desk.facts() + wanted > keys_max {
-            self.counters.facts_refused += u64::try_from(wanted).unwrap_or(u64::MAX);
-            return Err(Refusal::TooManyFacts);
+        let (mut new_keys, mut grown) = (0, 0);
+        // What becomes smaller makes room for the next write, not for this one.
+        for sample in samples {
+            let bytes = sample.value.heap_bytes();
+            match desk.scope(scope).get(&sample.key) {
+                Some((known, _)) => grown += bytes.saturating_sub(known.heap_bytes()),
+                None => {
+                    new_keys += 1;
+                    grown += sample.key.len() + bytes;
+                }
+            }
         }
-        let _none_refused = write(desk, device, scope, samples, usize::MAX, out);
+        let mut untaken = Untaken::default();
+        if new_keys > 0 && desk.facts() + new_keys > room.keys {
+            untaken.too_many = u64::try_from(new_keys).unwrap_or(u64::MAX);
+        } else if grown > 0 && desk.facts_bytes() + grown > room.bytes {
+            untaken.too_large = u64::try_from(samples.len()).unwrap_or(u64::MAX);
+        }
+        if let Some(refusal) = untaken.refusal() {
+            untaken.count(&mut self.counters);
+            return Err(refusal);
+        }
+        let _all_taken = write(desk, device, scope, samples, Room::ENDLESS, out);
         if scope == Scope::Shared && !samples.is_empty() {
             tell(desk, device, &Downlink::SharedWritten(shared(samples)), out);
         }
@@ -67,7 +84,7 @@ impl Hub {
         }
     }
 
-    /// Writes telemetry in a device's name; values of keys that are too many are not taken.
+    /// Writes telemetry in a device's name; values that are too many or too large are not taken.
     pub fn keep(
         &mut self,
         device: DeviceId,
@@ -89,11 +106,11 @@ impl Hub {
         if keeping == Keeping::Forward {
             return Ok(());
         }
-        let keys_max = self.terms.facts_per_device_max;
+        let room = self.terms.room();
         let desk = self.desk(device).ok_or(Refusal::TooManyDevices)?;
-        let refused = keep(desk, device, samples, (keeping, keys_max), out);
-        self.counters.facts_refused += refused;
-        if refused > 0 { Err(Refusal::TooManyFacts) } else { Ok(()) }
+        let untaken = keep(desk, device, samples, (keeping, room), out);
+        untaken.count(&mut self.counters);
+        untaken.refusal().map_or(Ok(()), Err)
     }
 
     /// Deletes history of a key from `from_ms` up to `to_ms`, and its latest value if that is wanted and it lies there;

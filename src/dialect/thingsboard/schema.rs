@@ -5,11 +5,13 @@
 //!
 //! Invariants:
 //! - A schema is one file of proto3 without imports; its last message is the payload.
+//! - However much a message means by what it leaves out, its JSON is no larger than whoever asks for it can bear.
 //!
 //! Source: section 2.10 of the vectors.
 
 use device::Unspeakable;
 use prost::Message;
+use prost::bytes::BufMut;
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, SerializeOptions, Syntax};
 use protox::file::{File, FileResolver};
 
@@ -27,6 +29,10 @@ const NAME: &str = "schema.proto";
 
 /// The longest schema in bytes.
 const SCHEMA_BYTES_MAX: usize = 65_536;
+
+/// What the JSON of a message may have in any case, in bytes: fields that are not in the payload are in it, and a few bytes
+/// can stand for an object with all of them.
+pub(super) const JSON_BYTES_MAX: usize = 1 << 20;
 
 /// The only file that there is.
 struct OneFile(String);
@@ -64,17 +70,22 @@ pub(super) fn check_command(message: &MessageDescriptor) -> Result<(), String> {
     Err("the schema of commands: a command has `method` (a string), `requestId` and `params`".to_owned())
 }
 
-/// A message as JSON text.
-pub(super) fn decode(message: &MessageDescriptor, payload: &[u8]) -> Result<String, Malformed> {
-    as_json(&read(message, payload)?)
+/// A message as JSON text of at most `bytes_max`.
+pub(super) fn decode(
+    message: &MessageDescriptor,
+    payload: &[u8],
+    bytes_max: usize,
+) -> Result<String, Malformed> {
+    as_json(&read(message, payload)?, bytes_max)
 }
 
-/// A message of telemetry as JSON text. Of one that has room for a time and for values, and has no time, the values; `is_whole`
+/// A message of telemetry as JSON text of at most `bytes_max`. Of one that has room for a time and for values, and has no time, the values; `is_whole`
 /// says that it stays as it is.
 pub(super) fn decode_telemetry(
     message: &MessageDescriptor,
     payload: &[u8],
     is_whole: bool,
+    bytes_max: usize,
 ) -> Result<String, Malformed> {
     let decoded = read(message, payload)?;
     let has_room = || message.fields().len() == 2 && message.get_field_by_name("ts").is_some();
@@ -84,22 +95,25 @@ pub(super) fn decode_telemetry(
         && !decoded.has_field_by_name("ts")
         && let Some(values) = values.as_deref().and_then(prost_reflect::Value::as_message)
     {
-        return as_json(values);
+        return as_json(values, bytes_max);
     }
-    as_json(&decoded)
+    as_json(&decoded, bytes_max)
 }
 
 fn read(message: &MessageDescriptor, payload: &[u8]) -> Result<DynamicMessage, Malformed> {
     DynamicMessage::decode(message.clone(), payload).map_err(|error| Malformed::because(error.to_string()))
 }
 
-fn as_json(decoded: &DynamicMessage) -> Result<String, Malformed> {
+fn as_json(decoded: &DynamicMessage, bytes_max: usize) -> Result<String, Malformed> {
     let told = |error: &dyn std::fmt::Display| Malformed::because(error.to_string());
-    let mut out = Vec::new();
+    let mut out = Vec::new().limit(bytes_max).writer();
     let mut serializer = serde_json::Serializer::new(&mut out);
     let options = SerializeOptions::new().skip_default_fields(false).stringify_64_bit_integers(true);
-    decoded.serialize_with_options(&mut serializer, &options).map_err(|error| told(&error))?;
-    String::from_utf8(out).map_err(|error| told(&error))
+    decoded.serialize_with_options(&mut serializer, &options).map_err(|error| match error.is_io() {
+        true => Malformed::because(format!("the message means more than {bytes_max} bytes of JSON")),
+        false => told(&error),
+    })?;
+    String::from_utf8(out.into_inner().into_inner()).map_err(|error| told(&error))
 }
 
 /// A command as the profile's own message.
@@ -148,10 +162,28 @@ mod tests {
         // temp = 21.5, mode = ON, inner.x = 7; count and the lists are absent.
         let payload = b"\x09\x00\x00\x00\x00\x00\x80\x35\x40\x18\x01\x2a\x02\x08\x07";
         assert_eq!(
-            decode(&schema, payload).unwrap(),
+            decode(&schema, payload, 1000).unwrap(),
             "{\"temp\":21.5,\"count\":\"0\",\"mode\":\"ON\",\"inner\":{\"x\":7},\"list\":[],\"raw\":\"\"}"
         );
-        assert!(decode(&schema, b"{\"temp\":1}").is_err());
+        assert!(decode(&schema, b"{\"temp\":1}", 1000).is_err());
+    }
+
+    #[test]
+    fn a_message_that_means_more_than_can_be_borne_is_refused_with_a_reason() {
+        let names: String = (1..=50).map(|number| format!("int64 a_field_{number} = {number}; ")).collect();
+        let schema = compile(&format!(
+            "syntax = \"proto3\"; message Inner {{ {names} }} message T {{ repeated Inner list = 1; }}"
+        ))
+        .unwrap();
+        let payload = |count| b"\x0a\x00".repeat(count);
+        let one = decode(&schema, &payload(1), JSON_BYTES_MAX).unwrap().len();
+        assert!(one > 500, "two bytes have become {one}");
+        assert!(decode(&schema, &payload(1), one).is_ok());
+        let told = |error: Malformed| error.why;
+        let why = decode(&schema, &payload(1), one - 1).map_err(told);
+        assert_eq!(why, Err(format!("the message means more than {} bytes of JSON", one - 1).into()));
+        let why = decode_telemetry(&schema, &payload(30_000), false, JSON_BYTES_MAX).map_err(told);
+        assert_eq!(why, Err("the message means more than 1048576 bytes of JSON".into()));
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl Session {
         }
     }
 
+    /// What the JSON of a Protobuf message may have: as much as a payload of JSON, and no less than is always allowed.
+    fn json_bytes_max(&self) -> usize {
+        usize::try_from(self.offer.packet_bytes_max).unwrap_or(usize::MAX).max(schema::JSON_BYTES_MAX)
+    }
+
     /// Reads samples; where the text is no JSON and may be made so, out of what becomes of it. Returns the text as well.
     fn samples<'a>(
         &self,
@@ -142,7 +147,8 @@ impl Session {
         speech: &mut Speech<'a>,
     ) -> Result<Answer, Malformed> {
         let decode = |schemas: &Schemas, payload: &[u8]| {
-            schema::decode_telemetry(&schemas.telemetry, payload, self.settings.quirks.untimed_values_whole)
+            let is_whole = self.settings.quirks.untimed_values_whole;
+            schema::decode_telemetry(&schemas.telemetry, payload, is_whole, self.json_bytes_max())
         };
         let text = self.as_json(spelling, said.payload, decode)?;
         let (text, samples) = self.samples(text, said.now_ms, json::telemetry, speech)?;
@@ -159,7 +165,9 @@ impl Session {
         said: &Said<'a>,
         speech: &mut Speech<'a>,
     ) -> Result<Answer, Malformed> {
-        let decode = |schemas: &Schemas, payload: &[u8]| schema::decode(&schemas.attributes, payload);
+        let decode = |schemas: &Schemas, payload: &[u8]| {
+            schema::decode(&schemas.attributes, payload, self.json_bytes_max())
+        };
         let text = self.as_json(spelling, said.payload, decode)?;
         let (text, samples) = self.samples(text, said.now_ms, json::attributes, speech)?;
         speech.forwards.push(forward(&self.canonical.own.attributes, text));
@@ -215,7 +223,8 @@ impl Session {
         let number = number(id)?;
         let schemas = self.settings.schemas.as_ref();
         let decode = || match schemas {
-            Some(schemas) => schema::decode(&schemas.command_answer, said.payload).map(String::into_bytes),
+            Some(schemas) => schema::decode(&schemas.command_answer, said.payload, self.json_bytes_max())
+                .map(String::into_bytes),
             None => Err(Malformed::because("the profile has no schema for Protobuf")),
         };
         let answer = match self.settings.uplink_format(spelling) {

@@ -50,6 +50,8 @@ pub struct Devices {
     pub certificate_terms_count: bool,
     /// Keys that are known of one device.
     pub facts_per_device_max: u32,
+    /// Bytes of these keys and of their values.
+    pub facts_bytes_per_device_max: u64,
     /// Devices of which the broker knows something, on all cores.
     pub known_devices_max: u32,
     /// Whether refused devices count as failed logins of their address, and an address that has too many is shut out.
@@ -103,6 +105,7 @@ impl Default for Devices {
             presence_in_telemetry: false,
             certificate_terms_count: true,
             facts_per_device_max: 4096,
+            facts_bytes_per_device_max: 4 << 20,
             known_devices_max: 4_000_000,
             failed_logins_count: false,
             device_messages: Rate::default(),
@@ -136,6 +139,8 @@ impl Devices {
             silence_ms: i64::from(self.silence_s) * 1000,
             sessions_max: stdx::widen(self.sessions_per_device_max),
             facts_per_device_max: stdx::widen(self.facts_per_device_max),
+            facts_bytes_per_device_max: usize::try_from(self.facts_bytes_per_device_max)
+                .unwrap_or(usize::MAX),
             devices_max: stdx::widen(self.known_devices_max).div_ceil(cores.max(1)),
             claim_ms: i64::from(self.claim_duration_s) * 1000,
             claiming_allowed: self.claiming_allowed,

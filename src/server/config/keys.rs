@@ -200,6 +200,9 @@ keys! {
         certificate_terms_count,
         /// Keys of attributes and of telemetry that are known of one device, together; what it says of more is refused.
         facts_per_device_max: 1..=1_000_000,
+        /// Bytes of these keys and of their values; what it says of more is refused. A value that is not larger than the one
+        /// before is always taken.
+        facts_bytes_per_device_max: 1_024..=1 << 40,
         /// Devices of which something is known, an equal share on each core; the connection of one more is refused.
         known_devices_max: 1..=100_000_000,
         /// Whether refused devices count as failed logins of their address, and their listeners are closed to addresses

@@ -392,6 +392,7 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
                 gateway_device_telemetry_messages = \"6:1\"\ntenant_messages = \"7:1\"\n\
                 tenant_telemetry_messages = \"8:1\"\ntenant_telemetry_values = \"9:1\"\n\
                 command_submit = \"sequential-answer\"\ncommand_answer_ms = 700\nfacts_per_device_max = 8\n\
+                facts_bytes_per_device_max = 2048\n\
                 known_devices_max = 9\npackage_bytes_max = 10\nfailed_logins_count = true\ncommand_closes = true\nclaiming_allowed = false\n\
                 claim_duration_s = 60\npresence_in_telemetry = true\ncertificate_terms_count = false\n[control]\nlisten = \"127.0.0.1:0\"\n\
                 rpc_webhook = \"http://127.0.0.1:1/rpc\"\ntoken_lifetime_s = 60\nrpc_timeout_ms = 7000\nrpc_timeout_min_ms = 10\n\
@@ -423,6 +424,7 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
         [&tenant.messages, &tenant.telemetry_messages, &tenant.telemetry_values].map(device::Rate::text);
     assert_eq!(texts, ["7:1", "8:1", "9:1"]);
     assert_eq!((terms.facts_per_device_max, terms.devices_max), (8, 3), "a core has its share of devices");
+    assert_eq!(terms.facts_bytes_per_device_max, 2_048);
     assert!(devices.failed_logins_count && !read("").0.devices.failed_logins_count);
     assert_eq!(config.control.token_lifetime_s, 60);
     let rows = [

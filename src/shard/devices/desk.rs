@@ -189,6 +189,7 @@ impl Shard {
         let counters = self.exchange.counters_mut();
         counters.allowances_forgotten = dropped;
         counters.facts_refused = refused.facts_refused;
+        counters.facts_too_large = refused.facts_too_large;
         counters.devices_refused = refused.devices_refused;
     }
 

@@ -79,6 +79,16 @@ impl Shard {
         }
     }
 
+    /// Notes when devices were heard last that have no connection whose end would note it.
+    pub(crate) fn note_last_words(&mut self, now: Instant) {
+        if self.devices.is_none() {
+            return;
+        }
+        let mut out = self.outcome();
+        self.desk().hub.note_presences(&mut out);
+        self.settle(now, out, Cause::Deaf);
+    }
+
     /// Does what is due for devices.
     pub(crate) fn device_timers(&mut self, now: Instant) {
         if self.devices.is_none() {

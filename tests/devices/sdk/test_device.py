@@ -1,6 +1,6 @@
 """A device that is written with ThingsBoard's SDK: telemetry, attributes, calls both ways, claims."""
 
-from plant import until
+from plant import CUSTOMER_NOBODY, until
 from sdk_client import Inbox
 
 T0 = 1_760_000_000_123
@@ -155,12 +155,27 @@ def test_a_new_token_ends_the_session_and_only_the_new_one_is_good(connect, devi
     assert connect(f"{device.token}-new").reason == 0
 
 
-def test_a_device_claims_and_its_secret_counts(connect, device):
+def test_a_device_claims_and_its_secret_counts(connect, device, api):
     client = connect(device.token)
     client.claim("open sesame", 60_000)
     # The claim is heard before what the device says after it.
     client.send_telemetry({"after": 1})
     until(lambda: device.latest("after")["after"] == 1, "telemetry after the claim")
+    mine, user = api.customer()
+    claimed = user.post(f"/api/customer/device/{device.name}/claim", {"secretKey": "open sesame"})
+    assert claimed["response"] == "SUCCESS" and claimed["device"]["name"] == device.name
+    assert api.get(f"/api/device/{device.id}")["customerId"]["id"] == mine["id"]["id"]
+
+
+def test_a_wrong_secret_for_a_claim_of_the_sdk_claims_nothing(connect, device, api):
+    client = connect(device.token)
+    client.claim("open sesame", 60_000)
+    client.send_telemetry({"after": 1})
+    until(lambda: device.latest("after")["after"] == 1, "telemetry after the claim")
+    _, user = api.customer()
+    refused = user.post(f"/api/customer/device/{device.name}/claim", {"secretKey": "close sesame"}, 400)
+    assert "FAILURE" in str(refused)
+    assert api.get(f"/api/device/{device.id}")["customerId"]["id"] == CUSTOMER_NOBODY
 
 
 def test_a_device_that_is_deleted_is_sent_away(connect, device):

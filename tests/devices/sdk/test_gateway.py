@@ -1,6 +1,6 @@
 """A gateway that is written with ThingsBoard's SDK: children, their telemetry, attributes and commands."""
 
-from plant import Refused, until
+from plant import CUSTOMER_NOBODY, Refused, until
 from sdk_client import Inbox
 
 T0 = 1_760_000_000_123
@@ -123,8 +123,32 @@ def test_both_kinds_of_limits_are_told_to_a_gateway(connect, gateway):
 
 def test_a_child_is_claimed_through_its_gateway(connect, gateway, api, name):
     client = connect(gateway.token, gateway=True)
+    client.gw_connect_device(name)
+    client.gw_connect_device(f"{name}-b")
+    one, two = child_of(api, name), child_of(api, f"{name}-b")
     client.gw_claim(name, "sesame", 60_000)
-    child_of(api, name)
+    # The claim is heard before what the gateway says of the same child after it.
+    client.gw_send_telemetry(name, {"after": 1})
+    until(lambda: one.latest("after")["after"] == 1, "telemetry after the claim")
+    mine, user = api.customer()
+    refused = user.post(f"/api/customer/device/{two.name}/claim", {"secretKey": "sesame"}, 400)
+    assert "FAILURE" in str(refused), "nobody has offered the other child"
+    claimed = user.post(f"/api/customer/device/{name}/claim", {"secretKey": "sesame"})
+    assert claimed["response"] == "SUCCESS" and claimed["device"]["name"] == name
+    assert api.get(f"/api/device/{one.id}")["customerId"]["id"] == mine["id"]["id"]
+    assert api.get(f"/api/device/{gateway.id}")["customerId"]["id"] == CUSTOMER_NOBODY
+
+
+def test_a_child_that_was_never_heard_of_is_made_and_claimed(connect, gateway, api, name):
+    client = connect(gateway.token, gateway=True)
+    client.gw_claim(name, "sesame", 60_000)
+    child = child_of(api, name)
+    client.gw_send_telemetry(name, {"after": 1})
+    until(lambda: child.latest("after")["after"] == 1, "telemetry after the claim")
+    mine, user = api.customer()
+    claimed = user.post(f"/api/customer/device/{name}/claim", {"secretKey": "sesame"})
+    assert claimed["response"] == "SUCCESS"
+    assert api.get(f"/api/device/{child.id}")["customerId"]["id"] == mine["id"]["id"]
 
 
 def test_fifty_children_speak_through_one_gateway(connect, gateway, api, name):
