@@ -313,7 +313,7 @@ fn persistent_commands_are_listed_in_the_order_that_is_asked_for() {
             world.expect(Who::Admin, &call, body, OK, json!({"rpcId": wanted})).await;
         }
         let rows = [
-            ("pageSize=2&page=0", "cab", 2, true),
+            ("pageSize=2&page=0", "ca", 2, true),
             ("pageSize=2&page=1", "b", 2, false),
             ("pageSize=9&page=0&sortProperty=name&sortOrder=DESC", "cba", 1, false),
             ("pageSize=9&page=0&sortProperty=expirationTime", "cab", 1, false),
