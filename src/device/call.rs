@@ -10,7 +10,7 @@
 use crate::change::{Change, Scope};
 use crate::claim::Redeemed;
 use crate::command::Order;
-use crate::hub::{Addressed, Hub, Outcome, Refusal, Report, TooManyCommands};
+use crate::hub::{Addressed, Hub, NotOrdered, Outcome, Refusal, Report};
 use crate::ids::{CommandId, DeviceId};
 use crate::package::{Assignment, PackageKind, unassign};
 use crate::presence::{Presence, Turn};
@@ -150,6 +150,8 @@ pub enum HubReply {
     Ordered(i32),
     /// To [`HubCall::Order`]: too many commands wait for the device.
     TooManyCommands,
+    /// To [`HubCall::Order`]: a command of that id waits for the device.
+    KnownCommand,
     /// To [`HubCall::Redeem`].
     Redeemed(Redeemed),
     /// To [`HubCall::WriteAttributes`], [`HubCall::Keep`] and [`HubCall::Say`]: not all of it was taken, and why.
@@ -270,7 +272,8 @@ impl Hub {
             HubCall::Presence => HubReply::Presence(self.presence(device)),
             HubCall::Order(order) => match self.order(device, order, now_ms, out) {
                 Ok(number) => HubReply::Ordered(number),
-                Err(TooManyCommands) => HubReply::TooManyCommands,
+                Err(NotOrdered::TooMany) => HubReply::TooManyCommands,
+                Err(NotOrdered::Known) => HubReply::KnownCommand,
             },
             HubCall::Redeem { secret } => HubReply::Redeemed(self.redeem(device, &secret, now_ms, out)),
             HubCall::WriteAttributes { scope, samples } => done(self.write_all(device, scope, &samples, out)),
@@ -467,6 +470,8 @@ mod tests {
         assert_eq!(ask(&mut hub, HubCall::Order(order(1))).0, HubReply::Ordered(0));
         assert_eq!(ask(&mut hub, HubCall::Order(order(2))).0, HubReply::Ordered(1));
         assert_eq!(ask(&mut hub, HubCall::Order(order(3))).0, HubReply::TooManyCommands);
+        let (reply, out) = ask(&mut hub, HubCall::Order(order(2)));
+        assert_eq!((reply, out.reports.len(), out.changes.len()), (HubReply::KnownCommand, 0, 0));
         let (_, out) = ask(&mut hub, HubCall::DeleteCommand(CommandId::from_bytes([1; 16])));
         assert_eq!(out.reports[0].state, CommandState::Deleted);
         assert!(matches!(out.changes[..], [Change::CommandGone { .. }]));

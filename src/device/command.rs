@@ -156,6 +156,16 @@ impl CommandState {
             Self::Deleted => "DELETED",
         }
     }
+
+    /// Whether nothing more becomes of a command of that kind.
+    #[must_use]
+    pub const fn ends(self, kind: CommandKind) -> bool {
+        match self {
+            Self::Queued | Self::Sent | Self::Timeout => false,
+            Self::Delivered => matches!(kind, CommandKind::OneWay),
+            Self::Successful | Self::Expired | Self::Failed | Self::Deleted => true,
+        }
+    }
 }
 
 impl Command {
@@ -178,14 +188,7 @@ impl Command {
     /// Whether nothing more will happen to it.
     #[must_use]
     pub const fn has_ended(&self) -> bool {
-        match self.state {
-            CommandState::Queued | CommandState::Sent | CommandState::Timeout => false,
-            CommandState::Delivered => matches!(self.order.kind, CommandKind::OneWay),
-            CommandState::Successful
-            | CommandState::Expired
-            | CommandState::Failed
-            | CommandState::Deleted => true,
-        }
+        self.state.ends(self.order.kind)
     }
 
     /// Whether it should be sent to a device that begins to listen: nobody has acknowledged it.

@@ -50,7 +50,7 @@ pub use dialect::{
     Dialect, DoorQuirks, Guest, Habits, Hello, Interpreter, Introduction, Kin, Offer, Rates, Shown,
     Unspeakable, Welcome,
 };
-pub use hub::{Addressed, Hub, HubCounters, HubTerms, Outcome, Refusal, Report, TooManyCommands};
+pub use hub::{Addressed, Hub, HubCounters, HubTerms, NotOrdered, Outcome, Refusal, Report};
 pub use ids::{Chance, CommandId, CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId, random_word};
 pub use package::{
     Assignment, Chunk, Content, Label, NoChunk, Package, PackageKind, WrongChecksum, unassign,

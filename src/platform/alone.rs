@@ -126,6 +126,10 @@ impl Archive for MemoryArchive {
         Ok(held(&self.commands).get(&id).cloned())
     }
 
+    fn has_command(&self, id: CommandId) -> Result<bool, ArchiveFault> {
+        Ok(held(&self.commands).contains_key(&id))
+    }
+
     fn commands(&self, device: DeviceId) -> Result<Vec<Command>, ArchiveFault> {
         let all = held(&self.commands);
         Ok(all.values().filter(|(of, _)| *of == device).map(|(_, command)| command.clone()).collect())

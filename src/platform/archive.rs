@@ -48,6 +48,12 @@ pub trait Archive: Send + Sync {
     /// As above.
     fn command(&self, id: CommandId) -> Result<Option<(DeviceId, Command)>, ArchiveFault>;
 
+    /// Whether that is the id of a persistent command: of one that is there, or was and is not quite gone.
+    ///
+    /// # Errors
+    /// As above.
+    fn has_command(&self, id: CommandId) -> Result<bool, ArchiveFault>;
+
     /// The persistent commands of a device, in no particular order.
     ///
     /// # Errors

@@ -160,10 +160,10 @@ impl Platform {
         }
     }
 
-    /// Waits for what becomes of a command; to be called before it is ordered.
+    /// Waits for what becomes of a command of a device; to be called before it is ordered. None if somebody does already.
     #[must_use]
-    pub fn watch(&self, command: CommandId) -> Watching {
-        self.house.waiting.watch(self.clone(), command)
+    pub fn watch(&self, device: DeviceId, command: CommandId) -> Option<Watching> {
+        self.house.waiting.watch(self.clone(), device, command)
     }
 
     /// Listens in the place of a device, once its hub was told so with the ear.

@@ -3,7 +3,8 @@
 //! Why handles that forget themselves: whoever waits behind HTTP may go away at any moment, and nobody else would clean up.
 //!
 //! Invariants:
-//! - Dropping a handle ends the waiting.
+//! - Dropping a handle ends the waiting, and nobody else's.
+//! - One at a time watches a command, and hears of nothing but the device that he has asked.
 //! - Whoever listens in the place of a device that is deleted or recognised anew hears what was said before, and then that it
 //!   is over.
 //! - At most [`HEARD_MAX`] pieces of news wait for one listener; more are dropped and counted.
@@ -15,6 +16,7 @@ use ahash::RandomState;
 use device::{Addressed, CommandId, Cookie, DeviceId, Downlink, Ear, News, Report};
 use flume::{Receiver, Sender, TrySendError};
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use crate::platform::Platform;
 
@@ -54,9 +56,15 @@ pub struct Listening {
     downlinks: Receiver<Downlink>,
 }
 
+/// A command whose end somebody waits for.
+struct Watched {
+    device: DeviceId,
+    sender: Sender<Report>,
+}
+
 /// All who wait.
 pub(crate) struct Waiting {
-    commands: Mutex<HashMap<CommandId, Sender<Report>, RandomState>>,
+    commands: Mutex<HashMap<CommandId, Watched, RandomState>>,
     listeners: Mutex<HashMap<Ear, Sender<Downlink>, RandomState>>,
     next_ear: AtomicU64,
     dropped: AtomicU64,
@@ -76,10 +84,15 @@ impl Default for Waiting {
 }
 
 impl Waiting {
-    pub fn watch(&self, platform: Platform, command: CommandId) -> Watching {
-        let (sender, reports) = flume::bounded(HEARD_MAX);
-        held(&self.commands).insert(command, sender);
-        Watching { platform, command, reports }
+    pub fn watch(&self, platform: Platform, device: DeviceId, command: CommandId) -> Option<Watching> {
+        match held(&self.commands).entry(command) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(place) => {
+                let (sender, reports) = flume::bounded(HEARD_MAX);
+                place.insert(Watched { device, sender });
+                Some(Watching { platform, command, reports })
+            }
+        }
     }
 
     pub fn listen(&self, platform: Platform) -> Listening {
@@ -98,8 +111,9 @@ impl Waiting {
     pub fn tell(&self, news: News) -> bool {
         match news {
             News::Report(report) => {
-                let waiting = held(&self.commands).get(&report.command).cloned();
-                waiting.is_some_and(|sender| self.give(&sender, report))
+                let commands = held(&self.commands);
+                let watched = commands.get(&report.command).filter(|watched| watched.device == report.device);
+                watched.is_some_and(|watched| self.give(&watched.sender, report))
             }
             News::Told(Addressed { ear, downlink, .. }) => {
                 let listener = held(&self.listeners).get(&ear).cloned();
@@ -185,4 +199,33 @@ impl Drop for Listening {
 
 pub(crate) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use device::CommandState;
+
+    const DEVICE: DeviceId = DeviceId::from_bytes([1; 16]);
+    const COMMAND: CommandId = CommandId::from_bytes([7; 16]);
+
+    fn report(device: DeviceId) -> News {
+        let state = CommandState::Sent;
+        News::Report(Report { device, command: COMMAND, state, response: None, is_garbled: false })
+    }
+
+    #[test]
+    fn whoever_watches_a_command_is_not_put_out_by_another() {
+        let platform = Platform::new(Box::new(|_| Ok(None)));
+        let first = platform.watch(DEVICE, COMMAND).expect("nobody watches it");
+        let other = DeviceId::from_bytes([2; 16]);
+        drop(platform.watch(DEVICE, COMMAND));
+        assert!(platform.watch(other, COMMAND).is_none() && platform.watch(DEVICE, COMMAND).is_none());
+        assert!(platform.tell(report(DEVICE)), "the first one still waits");
+        assert!(!platform.tell(report(other)), "it is another device's");
+        assert_eq!(first.reports().try_iter().count(), 1);
+        drop(first);
+        assert!(!platform.tell(report(DEVICE)));
+        assert!(platform.watch(other, COMMAND).is_some());
+    }
 }

@@ -134,6 +134,16 @@ impl History {
         Ok(Some((device, read_command(&key, &value)?)))
     }
 
+    /// Whether an id is that of a command, also of one whose device is gone and that is not removed yet.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn has_command(&self, id: CommandId) -> Result<bool, Fault> {
+        let mut key = Vec::new();
+        DeviceKey::Index(id).encode(&mut key);
+        Ok(self.read(&key)?.is_some())
+    }
+
     /// The commands of a device, in the order of their ids.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 //! Invariants:
 //! - A request waits no longer than the command is worth doing, and a little for the last news of it.
 //! - Everybody who waits holds a place behind a gate.
+//! - No two commands that are on their way to be stored, or are stored, have one id: whoever orders watches the id until it is
+//!   stored, also when he has gone away, and nobody else can meanwhile.
 //!
 //! Source: sections 4.1.2 and 4.1.4 of the vectors.
 
@@ -85,17 +87,22 @@ async fn order(
     if order.is_persistent {
         check_kept(api.platform())?;
     }
-    let _place = api.limits().answers.enter().await?;
-    let watching = api.platform().watch(order.id);
-    let (command, expires_ms, is_persistent) = (order.id, order.expires_ms, order.is_persistent);
-    match api.ask(device.id, HubCall::Order(order)).await? {
-        HubReply::Ordered(_) => {}
-        HubReply::TooManyCommands => return Err(Refusal::too_many("Too many commands wait for the device")),
-        _no_other_answer => return Err(Refusal::fault("A core gave another answer")),
+    let place = api.limits().answers.enter().await?;
+    let watching = api.platform().watch(device.id, order.id).ok_or_else(|| known(order.id))?;
+    if body.get("requestUUID").is_some() {
+        check_new(api, order.id).await?;
     }
-    if is_persistent {
+    let (command, expires_ms) = (order.id, order.expires_ms);
+    if order.is_persistent {
+        let api = api.clone();
+        let ordered = tokio::spawn(async move {
+            let _until_it_is_stored = (place, watching);
+            hand_over(&api, device.id, order).await
+        });
+        ordered.await.map_err(|died| Refusal::fault(died.to_string()))??;
         return json_answer(json!({"rpcId": command.to_string()}));
     }
+    hand_over(api, device.id, order).await?;
     let left_ms = expires_ms.saturating_sub(api.now_ms()).clamp(0, WAIT_MS_MAX) + GRACE_MS;
     let patience = Duration::from_millis(u64::try_from(left_ms).unwrap_or_default());
     let until = tokio::time::Instant::now() + patience;
@@ -109,6 +116,27 @@ async fn order(
             Some(End::Answered(answer)) => return answer,
         }
     }
+}
+
+/// Has the home of a device take an order.
+async fn hand_over(api: &Api, device: DeviceId, order: Order) -> Result<(), Refusal> {
+    let command = order.id;
+    match api.ask(device, HubCall::Order(order)).await? {
+        HubReply::Ordered(_) => Ok(()),
+        HubReply::TooManyCommands => Err(Refusal::too_many("Too many commands wait for the device")),
+        HubReply::KnownCommand => Err(known(command)),
+        _no_other_answer => Err(Refusal::fault("A core gave another answer")),
+    }
+}
+
+/// An id that somebody has chosen may be that of a command that is stored, whoever's it is.
+async fn check_new(api: &Api, id: CommandId) -> Result<(), Refusal> {
+    let is_known = api.archive(move |archive| archive.has_command(id)).await?.unwrap_or_default();
+    if is_known { Err(known(id)) } else { Ok(()) }
+}
+
+fn known(id: CommandId) -> Refusal {
+    Refusal::bad(format!("A command with requestUUID '{id}' is there already"))
 }
 
 /// A persistent command is asked for again by its id, which a broker that keeps nothing cannot answer.

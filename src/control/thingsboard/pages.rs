@@ -101,7 +101,7 @@ impl Page {
 }
 
 /// Something's rank by a member that is shown of it; what is none has the first.
-fn rank(shown: &Value, member: &str) -> Result<Rank, Refusal> {
+pub(super) fn rank(shown: &Value, member: &str) -> Result<Rank, Refusal> {
     // The column has another name than the member.
     let member = if member == "isDefault" { "default" } else { member };
     Ok(match shown.get(member) {

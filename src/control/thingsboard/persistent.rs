@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - A command is found only by whoever may see its device.
+//! - Of a list only what is on the page that is asked for becomes JSON, unless the list is sorted by what only JSON tells.
 //!
 //! Source: rank 22 of section 13.2 and section 4.1.3 of the vectors.
 
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::asked::{Asked, id};
 use super::caller::Caller;
 use super::house::Api;
-use super::pages::{Few, Page};
+use super::pages::{Cut, Page, Rank, rank};
 use super::refusal::Refusal;
 use super::routes::{Route, delete, get};
 use super::shape::{Answer, empty_answer, entity, json_answer, tenant_entity};
@@ -43,14 +44,22 @@ async fn of_device(State(api): State<Api>, caller: Caller, Path(text): Path<Stri
     let status = asked.get("rpcStatus").map(state_named).transpose()?;
     let id = device.id;
     let commands = api.archive(move |archive| archive.commands(id)).await?.unwrap_or_default();
-    let wanted = commands.iter().filter(|command| status.is_none_or(|status| status == command.state));
-    let few = wanted.map(|command| Few {
-        id: *command.order.id.bytes(),
-        name: command.order.method.to_string(),
-        created_ms: command.created_ms,
-        json: command_json(&device, command),
+    let wanted = commands.iter().enumerate().filter(|(_, command)| {
+        status.is_none_or(|status| status == command.state) && page.finds(&[&command.order.method])
     });
-    json_answer(page.of_few(few.collect())?)
+    let mut found = Vec::new();
+    for (place, command) in wanted {
+        let rank = match page.sort.as_deref() {
+            None => Rank::None,
+            Some("createdTime") => Rank::Time(command.created_ms),
+            Some("name" | "title" | "email") => Rank::Text(command.order.method.clone()),
+            Some(other) => rank(&command_json(&device, command), other)?,
+        };
+        found.push((rank, (command.order.id.bytes(), place)));
+    }
+    let Cut { items, total } = page.cut(found);
+    let shown = items.into_iter().map(|(_, place)| command_json(&device, &commands[place]));
+    json_answer(page.answer(shown.collect(), total))
 }
 
 fn state_named(name: &str) -> Result<CommandState, Refusal> {

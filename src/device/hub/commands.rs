@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! - A persistent command is written down whenever its state changes; others live only here.
-//! - Numbers of one device rise; a number names one command at a time.
+//! - Numbers of one device rise; a number names one command at a time, and so does an id.
 
 use mqtt::QoS;
 
@@ -17,26 +17,34 @@ use crate::command::{Command, CommandKind, CommandState, Order, Submit};
 use crate::ids::{CommandId, DeviceId};
 use crate::speech::{Downlink, Ear};
 
-/// More commands wait for a device than may.
+/// Why something is not asked of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TooManyCommands;
+pub enum NotOrdered {
+    /// More commands wait for it than may.
+    TooMany,
+    /// One of that id waits for it.
+    Known,
+}
 
 impl Hub {
     /// Asks something of a device. Returns the number by which the device will know it.
     ///
     /// # Errors
-    /// Too many commands wait for it.
+    /// Too many commands wait for it, or this one does already; nothing is changed.
     pub fn order(
         &mut self,
         device: DeviceId,
         order: Order,
         now_ms: i64,
         out: &mut Outcome,
-    ) -> Result<i32, TooManyCommands> {
+    ) -> Result<i32, NotOrdered> {
         let waiting_max = self.terms.commands.waiting_max;
-        let Some(desk) = self.desk(device) else { return Err(TooManyCommands) };
+        let Some(desk) = self.desk(device) else { return Err(NotOrdered::TooMany) };
+        if desk.waiting.iter().any(|waiting| waiting.command.order.id == order.id) {
+            return Err(NotOrdered::Known);
+        }
         if desk.waiting.len() >= waiting_max {
-            return Err(TooManyCommands);
+            return Err(NotOrdered::TooMany);
         }
         let number = desk.next_number;
         desk.next_number = number.checked_add(1).unwrap_or(0);

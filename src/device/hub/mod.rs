@@ -8,6 +8,6 @@ mod outcome;
 mod tests;
 mod writing;
 
-pub use commands::TooManyCommands;
+pub use commands::NotOrdered;
 pub use desk::{Hub, HubCounters, HubTerms};
 pub use outcome::{Addressed, Outcome, Refusal, Report};

@@ -273,7 +273,20 @@ fn no_more_commands_wait_than_may() {
     let mut hub = Hub::new(terms);
     let mut out = Outcome::default();
     assert_eq!(hub.order(DEVICE, order(1, CommandKind::TwoWay, true), 0, &mut out), Ok(0));
-    assert_eq!(hub.order(DEVICE, order(2, CommandKind::TwoWay, true), 0, &mut out), Err(TooManyCommands));
+    assert_eq!(hub.order(DEVICE, order(2, CommandKind::TwoWay, true), 0, &mut out), Err(NotOrdered::TooMany));
+}
+
+#[test]
+fn a_command_that_waits_is_not_asked_for_again_and_one_that_is_gone_may_be() {
+    let mut story = Story::new();
+    story.order(order(1, CommandKind::TwoWay, true));
+    story.take();
+    let again = || order(1, CommandKind::OneWay, true);
+    assert_eq!(story.hub.order(DEVICE, again(), 0, &mut story.out), Err(NotOrdered::Known));
+    let out = story.take();
+    assert_eq!((out.changes.len(), out.reports.len(), out.downlinks.len()), (0, 0, 0));
+    story.hub.delete_command(DEVICE, CommandId::from_bytes([1; 16]), &mut story.out);
+    assert_eq!(story.hub.order(DEVICE, again(), 0, &mut story.out), Ok(1));
 }
 
 #[test]
@@ -381,7 +394,7 @@ fn devices_that_are_too_many_are_refused_and_those_that_are_known_are_not() {
     assert_eq!(out.refused, [(TWO, other, Refusal::TooManyDevices)]);
     hub.hear(other, TWO, telemetry(vec![sample("t", 1)]), 0, &mut out);
     assert_eq!((hub.len(), hub.latest(other).count()), (1, 0));
-    assert_eq!(hub.order(other, order(1, CommandKind::OneWay, false), 0, &mut out), Err(TooManyCommands));
+    assert_eq!(hub.order(other, order(1, CommandKind::OneWay, false), 0, &mut out), Err(NotOrdered::TooMany));
     hub.close(DEVICE, ONE, 1, &mut out);
     hub.open(DEVICE, ONE, Keeping::Latest, 2, &mut out);
     assert_eq!((out.refused.len(), hub.counters().devices_refused), (1, 2));

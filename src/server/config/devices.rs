@@ -34,6 +34,8 @@ pub struct Devices {
     pub command_retries_max: u32,
     /// Commands that may wait for one device.
     pub commands_waiting_max: u32,
+    /// Commands that have ended and are kept of one device.
+    pub commands_kept_max: u32,
     /// When the next of several commands is sent.
     pub command_submit: Submit,
     /// How long the next one waits for an answer to the one before it.
@@ -97,6 +99,7 @@ impl Default for Devices {
             command_ack_ms: 10_000,
             command_retries_max: 5,
             commands_waiting_max: 1000,
+            commands_kept_max: 1000,
             command_submit: Submit::Burst,
             command_answer_ms: 30_000,
             command_closes: false,

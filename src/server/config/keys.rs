@@ -179,6 +179,8 @@ keys! {
         command_retries_max,
         /// Commands that may wait for one device; one more is refused.
         commands_waiting_max: 1..=1_000_000,
+        /// Persistent commands of one device that are kept when they have ended; the oldest go when there are more.
+        commands_kept_max: 1..=100_000,
         /// When the next of several commands for a device is sent: "burst", at once; "sequential-ack", when the one before it
         /// is acknowledged; "sequential-answer", when it is answered, if it is to be.
         command_submit,

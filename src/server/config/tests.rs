@@ -387,7 +387,7 @@ fn any_certificate_will_do_only_where_clients_are_devices() {
 #[test]
 fn the_sections_of_devices_and_of_their_api_are_read() {
     let text = "[devices]\ntenant = \"acme\"\ntelemetry = \"forward\"\nsilence_s = 60\ncommand_ack_ms = 500\n\
-                command_retries_max = 1\ncommands_waiting_max = 2\nsessions_per_device_max = 3\ngateway_children_max = 9\n\
+                command_retries_max = 1\ncommands_waiting_max = 2\ncommands_kept_max = 7\nsessions_per_device_max = 3\ngateway_children_max = 9\n\
                 device_messages = \"100:1,2000:60\"\ngateway_telemetry_values = \"5:1\"\n\
                 gateway_device_telemetry_messages = \"6:1\"\ntenant_messages = \"7:1\"\n\
                 tenant_telemetry_messages = \"8:1\"\ntenant_telemetry_values = \"9:1\"\n\
@@ -411,7 +411,7 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
         answer_ms: 700,
         closes: true,
     };
-    assert_eq!(terms.commands, commands);
+    assert_eq!((terms.commands, devices.commands_kept_max), (commands, 7));
     assert_eq!((terms.claiming_allowed, terms.claim_ms), (false, 60_000));
     assert!(terms.presence_in_telemetry && !devices.certificate_terms_count);
     assert_eq!((config.control.rpc_timeout_ms, config.control.rpc_timeout_min_ms), (7_000, 10));

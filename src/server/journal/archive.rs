@@ -56,6 +56,11 @@ impl Archive for StoreArchive {
         self.history.command(id).map_err(told)
     }
 
+    fn has_command(&self, id: CommandId) -> Result<bool, ArchiveFault> {
+        self.catch_up();
+        self.history.has_command(id).map_err(told)
+    }
+
     fn commands(&self, device: DeviceId) -> Result<Vec<Command>, ArchiveFault> {
         self.catch_up();
         self.history.commands(device).map_err(told)

@@ -27,6 +27,7 @@ pub(crate) struct Board {
     fetches: AtomicU64,
     keeps: AtomicU64,
     expired_points: AtomicU64,
+    removed_commands: AtomicU64,
     pending_bytes: AtomicU64,
     began_at: OnceLock<Instant>,
     /// When the flush that runs began, in nanoseconds since the first one, plus one; zero if none runs.
@@ -63,6 +64,8 @@ pub(crate) struct StoreFigures {
     pub(crate) keeps: u64,
     /// Points of history that were removed because they were too old.
     pub(crate) expired_points: u64,
+    /// Commands that had ended and were removed because younger ones have.
+    pub(crate) removed_commands: u64,
     /// Bytes accepted and not yet durable.
     pub(crate) pending_bytes: u64,
     /// How long the flush that runs now has run, in seconds; zero if none does.
@@ -81,6 +84,8 @@ pub(crate) struct Flush {
     pub(crate) bytes: usize,
     /// Points of history among what was removed that were too old.
     pub(crate) expired: usize,
+    /// Commands among it that had ended long ago.
+    pub(crate) commands: usize,
 }
 
 impl Board {
@@ -94,6 +99,7 @@ impl Board {
         add(&self.writes, count(flush.writes));
         add(&self.written_bytes, count(flush.bytes));
         add(&self.expired_points, count(flush.expired));
+        add(&self.removed_commands, count(flush.commands));
     }
 
     pub(crate) fn note_flush_began(&self, at: Instant) {
@@ -167,6 +173,7 @@ impl Board {
             fetches: read(&self.fetches),
             keeps: read(&self.keeps),
             expired_points: read(&self.expired_points),
+            removed_commands: read(&self.removed_commands),
             pending_bytes: read(&self.pending_bytes),
             flushing_s: self.flushing(Instant::now()).as_secs_f64(),
             is_full: self.full.load(Ordering::Relaxed),
@@ -199,12 +206,14 @@ mod tests {
     fn flush_times_are_cumulative_and_the_last_bucket_holds_all() {
         let board = Board::default();
         for us in [90, 100, 900, 7_000_000] {
-            board.note_flush(Flush { took: Duration::from_micros(us), writes: 2, bytes: 5, expired: 1 });
+            let took = Duration::from_micros(us);
+            board.note_flush(Flush { took, writes: 2, bytes: 5, expired: 1, commands: 3 });
         }
         let figures = board.figures();
         let counts: Vec<u64> = figures.flush_times.buckets.iter().map(|(_, count)| *count).collect();
         assert_eq!(counts, [2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4]);
-        assert_eq!((figures.writes, figures.written_bytes, figures.expired_points), (8, 20, 4));
+        assert_eq!((figures.writes, figures.written_bytes), (8, 20));
+        assert_eq!((figures.expired_points, figures.removed_commands), (4, 12));
         assert!((figures.flush_times.sum_s - 7.001_09).abs() < 1e-9);
     }
 

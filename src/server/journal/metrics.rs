@@ -51,6 +51,7 @@ impl StoreFigures {
             ("fetches", self.fetches),
             ("keeps", self.keeps),
             ("expired_points", self.expired_points),
+            ("removed_commands", self.removed_commands),
             ("times_full", self.times_full),
         ];
         for (name, value) in counters {
@@ -80,6 +81,7 @@ mod tests {
             fetches: 10,
             keeps: 12,
             expired_points: 13,
+            removed_commands: 14,
             pending_bytes: 11,
             flushing_s: 0.0,
             is_full: false,

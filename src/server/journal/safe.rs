@@ -97,8 +97,10 @@ impl Safe {
         if engine.cut_bytes() > 0 {
             info!("{} bytes at the end of the journal were never durable and are gone", engine.cut_bytes());
         }
+        let mut keeper = Keeper::new(engine, Anchor { at: clock.now(), wall: clock.wall() });
+        keeper.keep_commands(stdx::widen(config.devices.commands_kept_max));
         Ok(Self {
-            keeper: Keeper::new(engine, Anchor { at: clock.now(), wall: clock.wall() }),
+            keeper,
             space: Space::watch(&settings.dir, settings.reserve_bytes),
             interval: Duration::from_millis(settings.interval_ms.into()),
             heads: heads(&config.limits),

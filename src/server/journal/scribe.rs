@@ -270,13 +270,13 @@ impl<E: Engine> Scribe<E> {
         let outcome = self.keeper.flush();
         let took = began_at.elapsed();
         board.note_flush_ended();
-        let Flushed { turns, ticket, writes, bytes, expired } = outcome?;
+        let Flushed { turns, ticket, writes, bytes, expired, commands } = outcome?;
         self.stuck_at = None;
         if was_expiring && !self.keeper.is_expiring() {
             self.rounds.end(began_at + took, took, self.keeper.is_between_rounds());
         }
         if writes > 0 {
-            board.note_flush(Flush { took, writes, bytes, expired });
+            board.note_flush(Flush { took, writes, bytes, expired, commands });
             self.flush_span = (self.flush_span * 7 + took) / 8;
         }
         self.tell(Settled { turns, ticket });

@@ -160,6 +160,16 @@ pub(super) fn decode_command(id: CommandId, value: &[u8]) -> Result<Command, Gar
     Ok(Command { order, number, state, created_ms, ack_due_ms, missed, response, is_garbled })
 }
 
+/// When a command was asked, if it has ended.
+pub(crate) fn ended_created_ms(value: &[u8]) -> Result<Option<i64>, Garbled> {
+    let mut input = begun(value)?;
+    let state = state_of(input.u8()?)?;
+    let kind = if input.u8()? & 1 == 0 { CommandKind::OneWay } else { CommandKind::TwoWay };
+    let _number = input.u32()?;
+    let created_ms = i64_of(&mut input)?;
+    Ok(state.ends(kind).then_some(created_ms))
+}
+
 const STATES: [CommandState; 8] = [
     CommandState::Queued,
     CommandState::Sent,

@@ -13,7 +13,9 @@ mod record;
 mod registry;
 mod row;
 
-pub(crate) use facts::{encode_fact, encode_index, encode_numbers, encode_point, encode_swath};
+pub(crate) use facts::{
+    encode_fact, encode_index, encode_numbers, encode_point, encode_swath, ended_created_ms,
+};
 pub(crate) use key::{
     BELONGINGS, DEVICE_KINDS, DeviceKey, Series, device_of, is_device_key, kind, range_of_device,
     range_of_id, range_of_latest_rows, range_of_rows, row_of, time_of,

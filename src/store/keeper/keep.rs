@@ -23,7 +23,7 @@ use crate::record::{BELONGINGS, Key, Record, SessionRecord, range_of_session};
 
 #[cfg(test)]
 use super::devices::Pace;
-use super::devices::Shelf;
+use super::devices::{Shelf, TooOld};
 use super::handovers::{Giver, Settled};
 use super::pending::{Before, Pending, is_without_body};
 use super::retained::{RecentWrites, Verdict};
@@ -66,6 +66,8 @@ pub struct Flushed {
     pub bytes: usize,
     /// Points of history among those removed that had grown too old.
     pub expired: usize,
+    /// Commands among those removed that had ended, because younger ones have.
+    pub commands: usize,
 }
 
 impl<E: Engine> Keeper<E> {
@@ -91,6 +93,11 @@ impl<E: Engine> Keeper<E> {
     #[must_use]
     pub fn engine(&self) -> &E {
         &self.engine
+    }
+
+    /// Of each device, so many commands that have ended are kept; to be said before [`Keeper::recover`].
+    pub fn keep_commands(&mut self, kept_max: usize) {
+        self.shelf.ended.kept_max = kept_max;
     }
 
     /// The engine, to be crashed.
@@ -228,8 +235,9 @@ impl<E: Engine> Keeper<E> {
         let Settled { turns, ticket } = self.pending.clear();
         self.ended.drain(..purged);
         self.purge_from = purge_from;
-        let expired = self.shelf.clear(swept);
-        let flushed = Flushed { turns, ticket, writes: batch.len(), bytes: batch.bytes(), expired };
+        let TooOld { points: expired, commands } = self.shelf.clear(swept);
+        let (writes, bytes) = (batch.len(), batch.bytes());
+        let flushed = Flushed { turns, ticket, writes, bytes, expired, commands };
         // One upload of firmware shall not be paid for for ever.
         self.batch = if batch.bytes() > BATCH_KEPT_BYTES { Batch::default() } else { batch };
         Ok(flushed)

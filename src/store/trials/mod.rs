@@ -5,6 +5,7 @@
 //! Invariants:
 //! - A failing seed names itself.
 
+mod commands;
 mod crashes;
 mod devices;
 mod fleet;

@@ -239,3 +239,99 @@ fn a_persistent_command_is_found_listed_and_taken_back() {
         assert_eq!(world.ask(Who::Admin, &format!("GET {one}"), Value::Null).await.status, 404);
     });
 }
+
+#[test]
+fn an_id_that_is_taken_is_refused_and_harms_nobody_who_has_it() {
+    story(|world| async move {
+        let (id, other) = (world.device("A").await, world.device("B").await);
+        let device = Listener::new(&world, &id).await;
+        let wanted = "784f394c-42b6-435a-983c-b7beff2784f9";
+        let body =
+            |is_persistent: bool| json!({"method": "m", "requestUUID": wanted, "persistent": is_persistent});
+        let asking = {
+            let (world, call, body) = (Arc::clone(&world), format!("POST /api/rpc/twoway/{id}"), body(false));
+            tokio::spawn(async move { world.ask(Who::Admin, &call, body).await })
+        };
+        let (number, ..) = device.command().await;
+        let message = format!("A command with requestUUID '{wanted}' is there already");
+        let refused = json!({"status": 400, "errorCode": 31, "message": message});
+        for (device, is_persistent) in [(&id, false), (&other, false), (&id, true), (&other, true)] {
+            for kind in ["oneway", "twoway"] {
+                let call = format!("POST /api/rpc/{kind}/{device}");
+                world.expect(Who::Admin, &call, body(is_persistent), 400, refused.clone()).await;
+            }
+        }
+        device.answer(number, "7").await;
+        let told = asking.await.unwrap();
+        assert_eq!((told.status, told.json()), (OK, json!(7)), "the first caller has the answer");
+
+        // The id is free now: what was not persistent is forgotten.
+        let call = format!("POST /api/rpc/oneway/{id}");
+        world.expect(Who::Admin, &call, body(true), OK, json!({"rpcId": wanted})).await;
+        device.command().await;
+        for device in [&id, &other] {
+            for is_persistent in [true, false] {
+                let call = format!("POST /api/rpc/oneway/{device}");
+                world.expect(Who::Admin, &call, body(is_persistent), 400, refused.clone()).await;
+            }
+        }
+        let kept = json!({"status": "DELIVERED", "deviceId": {"id": id}});
+        let one = format!("/api/rpc/persistent/{wanted}");
+        world.expect(Who::Admin, &format!("GET {one}"), Value::Null, OK, kept).await;
+        world.expect(Who::Admin, &format!("DELETE {one}"), Value::Null, OK, json!("")).await;
+        world.expect(Who::Admin, &call, body(true), OK, json!({"rpcId": wanted})).await;
+    });
+}
+
+#[test]
+fn another_tenants_command_is_not_taken_over() {
+    story(|world| async move {
+        let id = world.device("A").await;
+        let foreign = world.expect(Who::Other, "POST /api/device", json!({"name": "F"}), OK, json!({})).await;
+        let foreign = foreign["id"]["id"].as_str().unwrap().to_owned();
+        let wanted = "784f394c-42b6-435a-983c-b7beff2784f9";
+        let body = json!({"method": "m", "requestUUID": wanted, "persistent": true});
+        let call = format!("POST /api/rpc/twoway/{id}");
+        world.expect(Who::Admin, &call, body.clone(), OK, json!({"rpcId": wanted})).await;
+        let call = format!("POST /api/rpc/twoway/{foreign}");
+        world.expect(Who::Other, &call, body, 400, json!({"errorCode": 31})).await;
+        let one = format!("GET /api/rpc/persistent/{wanted}");
+        let kept = json!({"status": "QUEUED", "deviceId": {"id": id}});
+        world.expect(Who::Admin, &one, Value::Null, OK, kept).await;
+        assert_eq!(world.ask(Who::Other, &one, Value::Null).await.status, 404);
+    });
+}
+
+#[test]
+fn persistent_commands_are_listed_in_the_order_that_is_asked_for() {
+    story(|world| async move {
+        let id = world.device("A").await;
+        for (number, method) in [(3, "b"), (1, "c"), (2, "a")] {
+            let wanted = format!("784f394c-42b6-435a-983c-b7beff27840{number}");
+            let body = json!({"method": method, "requestUUID": wanted, "persistent": true, "expirationTime": START_MS + 100 * number});
+            let call = format!("POST /api/rpc/oneway/{id}");
+            world.expect(Who::Admin, &call, body, OK, json!({"rpcId": wanted})).await;
+        }
+        let rows = [
+            ("pageSize=2&page=0", "ca", 2, true),
+            ("pageSize=2&page=1", "b", 2, false),
+            ("pageSize=9&page=0&sortProperty=name&sortOrder=DESC", "cba", 1, false),
+            ("pageSize=9&page=0&sortProperty=expirationTime", "cab", 1, false),
+            ("pageSize=1&page=1&sortProperty=createdTime", "a", 3, true),
+        ];
+        for (query, methods, pages, has_next) in rows {
+            let call = format!("GET /api/rpc/persistent/device/{id}?{query}");
+            let told = world.ask(Who::Admin, &call, Value::Null).await.json();
+            let items = told["data"].as_array().unwrap();
+            let found: String =
+                items.iter().map(|item| item["request"]["body"]["method"].as_str().unwrap()).collect();
+            assert_eq!(
+                (found.as_str(), &told["totalPages"], &told["totalElements"], &told["hasNext"]),
+                (methods, &json!(pages), &json!(3), &json!(has_next)),
+                "{query}"
+            );
+        }
+        let call = format!("GET /api/rpc/persistent/device/{id}?pageSize=9&page=0&sortProperty=none");
+        assert_eq!(world.ask(Who::Admin, &call, Value::Null).await.status, 400);
+    });
+}

@@ -113,6 +113,10 @@ impl Archive for Endless {
         Ok(None)
     }
 
+    fn has_command(&self, _id: CommandId) -> Result<bool, ArchiveFault> {
+        Ok(false)
+    }
+
     fn commands(&self, _device: DeviceId) -> Result<Vec<Command>, ArchiveFault> {
         Ok(Vec::new())
     }

@@ -86,7 +86,12 @@ impl Shelf {
                 self.revive(engine, handovers, device.id)?;
             }
             Change::Profile(profile) => self.note_retention(profile),
-            Change::Command { device, command } => self.put_index(handovers, *device, command.order.id),
+            Change::Command { device, command } => {
+                self.put_index(handovers, *device, command.order.id);
+                if command.has_ended() {
+                    self.ended.count(*device);
+                }
+            }
             _nothing_beside_it => {}
         }
         key_of_change(change).encode(&mut self.key);

@@ -45,6 +45,7 @@ impl Shelf {
         device: DeviceId,
     ) -> Result<(), Fault> {
         self.late.insert(device);
+        self.ended.forget(device);
         for kind in BELONGINGS {
             let range = range_of_device(kind, device);
             for key in self.slots.forget(handovers, &range.start..&range.end) {
@@ -82,6 +83,7 @@ impl Shelf {
     /// Something of a device is on disk that is not there, or is there no longer.
     pub(super) fn note_gone(&mut self, device: DeviceId) {
         self.late.insert(device);
+        self.ended.forget(device);
         self.gone.insert(device);
     }
 

@@ -13,6 +13,7 @@
 
 mod accept;
 mod clearing;
+mod ended;
 mod expiry;
 mod recover;
 mod shelf;
@@ -20,6 +21,6 @@ mod slots;
 mod sweep;
 mod telemetry;
 
-pub(super) use shelf::Shelf;
+pub(super) use shelf::{Shelf, TooOld};
 #[cfg(test)]
 pub(super) use sweep::Pace;

@@ -80,8 +80,12 @@ impl<E: Engine> Keeper<E> {
             recovery.count();
             match judge_device(key, value).map_err(|garbled| named(key, garbled.into()))? {
                 DeviceRecord::Change(change) => {
-                    if let Change::Profile(profile) = &change {
-                        shelf.note_retention(profile);
+                    match &change {
+                        Change::Profile(profile) => shelf.note_retention(profile),
+                        Change::Command { device, command } if command.has_ended() => {
+                            shelf.ended.count(*device);
+                        }
+                        _nothing_beside_it => {}
                     }
                     finding.take(change, recovery);
                 }

@@ -11,6 +11,7 @@ use device::{DeviceId, PackageId, ProfileId};
 use crate::devices::{RowDraft, Series};
 use crate::engine::Batch;
 
+use super::ended::Ended;
 use super::expiry::Expiry;
 use super::slots::Slots;
 use super::sweep::{Pace, Reached, Sweep, Swept};
@@ -33,6 +34,7 @@ pub(in crate::keeper) struct Shelf {
     /// How long history is kept, where it is not for ever, in milliseconds.
     pub(super) retention: HashMap<ProfileId, u64, RandomState>,
     pub(super) expiry: Expiry,
+    pub(in crate::keeper) ended: Ended,
     pub(in crate::keeper) pace: Pace,
     /// How far the clearing is.
     pub(super) reached: Reached,
@@ -41,6 +43,14 @@ pub(in crate::keeper) struct Shelf {
     pub(super) draft: RowDraft,
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
+}
+
+/// How much a flush has removed because it was too old.
+#[derive(Debug)]
+pub(in crate::keeper) struct TooOld {
+    pub points: usize,
+    /// That had ended.
+    pub commands: usize,
 }
 
 /// Devices that went last.
@@ -76,7 +86,11 @@ impl Late {
 impl Shelf {
     /// Whether a flush has nothing to do for devices.
     pub fn is_idle(&self) -> bool {
-        self.slots.is_empty() && self.gone.is_empty() && self.swaths.is_empty() && !self.expiry.is_due()
+        self.slots.is_empty()
+            && self.gone.is_empty()
+            && self.swaths.is_empty()
+            && self.ended.is_content()
+            && !self.expiry.is_due()
     }
 
     /// Where the round over points that may be too old is.
@@ -94,11 +108,16 @@ impl Shelf {
         self.slots.encode(batch);
     }
 
-    /// What was accepted and what was swept is on disk. Returns how many points had grown too old.
-    pub fn clear(&mut self, swept: Swept) -> usize {
+    /// What was accepted and what was swept is on disk. Returns how much had grown too old.
+    pub fn clear(&mut self, swept: Swept) -> TooOld {
         self.slots.clear();
-        let Swept { sweep, reached } = swept;
+        let Swept { sweep, reached, looks } = swept;
         self.reached = reached;
+        let commands = looks.iter().map(|look| self.ended.note(look)).sum();
+        TooOld { points: self.note_sweep(sweep), commands }
+    }
+
+    fn note_sweep(&mut self, sweep: Sweep) -> usize {
         match sweep {
             Sweep::Nothing => {}
             Sweep::Gone { is_done } => {

@@ -1,6 +1,6 @@
 //! Removes, along with a flush, some of what is gone.
 //!
-//! Why one kind of work per flush: each looks at the disk as it was before the flush, so two of them might remove the same
+//! Why one kind of work per flush, beside commands that have ended: each looks at the disk as it was before the flush, so two of them might remove the same
 //! record, and a record may stand in a batch only once.
 //!
 //! Invariants:
@@ -16,6 +16,7 @@ use crate::engine::{Batch, Engine};
 use crate::fault::Fault;
 
 use super::clearing::{rest_of, sets_on};
+use super::ended::Look;
 use super::expiry::Progress;
 use super::shelf::Shelf;
 
@@ -45,6 +46,7 @@ impl Default for Pace {
 pub(in crate::keeper) struct Swept {
     pub(super) sweep: Sweep,
     pub(super) reached: Reached,
+    pub(super) looks: Vec<Look>,
 }
 
 /// How far a sweep is that takes several flushes.
@@ -70,6 +72,12 @@ impl Reached {
     }
 }
 
+impl Swept {
+    fn with(sweep: Sweep, reached: Reached) -> Self {
+        Self { sweep, reached, looks: Vec::new() }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) enum Sweep {
     #[default]
@@ -89,21 +97,24 @@ impl Shelf {
         if let Some(device) = self.gone.first() {
             return self.sweep_gone(engine, *device, batch);
         }
+        // Commands are no points: what follows removes other records than this.
+        let looks = self.thin_out(engine, batch)?;
         if let Some((series, spans)) = self.swaths.first_key_value() {
-            return self.sweep_swath(engine, series, spans[0], batch);
+            let swept = self.sweep_swath(engine, series, spans[0], batch)?;
+            return Ok(Swept { looks, ..swept });
         }
         if self.expiry.is_due() {
             let progress = self.expire(engine, batch)?;
-            return Ok(Swept { sweep: Sweep::Expiry(progress), reached: Reached::default() });
+            return Ok(Swept { sweep: Sweep::Expiry(progress), looks, ..Swept::default() });
         }
-        Ok(Swept::default())
+        Ok(Swept { looks, ..Swept::default() })
     }
 
     fn sweep_gone<E: Engine>(&self, engine: &E, device: DeviceId, batch: &mut Batch) -> Result<Swept, Fault> {
         let mut own = Vec::new();
         DeviceKey::Gone(device).encode(&mut own);
         if self.slots.contains(&own) {
-            return Ok(Swept { sweep: Sweep::Gone { is_done: false }, reached: self.reached.clone() });
+            return Ok(Swept::with(Sweep::Gone { is_done: false }, self.reached.clone()));
         }
         let (mut left, mut reached) = (self.pace.sweep_max, self.reached.within(&own).to_vec());
         for kind in BELONGINGS {
@@ -115,12 +126,11 @@ impl Shelf {
                 reached = last;
             }
             if left == 0 {
-                let reached = Reached { of: own, key: reached };
-                return Ok(Swept { sweep: Sweep::Gone { is_done: false }, reached });
+                return Ok(Swept::with(Sweep::Gone { is_done: false }, Reached { of: own, key: reached }));
             }
         }
         batch.remove(&own);
-        Ok(Swept { sweep: Sweep::Gone { is_done: true }, reached: Reached::default() })
+        Ok(Swept::with(Sweep::Gone { is_done: true }, Reached::default()))
     }
 
     fn sweep_swath<E: Engine>(
@@ -133,12 +143,11 @@ impl Shelf {
         let (mut own, mut left) = (Vec::new(), self.pace.sweep_max);
         series.encode_swath(span, &mut own);
         if self.slots.contains(&own) {
-            return Ok(Swept { sweep: Sweep::Swath { is_done: false }, reached: self.reached.clone() });
+            return Ok(Swept::with(Sweep::Swath { is_done: false }, self.reached.clone()));
         }
         let (range, device) = (series.range(span), series.device());
         let reached = self.reached.within(&own).to_vec();
-        let unfinished =
-            |own, key| Swept { sweep: Sweep::Swath { is_done: false }, reached: Reached { of: own, key } };
+        let unfinished = |own, key| Swept::with(Sweep::Swath { is_done: false }, Reached { of: own, key });
         // Rows come behind all single points of their device.
         let is_in_rows = range_of_rows(device).contains(&reached);
         if !is_in_rows {
@@ -160,7 +169,7 @@ impl Shelf {
             }
         }
         batch.remove(&own);
-        Ok(Swept { sweep: Sweep::Swath { is_done: true }, reached: Reached::default() })
+        Ok(Swept::with(Sweep::Swath { is_done: true }, Reached::default()))
     }
 
     /// Takes the values of a name out of rows of a range, of as many as are left to be looked at; returns the last one, if
