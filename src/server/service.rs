@@ -150,6 +150,7 @@ pub fn serve(
     let (doorway, remarks) = Doorway::open(config).map_err(Failure::Doorway)?;
     remarks.iter().for_each(|remark| warn!("{remark}"));
     let platform = Platform::new(read_settings(dialects));
+    platform.limit_profiles(stdx::widen(config.devices.profiles_max));
     let watching = Arc::new(Watching::new(Arc::clone(&guard), clock));
     let doors = Doors::open(config, cpus.len(), clock, watching.clone(), &platform)?;
     let settings = settings(config, (room, cpus.len()), dialects, version, &doors)?;
