@@ -105,7 +105,8 @@ fn a_gateway_makes_as_many_types_as_its_tenant_may_have() {
 
 #[test]
 fn a_request_whose_answer_would_have_too_long_a_topic_is_refused() {
-    let mut house = House::with(1, durable());
+    let offer = device::Offer { packet_bytes_max: 1 << 20, ..device::Offer::default() };
+    let mut house = House::with(1, Settings { offers: vec![offer.into()], ..durable() });
     house.shelf.with(|registry, changes| {
         let id = PackageId::from_bytes([9; 16]);
         let bytes = std::sync::Arc::from(&b"123456789"[..]);
