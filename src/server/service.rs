@@ -150,7 +150,6 @@ pub fn serve(
     let (doorway, remarks) = Doorway::open(config).map_err(Failure::Doorway)?;
     remarks.iter().for_each(|remark| warn!("{remark}"));
     let platform = Platform::new(read_settings(dialects));
-    platform.limit_profiles(stdx::widen(config.devices.profiles_max));
     let watching = Arc::new(Watching::new(Arc::clone(&guard), clock));
     let doors = Doors::open(config, cpus.len(), clock, watching.clone(), &platform)?;
     let settings = settings(config, (room, cpus.len()), dialects, version, &doors)?;
@@ -307,6 +306,7 @@ fn seed_of(core: CoreId, seed: u64) -> u64 {
 
 /// The registry as cores see it; none where nobody is looked up in it.
 fn registry(config: &Config, platform: &Platform) -> Option<Arc<dyn SharedRegistry>> {
+    platform.limit_profiles(stdx::widen(config.devices.profiles_max));
     config.has_devices().then(|| Arc::new(platform.clone()) as Arc<dyn SharedRegistry>)
 }
 
