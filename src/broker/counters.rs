@@ -161,7 +161,7 @@ counters! {
     dropped_too_large: Counter,
     /// Messages that waited or were sent before, and that their receiver may not have any more.
     dropped_barred: Counter,
-    /// Messages refused: not authorised, reserved topic, quota or payload format.
+    /// Messages refused: not authorised, reserved topic, quota, payload format, or a topic that no packet can carry.
     dropped_refused: Counter,
     /// Messages refused or not retained because the store has no space.
     dropped_store_full: Counter,

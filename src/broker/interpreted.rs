@@ -161,6 +161,11 @@ impl Exchange {
     /// Says something to a connected client, now or when there is room. Gives the message's place, by which
     /// [`Exchange::place_of`] finds it again (0 at QoS 0); none if it was dropped.
     pub fn say(&mut self, now: Instant, key: SessionKey, saying: Saying<'_>) -> Option<u64> {
+        // What a topic is made of was said by clients: no packet could carry it.
+        if saying.topic.len() > topic::NAME_BYTES_MAX {
+            self.counters.dropped_refused += 1;
+            return None;
+        }
         let message = message(now, saying, false);
         let (sessions, _, mut delivery) = self.delivery(now);
         let session = sessions.get_mut(key.index())?;
@@ -207,7 +212,8 @@ impl Exchange {
         self.sessions.get(key.index())?.window.as_ref()?.place(id)
     }
 
-    /// Brings a message to subscribers with nobody as its publisher.
+    /// Brings a message to subscribers with nobody as its publisher. One whose topic is none, or is longer than a packet can
+    /// carry, is dropped and counted.
     pub fn bring(&mut self, now: Instant, on_behalf: Behalf, saying: Saying<'_>) {
         let levels_max = stdx::widen(self.limits.topic_levels_max);
         let (link, waits) = match on_behalf {

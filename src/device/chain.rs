@@ -103,11 +103,10 @@ impl Registry {
     /// Whether any profile knows devices by who signed their certificates.
     #[must_use]
     pub fn takes_chains(&self) -> bool {
-        self.rules().next().is_some()
+        self.kinds.has_authorities()
     }
 
-    /// What would come of a chain if it is worth what it says. Cost: one look at each profile, and a pattern that is compiled if
-    /// the authority is known.
+    /// What would come of a chain if it is worth what it says. Cost: a pattern that is compiled if the authority is known.
     ///
     /// # Errors
     /// Nothing, whatever it is worth.
@@ -168,19 +167,18 @@ impl Registry {
     }
 
     fn rule_among(&self, fingerprints: &[Fingerprint]) -> Option<(usize, &Profile, &ChainRule)> {
-        let behind_own = fingerprints.get(1..)?;
-        let place = |rule: &ChainRule| behind_own.iter().position(|shown| *shown == rule.authority);
-        let found = self.rules().filter_map(|(profile, rule)| Some((place(rule)? + 1, profile, rule)));
-        found.min_by_key(|(index, _, _)| *index)
-    }
-
-    fn rules(&self) -> impl Iterator<Item = (&Profile, &ChainRule)> {
-        self.profiles().filter_map(|profile| match &profile.provisioning {
-            Provisioning::CertificateChain(rule) => Some((profile, &**rule)),
+        let (index, id) = fingerprints
+            .iter()
+            .enumerate()
+            .skip(1)
+            .find_map(|(index, shown)| Some((index, self.kinds.of_authority(shown)?)))?;
+        let profile = self.profile(id)?;
+        match &profile.provisioning {
+            Provisioning::CertificateChain(rule) => Some((index, profile, rule)),
             Provisioning::Disabled | Provisioning::AllowCreate(_) | Provisioning::CheckPreProvisioned(_) => {
                 None
             }
-        })
+        }
     }
 }
 

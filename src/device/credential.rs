@@ -272,6 +272,24 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The digest that a text of lower-case hexadecimal digits means: the inverse of [`hex`].
+#[must_use]
+pub(crate) fn of_hex(text: &str) -> Option<Fingerprint> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _no_digit => None,
+    };
+    let mut bytes = Fingerprint::default();
+    if text.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
 fn digest_of_names(client_id: &str, user_name: &str) -> Fingerprint {
     match (client_id, user_name) {
         ("", name) | (name, "") => sha3(name),

@@ -60,7 +60,7 @@ pub use profile::{ChainRule, Keeping, Profile, ProvisionKey, Provisioning, Terms
 pub use provision::{CredentialWanted, PROVISIONED_STAY_MS, ProvisionReply, ProvisionRequest};
 pub use rate::{BadRate, Bucket, Rate, TooMuch};
 pub use record::{Authority, Customer, DEVICE_BYTES_MAX, Device, Margin, Rare, Role, Tenant, User};
-pub use registry::{Clash, NewDevice, Registry};
+pub use registry::{Clash, NAME_CHARS_MAX, NewDevice, PROFILES_MAX, Registry, check_name};
 pub use shared::SharedRegistry;
 pub use speech::{
     Answer, ChunkWanted, Cookie, Downlink, Ear, Forward, Remark, Said, Speech, Subject, Uplink, Utterance,

@@ -126,7 +126,7 @@ impl Registry {
         chance: Chance<'_>,
         changes: &mut Vec<Change>,
     ) -> ProvisionReply {
-        if self.profiles_by_chain(&request.key) {
+        if self.kinds.is_authority(&request.key) {
             return ProvisionReply::Broken;
         }
         let Some(profile) = self.profile_of_key(&request.key) else { return ProvisionReply::NotFound };
@@ -151,16 +151,6 @@ impl Registry {
             Some(_) | None => None,
         };
         granted.map_or(ProvisionReply::Failed, ProvisionReply::Granted)
-    }
-
-    /// Whether a key is that of a profile whose devices show certificates.
-    fn profiles_by_chain(&self, key: &str) -> bool {
-        self.profiles.values().any(|profile| match &profile.provisioning {
-            Provisioning::CertificateChain(rule) => crate::credential::hex(&rule.authority) == key,
-            Provisioning::Disabled | Provisioning::AllowCreate(_) | Provisioning::CheckPreProvisioned(_) => {
-                false
-            }
-        })
     }
 
     fn provision_new(

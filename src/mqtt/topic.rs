@@ -15,14 +15,20 @@ use crate::Violation;
 /// What a shared subscription's filter begins with.
 const SHARE: &str = "$share/";
 
-/// Checks the topic name of a PUBLISH: at least one character, UTF-8, no U+0000, no wildcard, at most `levels_max`
-/// levels. Cost: one pass for UTF-8, one for the rest.
+/// The longest topic name in bytes. Source: section 1.5.4.
+pub const NAME_BYTES_MAX: usize = 65_535;
+
+/// Checks the topic name of a PUBLISH: at least one character, at most [`NAME_BYTES_MAX`] bytes, UTF-8, no U+0000, no
+/// wildcard, at most `levels_max` levels. Cost: one pass for UTF-8, one for the rest.
 ///
 /// # Errors
-/// [`Violation::TopicEmpty`], [`Violation::Utf8Invalid`], [`Violation::NulCharacter`],
+/// [`Violation::TopicEmpty`], [`Violation::TopicTooLong`], [`Violation::Utf8Invalid`], [`Violation::NulCharacter`],
 /// [`Violation::TopicHasWildcard`], [`Violation::TopicTooDeep`].
 /// Source: [MQTT-4.7.3-1], [MQTT-1.5.4-1], [MQTT-1.5.4-2], [MQTT-3.3.2-2].
 pub fn check_name(bytes: &[u8], levels_max: usize) -> Result<&str, Violation> {
+    if bytes.len() > NAME_BYTES_MAX {
+        return Err(Violation::TopicTooLong);
+    }
     let name = simdutf8::basic::from_utf8(bytes).map_err(|_| Violation::Utf8Invalid)?;
     if name.is_empty() {
         return Err(Violation::TopicEmpty);
@@ -240,6 +246,10 @@ mod tests {
         let long = "/".repeat(65_535);
         assert_eq!(check_name(long.as_bytes(), 65_536), Ok(&*long));
         assert_eq!(check_name(long.as_bytes(), 128), Err(Violation::TopicTooDeep));
+        // Longer ones do not come in packets, but whoever makes a topic of what was said may ask.
+        let longer = "a".repeat(65_536);
+        assert_eq!(check_name(longer.as_bytes(), 65_536), Err(Violation::TopicTooLong));
+        assert_eq!(check_name(&longer.as_bytes()[1..], 65_536), Ok(&longer[1..]));
         assert_eq!(check_filter(&long, 65_536), Ok(()));
         assert_eq!(check_filter(&long, 128), Err(Violation::FilterTooDeep));
         assert!(matches("#", &long) && matches(&long, &long));

@@ -113,6 +113,8 @@ violations! {
     TopicEmpty, "MQTT-4.7.3-1", ProtocolError, "sent an empty topic name without an alias";
     TopicHasWildcard, "MQTT-3.3.2-2", TopicNameInvalid, "sent a topic name with a wildcard";
     TopicTooDeep, "section 4.7.3", TopicNameInvalid, "sent a topic name with too many levels";
+    /// No packet can carry one: it is that of a name that was made here.
+    TopicTooLong, "section 1.5.4", TopicNameInvalid, "sent a topic name of more than 65,535 bytes";
     TopicAliasZero, "MQTT-3.3.2-8", TopicAliasInvalid, "sent topic alias zero";
     TopicAliasTooLarge, "MQTT-3.3.2-9", TopicAliasInvalid, "sent a topic alias above the maximum";
     TopicAliasUnknown, "section 3.3.4", ProtocolError, "used a topic alias that it had not set";

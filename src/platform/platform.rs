@@ -103,6 +103,11 @@ impl Platform {
         self.house.archive.get().map(Box::as_ref)
     }
 
+    /// Says how many profiles each tenant may have, before cores start.
+    pub fn limit_profiles(&self, profiles_max: usize) {
+        self.owned().limit_profiles(profiles_max);
+    }
+
     /// Looks into the registry.
     pub fn read<R>(&self, look: impl FnOnce(&Registry) -> R) -> R {
         look(&self.shared())

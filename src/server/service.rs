@@ -307,6 +307,7 @@ fn seed_of(core: CoreId, seed: u64) -> u64 {
 
 /// The registry as cores see it; none where nobody is looked up in it.
 fn registry(config: &Config, platform: &Platform) -> Option<Arc<dyn SharedRegistry>> {
+    platform.limit_profiles(stdx::widen(config.devices.profiles_max));
     config.has_devices().then(|| Arc::new(platform.clone()) as Arc<dyn SharedRegistry>)
 }
 

@@ -37,6 +37,8 @@ fn talk(who: u8, steps: &[(u8, &str, &[u8])]) -> Vec<u8> {
 const SAY: u8 = 1;
 const ASK: u8 = 4;
 const TELL: u8 = 6;
+/// With a long text in it.
+const LONG: u8 = 0x40;
 
 const TIMED: &[u8] =
     b"{\"ts\":1760000000123,\"values\":{\"t\":21.5,\"s\":\"0042\",\"j\":{\"a\":[1, 2]},\"n\":null}}";
@@ -226,6 +228,18 @@ fn gateways() -> Named {
                     (SAY, "v1/gateway/rpc", b"\x0a\x01A\x10\x03\x1a\x02{}"),
                     (SAY, "v1/gateway/claim", b"\x0a\x08\x0a\x01A\x12\x03\x0a\x01s"),
                     (SAY, "v1/gateway/disconnect", b"\x0a\x01A"),
+                ],
+            ),
+        ),
+        (
+            "gateway_long_names",
+            talk(
+                GATEWAY | V5,
+                &[
+                    (LONG | SAY, "v1/gateway/connect", b"{\"device\":\"~\",\"type\":\"x\"}"),
+                    (LONG | SAY, "v1/gateway/telemetry", b"{\"~\":[{\"t\":1}],\"A\":[{\"t\":2}]}"),
+                    (LONG | SAY, "v1/gateway/attributes", b"{\"~\":{\"a\":1}}"),
+                    (LONG | TELL, "x", b"\x20~"),
                 ],
             ),
         ),

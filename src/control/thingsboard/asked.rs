@@ -13,6 +13,7 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
+use device::Clash;
 use dialect::http::compact;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -203,4 +204,12 @@ pub(super) fn spelled(bytes: &[u8], name: &str) -> Box<str> {
 /// An id as it is written.
 pub(super) fn id<T>(text: &str, parse: fn(&str) -> Option<T>) -> Result<T, Refusal> {
     parse(text).ok_or_else(|| Refusal::bad(format!("Invalid UUID string: {text}")))
+}
+
+/// Whether a text is as short as names are.
+pub(super) fn check_length(member: &'static str, text: &str) -> Result<(), Refusal> {
+    match device::check_name(text) {
+        Err(Clash::NameTooLong) => Err(Refusal::too_long(member)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

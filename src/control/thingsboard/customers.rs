@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use device::{Change, Customer, CustomerId, Device, DeviceId, HubCall, Margin, Registry, TenantId};
 use serde_json::{Value, json};
 
-use super::asked::{Asked, Object, id};
+use super::asked::{Asked, Object, check_length, id};
 use super::beside::{self, check_version, kept, picked};
 use super::caller::Caller;
 use super::clock::chance;
@@ -50,6 +50,7 @@ async fn save(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
     if title.is_empty() {
         return Err(Refusal::bad("Customer title should be specified!"));
     }
+    check_length("title", &title)?;
     let known = match body.id("id", CustomerId::parse)? {
         Some(id) => Some(customer_in(&api, tenant, &id.to_string())?),
         None => None,

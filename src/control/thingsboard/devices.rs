@@ -209,6 +209,7 @@ fn create(
 ) -> Result<(Device, Assigned), Refusal> {
     // All that can be refused is refused before a profile is made for the device.
     check(registry, tenant, &wish, None)?;
+    registry.may_create(tenant, &wish.name)?;
     let is_taken = |credential: &Credential| registry.device_showing(credential.probe()).is_some();
     if credential.as_ref().is_some_and(is_taken) {
         return Err(Clash::CredentialTaken.into());
@@ -299,6 +300,11 @@ fn follows(registry: &Registry, known: &Device, device: &Device) -> Follows {
 
 /// What can be wrong with a wish, but for its profile.
 fn check(registry: &Registry, tenant: TenantId, wish: &Wish, own: Option<DeviceId>) -> Result<(), Refusal> {
+    let known = own.and_then(|id| registry.device(id));
+    // A name that was written down before names had a length stays.
+    if known.is_none_or(|known| *known.name != *wish.name) {
+        device::check_name(&wish.name)?;
+    }
     if registry.device_named(tenant, &wish.name).is_some_and(|known| Some(known.id) != own) {
         return Err(Clash::NameTaken.into());
     }

@@ -21,7 +21,7 @@ use device::{
 };
 use serde_json::{Value, json};
 
-use super::asked::{Asked, Object, id};
+use super::asked::{Asked, Object, check_length, id};
 use super::beside::{self, kept, picked};
 use super::caller::Caller;
 use super::clock::chance;
@@ -74,6 +74,9 @@ async fn create(State(api): State<Api>, caller: Caller, body: Object) -> Answer 
         (true, Some(url)) => elsewhere(&body, url)?,
         (false, _) => Content::Missing,
     };
+    for member in ["title", "version"] {
+        check_length(member, body.needed(member)?)?;
+    }
     let package = Package {
         id: known.unwrap_or_else(|| PackageId::random(&mut chance)),
         tenant,

@@ -13,7 +13,7 @@ use std::fmt::Display;
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use device::Clash;
+use device::{Clash, NAME_CHARS_MAX};
 use serde_json::json;
 
 use super::clock::wall_ms;
@@ -60,6 +60,11 @@ impl Refusal {
     /// What was asked makes no sense.
     pub fn bad(text: impl Into<Cow<'static, str>>) -> Self {
         Self::coded(StatusCode::BAD_REQUEST, 31, text)
+    }
+
+    /// A text that people have given something is longer than names may be.
+    pub fn too_long(member: &'static str) -> Self {
+        Self::bad(format!("Validation error: {member} length must be equal or less than {NAME_CHARS_MAX}"))
     }
 
     /// The body is not what it should be.
@@ -158,6 +163,8 @@ impl Refusal {
             | Clash::ProfileUnknown
             | Clash::CustomerUnknown
             | Clash::NameEmpty
+            | Clash::NameTooLong
+            | Clash::TooManyProfiles
             | Clash::CredentialTaken
             | Clash::ProvisionKeyTaken
             | Clash::ProfileInUse

@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use device::{Authority, Change, CustomerId, Margin, Registry, Tenant, TenantId, User, UserId};
 use serde_json::{Map, Value, json};
 
-use super::asked::{Asked, Object, id};
+use super::asked::{Asked, Object, check_length, id};
 use super::beside::{self, check_version, kept, picked};
 use super::caller::Caller;
 use super::clock::chance;
@@ -208,6 +208,7 @@ fn users(api: &Api, asked: &Asked, is_wanted: impl Fn(&User) -> bool) -> Answer 
 async fn save_tenant(State(api): State<Api>, caller: Caller, body: Object) -> Answer {
     caller.system()?;
     let title = body.needed("title")?.trim().to_owned();
+    check_length("title", &title)?;
     let known = body.id("id", TenantId::parse)?;
     let devices_max = body.whole("devicesMax")?.map(|devices| u32::try_from(devices).unwrap_or(u32::MAX));
     let mut tenant = Tenant {

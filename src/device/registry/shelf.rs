@@ -4,7 +4,7 @@
 //! holds the number of a slot only; what is compared stands in the record itself.
 //!
 //! Invariants:
-//! - Every device stands in all three indices, under what its record says now.
+//! - Every device stands in all three indices, under what its record says now; every profile in [`Kinds`].
 //! - Ids of credentials are unique over all tenants, names within one tenant.
 //! - A look-up allocates nothing.
 
@@ -15,6 +15,8 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 use stdx::{narrow, widen};
 
+use super::kinds::Kinds;
+use super::limits::RegistryLimits;
 use crate::change::Change;
 use crate::credential::Probe;
 use crate::ids::{CustomerId, DeviceId, PackageId, ProfileId, TenantId, UserId};
@@ -38,12 +40,14 @@ pub struct Registry {
     pub(super) customers: BTreeMap<CustomerId, Customer>,
     pub(super) users: BTreeMap<UserId, User>,
     pub(crate) profiles: BTreeMap<ProfileId, Profile>,
+    pub(crate) kinds: Kinds,
     pub(super) packages: BTreeMap<PackageId, Arc<Package>>,
     pub(super) devices_of: BTreeMap<TenantId, u32>,
     /// How many devices a profile has, if any.
     pub(super) devices_like: BTreeMap<ProfileId, u32>,
     /// How many devices a customer has, if any.
     owned: BTreeMap<CustomerId, u32>,
+    pub(super) limits: RegistryLimits,
 }
 
 /// Why a record cannot be written.
@@ -57,6 +61,8 @@ pub enum Clash {
     DeviceUnknown,
     /// A name without a character.
     NameEmpty,
+    /// A name of more than [`super::NAME_CHARS_MAX`] characters.
+    NameTooLong,
     /// Another record of the tenant has the name.
     NameTaken,
     /// Another device has the credential.
@@ -65,6 +71,8 @@ pub enum Clash {
     ProvisionKeyTaken,
     /// The tenant may have no more devices.
     TooManyDevices,
+    /// The tenant may have no more profiles.
+    TooManyProfiles,
     /// There is no such customer in the tenant.
     CustomerUnknown,
     /// Devices still have the profile, or it is the tenant's default.
@@ -84,10 +92,12 @@ impl Clash {
             Self::ProfileUnknown => "Device profile is unknown!",
             Self::DeviceUnknown => "Device is unknown!",
             Self::NameEmpty => "Name should be specified!",
+            Self::NameTooLong => "Validation error: name length must be equal or less than 255",
             Self::NameTaken => "Device with such name already exists!",
             Self::CredentialTaken => "Device credentials are already assigned to another device!",
             Self::ProvisionKeyTaken => "Device profile with such provision device key already exists!",
             Self::TooManyDevices => "Devices limit reached",
+            Self::TooManyProfiles => "Device profiles limit reached",
             Self::CustomerUnknown => "Customer is unknown!",
             Self::ProfileInUse => "The device profile referenced by the devices cannot be deleted!",
             Self::PatternInvalid => "Certificate regular expression is invalid!",
@@ -208,23 +218,22 @@ impl Registry {
         self.profiles.get(&id)
     }
 
-    /// The profile of a name. Cost: one look at each profile.
+    /// The profile of a name.
     #[must_use]
     pub fn profile_named(&self, tenant: TenantId, name: &str) -> Option<&Profile> {
-        self.profiles.values().find(|profile| profile.tenant == tenant && *profile.name == *name)
+        self.profile(self.kinds.named(tenant, name)?)
     }
 
-    /// The profile of devices without a type. Cost: one look at each profile.
+    /// The profile of devices without a type.
     #[must_use]
     pub fn default_profile(&self, tenant: TenantId) -> Option<&Profile> {
-        self.profiles.values().find(|profile| profile.tenant == tenant && profile.is_default)
+        self.profile(self.kinds.default_of(tenant)?)
     }
 
-    /// The profile of a provision key. Cost: one look at each profile.
+    /// The profile of a provision key.
     #[must_use]
     pub fn profile_of_key(&self, key: &str) -> Option<&Profile> {
-        let has_key = |profile: &&Profile| profile.provisioning.key().is_some_and(|known| *known.key == *key);
-        self.profiles.values().find(has_key)
+        self.profile(self.kinds.of_key(key)?)
     }
 
     /// A package.
@@ -298,10 +307,15 @@ impl Registry {
                 self.users.remove(id);
             }
             Change::Profile(profile) => {
-                self.profiles.insert(profile.id, (**profile).clone());
+                if let Some(old) = self.profiles.insert(profile.id, (**profile).clone()) {
+                    self.kinds.remove(&old);
+                }
+                self.kinds.insert(profile);
             }
             Change::ProfileGone(id) => {
-                self.profiles.remove(id);
+                if let Some(old) = self.profiles.remove(id) {
+                    self.kinds.remove(&old);
+                }
             }
             Change::Device(device) => {
                 self.remove(device.id);

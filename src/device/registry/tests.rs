@@ -215,6 +215,88 @@ fn a_tenant_has_as_many_devices_as_it_may() {
     assert!(house.child(gateway, "B", None).is_ok());
 }
 
+#[test]
+fn names_have_at_most_255_characters() {
+    let longest = "\u{e9}".repeat(255);
+    let longer = "/".repeat(256);
+    let mut house = House::new();
+    let gateway = house.create(&longest, token("G")).unwrap();
+    let (devices, profiles) = (house.registry.len(), house.registry.profiles.len());
+    assert_eq!(house.create(&longer, None), Err(Clash::NameTooLong));
+    assert_eq!(house.child(gateway, &longer, None), Err(Clash::NameTooLong));
+    assert_eq!(house.child(gateway, &longer, Some("new")), Err(Clash::NameTooLong));
+    assert_eq!(house.child(gateway, "A", Some(&longer)), Err(Clash::NameTooLong), "the name of a profile");
+    let renamed = Device { name: (&*longer).into(), ..house.registry.device(gateway).unwrap().clone() };
+    assert_eq!(house.registry.save(renamed.clone(), &mut house.changes), Err(Clash::NameTooLong));
+    provisioning(&mut house, Provisioning::AllowCreate(key()));
+    let reply = house.provision(&request("s1", &longer, CredentialWanted::Token(None)));
+    assert_eq!(reply, ProvisionReply::Failed);
+    let customer = Customer {
+        id: CustomerId::from_bytes([7; 16]),
+        tenant: TENANT,
+        created_ms: 0,
+        title: (&*longer).into(),
+        margin: Margin::default(),
+    };
+    assert_eq!(house.registry.put_customer(customer, &mut house.changes), Err(Clash::NameTooLong));
+    assert_eq!(
+        (house.registry.len(), house.registry.profiles.len()),
+        (devices, profiles),
+        "nothing is left behind"
+    );
+    // What was written down before names had a length can still be changed, in everything else.
+    house.registry.apply(&Change::Device(Box::new(renamed.clone())));
+    let saved = Device { role: Role::Gateway, ..renamed };
+    assert_eq!(house.registry.save(saved, &mut house.changes), Ok(()));
+}
+
+#[test]
+fn a_tenant_has_as_many_profiles_as_it_may_and_each_is_found_by_what_it_is_now() {
+    let mut house = House::new();
+    let gateway = house.create("g", token("G")).unwrap();
+    house.registry.limit_profiles(3);
+    house.child(gateway, "A", Some("a")).unwrap();
+    house.child(gateway, "B", Some("b")).unwrap();
+    let devices = house.registry.len();
+    assert_eq!(house.child(gateway, "C", Some("c")), Err(Clash::TooManyProfiles));
+    assert_eq!(house.registry.len(), devices, "a refusal leaves no device behind");
+    house.child(gateway, "C", Some("b")).unwrap();
+    let other = Profile::named(ProfileId::from_bytes([9; 16]), TENANT, "d");
+    assert_eq!(house.registry.put_profile(other, &mut house.changes), Err(Clash::TooManyProfiles));
+    // One that is there is changed, and found by its new name, key and rank only.
+    let named =
+        |house: &House, name: &str| house.registry.profile_named(TENANT, name).map(|profile| profile.id);
+    let a = named(&house, "a").unwrap();
+    let known = house.registry.profile(a).unwrap().clone();
+    let provisioning = Provisioning::AllowCreate(key());
+    let changed = Profile { name: "e".into(), is_default: true, provisioning, ..known.clone() };
+    house.registry.put_profile(changed, &mut house.changes).unwrap();
+    let found = |house: &House| {
+        let of_key = house.registry.profile_of_key("k1").map(|profile| profile.id);
+        (named(house, "a"), named(house, "e"), of_key, house.registry.default_profile(TENANT).unwrap().id)
+    };
+    assert_eq!(found(&house), (None, Some(a), Some(a), a));
+    house.registry.put_profile(known, &mut house.changes).unwrap();
+    let plain = Profile { is_default: true, ..house.registry.profile(PROFILE).unwrap().clone() };
+    house.registry.put_profile(plain, &mut house.changes).unwrap();
+    assert_eq!(found(&house), (Some(a), None, None, PROFILE));
+    let child = house.registry.device_named(TENANT, "A").unwrap().id;
+    house.registry.delete(child, &mut house.changes).unwrap();
+    house.registry.delete_profile(a, &mut house.changes).unwrap();
+    assert_eq!(found(&house), (None, None, None, PROFILE));
+    assert!(house.child(gateway, "D", Some("d")).is_ok(), "there is room again");
+}
+
+#[test]
+fn a_gateway_is_a_known_child_of_its_own() {
+    let mut house = House::new();
+    let gateway = house.create("g", token("G")).unwrap();
+    let before = house.changes.len();
+    assert_eq!(house.registry.known_child(gateway, "g"), Some(gateway));
+    assert_eq!(house.child(gateway, "g", None), Ok(gateway));
+    assert_eq!(house.changes.len(), before, "nothing need be written for it");
+}
+
 fn provisioning(house: &mut House, provisioning: Provisioning) {
     let profile = Profile { provisioning, ..house.registry.profile(PROFILE).unwrap().clone() };
     house.registry.put_profile(profile, &mut house.changes).unwrap();

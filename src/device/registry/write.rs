@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::limits::check_name;
 use super::shelf::{Clash, Registry};
 use crate::change::Change;
 use crate::credential::Credential;
@@ -45,13 +46,13 @@ impl Registry {
     /// Adds or changes a customer.
     ///
     /// # Errors
-    /// The tenant is unknown, or another customer of it has the title.
+    /// The tenant is unknown, the title is too long, or another customer of it has the title.
     pub fn put_customer(&mut self, customer: Customer, changes: &mut Vec<Change>) -> Result<(), Clash> {
         if self.tenant(customer.tenant).is_none() {
             return Err(Clash::TenantUnknown);
         }
-        if customer.title.trim().is_empty() {
-            return Err(Clash::NameEmpty);
+        if self.customer(customer.id).is_none_or(|known| known.title != customer.title) {
+            check_name(&customer.title)?;
         }
         let has_title = |known: &Customer| {
             known.id != customer.id && known.tenant == customer.tenant && known.title == customer.title
@@ -139,13 +140,19 @@ impl Registry {
     /// Adds or changes a profile. The first of a tenant is its default, and a new default replaces the old one.
     ///
     /// # Errors
-    /// The tenant is unknown, another profile has its name or its provision key, or its pattern for names is none.
+    /// The tenant is unknown or may have no more profiles, the name is too long, another profile has it or the provision key, or
+    /// the pattern for names is none.
     pub fn put_profile(&mut self, mut profile: Profile, changes: &mut Vec<Change>) -> Result<(), Clash> {
         if self.tenant(profile.tenant).is_none() {
             return Err(Clash::TenantUnknown);
         }
-        if profile.name.trim().is_empty() {
-            return Err(Clash::NameEmpty);
+        let known = self.profile(profile.id);
+        if known.is_none() && self.kinds.count_of(profile.tenant) >= self.limits.profiles_max {
+            return Err(Clash::TooManyProfiles);
+        }
+        // A name that was written down before names had a length stays.
+        if known.is_none_or(|known| known.name != profile.name) {
+            check_name(&profile.name)?;
         }
         let is_other = |known: Option<&Profile>| known.is_some_and(|known| known.id != profile.id);
         if is_other(self.profile_named(profile.tenant, &profile.name)) {
@@ -157,13 +164,7 @@ impl Registry {
             return Err(Clash::ProvisionKeyTaken);
         }
         if let Provisioning::CertificateChain(rule) = &profile.provisioning {
-            let has_authority = |known: &&Profile| match &known.provisioning {
-                Provisioning::CertificateChain(other) => other.authority == rule.authority,
-                Provisioning::Disabled
-                | Provisioning::AllowCreate(_)
-                | Provisioning::CheckPreProvisioned(_) => false,
-            };
-            if is_other(self.profiles().find(|known| known.id != profile.id && has_authority(known))) {
+            if is_other(self.kinds.of_authority(&rule.authority).and_then(|id| self.profile(id))) {
                 return Err(Clash::ProvisionKeyTaken);
             }
             if !ChainRule::is_pattern(&rule.name_pattern) {
@@ -197,7 +198,7 @@ impl Registry {
     /// Creates a device.
     ///
     /// # Errors
-    /// Tenant or profile are unknown, name or credential are taken, or the tenant may have no more.
+    /// Tenant or profile are unknown, name or credential are taken, the name is too long, or the tenant may have no more.
     pub fn create(
         &mut self,
         new: NewDevice<'_>,
@@ -302,12 +303,12 @@ impl Registry {
         self.note(Change::PackageGone(id), changes);
     }
 
-    /// The child of a gateway by its name, if nothing need be written for it.
+    /// The child of a gateway by its name, if nothing need be written for it; the gateway itself by its own.
     #[must_use]
     pub fn known_child(&self, gateway: DeviceId, name: &str) -> Option<DeviceId> {
         let gateway = self.device(gateway)?;
         let child = self.device_named(gateway.tenant, name)?;
-        (child.gateway() == Some(gateway.id)).then_some(child.id)
+        (child.gateway() == Some(gateway.id) || child.id == gateway.id).then_some(child.id)
     }
 
     /// Whether a gateway that keeps to its own children may speak for a name: there is no such device yet, it was created for
@@ -336,7 +337,7 @@ impl Registry {
     /// The child of a gateway by its name, created if need be; a gateway may speak for any device of its tenant.
     ///
     /// # Errors
-    /// The gateway is unknown, the name is empty, or the tenant may have no more devices.
+    /// The gateway is unknown, a name is empty or too long, or the tenant may have no more devices or profiles.
     ///
     /// Of a new child that has packages the list has facts as well: [`crate::Hub::learn`] is for them.
     pub fn child(
@@ -389,10 +390,12 @@ impl Registry {
         }
     }
 
-    fn may_create(&self, tenant: TenantId, name: &str) -> Result<(), Clash> {
-        if name.trim().is_empty() {
-            return Err(Clash::NameEmpty);
-        }
+    /// Whether there may be one more device of that name, if no other has it.
+    ///
+    /// # Errors
+    /// The name is empty or too long, the tenant is unknown, or may have no more devices.
+    pub fn may_create(&self, tenant: TenantId, name: &str) -> Result<(), Clash> {
+        check_name(name)?;
         let devices_max = self.tenant(tenant).ok_or(Clash::TenantUnknown)?.devices_max;
         let devices = self.devices_of.get(&tenant).copied().unwrap_or_default();
         if devices_max.is_some_and(|devices_max| devices >= devices_max) {
@@ -403,8 +406,8 @@ impl Registry {
 
     /// Whether a device's name and credential are its own.
     fn check(&self, device: &Device) -> Result<(), Clash> {
-        if device.name.trim().is_empty() {
-            return Err(Clash::NameEmpty);
+        if self.device(device.id).is_none_or(|known| known.name != device.name) {
+            check_name(&device.name)?;
         }
         let is_other = |known: Option<&Device>| known.is_some_and(|known| known.id != device.id);
         if is_other(self.device_named(device.tenant, &device.name)) {

@@ -6,6 +6,7 @@
 //! Invariants:
 //! - Two devices never share a canonical topic, whatever their names are; no name makes a wildcard or another level.
 //! - Nothing outside the tenant's own level is ever named.
+//! - What is remembered of children is bounded in number and length.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -35,17 +36,18 @@ impl Canonical {
         Self { tenant: tenant.into(), own, children: BTreeMap::new() }
     }
 
-    /// The topics of a child.
-    pub fn child(&mut self, name: &str) -> Names {
+    /// The topics of a child; none of a name that no device can have, which would be long and is not remembered.
+    pub fn child(&mut self, name: &str) -> Option<Names> {
         if let Some(names) = self.children.get(name) {
-            return names.clone();
+            return Some(names.clone());
         }
+        device::check_name(name).ok()?;
         if self.children.len() >= CHILDREN_MAX {
             self.children.clear();
         }
         let names = names(&self.tenant, name);
         self.children.insert(name.into(), names.clone());
-        names
+        Some(names)
     }
 }
 
@@ -101,6 +103,19 @@ mod tests {
             canonical.child(&number.to_string());
             assert!(canonical.children.len() <= CHILDREN_MAX);
         }
-        assert_eq!(&*canonical.child("A").telemetry, "thingsboard/t/A/telemetry");
+        assert_eq!(&*canonical.child("A").unwrap().telemetry, "thingsboard/t/A/telemetry");
+    }
+
+    #[test]
+    fn a_name_that_no_device_can_have_has_no_topics() {
+        let mut canonical = Canonical::new("t", "g");
+        assert!(canonical.child(&"/".repeat(30_000)).is_none());
+        assert!(canonical.child(&"\u{1f600}".repeat(256)).is_none());
+        assert!(canonical.children.is_empty());
+        for longest in ["/".repeat(255), "\u{1f600}".repeat(255)] {
+            let topic = names(&longest, &longest).attributes;
+            assert!(mqtt::topic::check_name(topic.as_bytes(), 4).is_ok(), "{}", topic.len());
+            assert!(canonical.child(&longest).is_some());
+        }
     }
 }

@@ -17,6 +17,9 @@ use super::json::Malformed;
 /// The most downloads that are remembered for one connection.
 const DOWNLOADS_MAX: usize = 16;
 
+/// The most digits of a request's number: an answer's topic is longer than its question's.
+const REQUEST_DIGITS_MAX: usize = 255;
+
 /// The downloads of one connection, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Downloads {
@@ -60,6 +63,9 @@ impl Downloads {
         bytes_max: u64,
     ) -> Result<ChunkWanted, NoDownload> {
         let malformed = |why: &str| NoDownload::Malformed(Malformed::because(why));
+        if request.len() > REQUEST_DIGITS_MAX {
+            return Err(malformed("the number of the request is too large"));
+        }
         let index: u32 = index.parse().map_err(|_| malformed("the number of the part is too large"))?;
         let size = size(payload).ok_or_else(|| malformed("the size of a part is no number"))?;
         if size > bytes_max {
@@ -181,5 +187,18 @@ mod tests {
         }
         assert_eq!(downloads.place(first.cookie, None), None);
         assert_eq!(downloads.known.len(), DOWNLOADS_MAX);
+    }
+
+    #[test]
+    fn a_request_whose_number_has_too_many_digits_is_not_remembered() {
+        let mut downloads = Downloads::default();
+        let long = "1".repeat(65_513);
+        let refused = downloads.wanted((FW, &long, "0"), b"", 64);
+        assert!(
+            matches!(refused, Err(NoDownload::Malformed(_))),
+            "its answer would have a topic of 65,536 bytes"
+        );
+        assert!(downloads.known.is_empty());
+        assert!(downloads.wanted((FW, &long[..255], "0"), b"", 64).is_ok());
     }
 }

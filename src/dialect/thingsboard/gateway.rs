@@ -19,6 +19,7 @@ use device::{
 use mqtt::{QoS, ReasonCode, Version};
 use prost::Message;
 
+use super::canonical::Names;
 use super::json::{self, Malformed, Members};
 use super::lenient;
 use super::proto::{self, transport, transportapi};
@@ -177,16 +178,18 @@ impl Session {
                 let theirs = ChildTyping::of(child, kin, &settings.typing);
                 let mut gather = |metadata: &str| latencies.get_or_insert_default().gather(metadata, now_ms);
                 json::telemetry_with(raw, now_ms, theirs.typing(), &mut samples, &mut gather)?;
-                let topic = session.canonical.child(child).telemetry;
-                speech.forwards.push(Forward { topic, payload: Cow::Borrowed(raw.as_bytes()) });
+                if let Some(Names { telemetry: topic, .. }) = session.canonical.child(child) {
+                    speech.forwards.push(Forward { topic, payload: Cow::Borrowed(raw.as_bytes()) });
+                }
                 Ok(Uplink::Telemetry(samples))
             }),
             GatewayMeaning::Attributes => self.each(&members, '{', speech, |session, child, raw, speech| {
                 let mut samples = speech.samples();
                 let theirs = ChildTyping::of(child, kin, &session.settings.typing);
                 json::attributes(raw, now_ms, theirs.typing(), &mut samples)?;
-                let topic = session.canonical.child(child).attributes;
-                speech.forwards.push(Forward { topic, payload: Cow::Borrowed(raw.as_bytes()) });
+                if let Some(Names { attributes: topic, .. }) = session.canonical.child(child) {
+                    speech.forwards.push(Forward { topic, payload: Cow::Borrowed(raw.as_bytes()) });
+                }
                 Ok(Uplink::Attributes(samples))
             }),
             GatewayMeaning::Claim => self.each(&members, '{', speech, |_, _, raw, _| {
@@ -258,8 +261,9 @@ impl Session {
                 for entry in some(message.msg)? {
                     let child = name(entry.device_name)?;
                     let samples = proto::telemetry(entry.msg.unwrap_or_default(), said.now_ms)?;
-                    let topic = self.canonical.child(&child).telemetry;
-                    speech.forwards.push(Forward { topic, payload: as_telemetry(&samples) });
+                    if let Some(Names { telemetry: topic, .. }) = self.canonical.child(&child) {
+                        speech.forwards.push(Forward { topic, payload: as_telemetry(&samples) });
+                    }
                     speech.remark_of(child, Uplink::Telemetry(samples));
                 }
             }
@@ -270,9 +274,10 @@ impl Session {
                     let message = entry.msg.unwrap_or_default();
                     let is_shared = message.shared && self.settings.quirks.shared_from_gateways;
                     let samples = proto::attributes(message, said.now_ms)?;
-                    let topic = self.canonical.child(&child).attributes;
-                    let payload = render::object(&samples).into_bytes().into();
-                    speech.forwards.push(Forward { topic, payload });
+                    if let Some(Names { attributes: topic, .. }) = self.canonical.child(&child) {
+                        let payload = render::object(&samples).into_bytes().into();
+                        speech.forwards.push(Forward { topic, payload });
+                    }
                     let written =
                         if is_shared { Uplink::Shared(samples) } else { Uplink::Attributes(samples) };
                     speech.remark_of(child, written);

@@ -114,8 +114,9 @@ impl Session {
     pub fn keep_back(&mut self, children: &BTreeSet<String>, speech: &mut Speech<'_>) {
         let mut topics = BTreeSet::new();
         for child in children {
-            let Names { telemetry, attributes } = self.canonical.child(child);
-            topics.extend([telemetry, attributes]);
+            if let Some(Names { telemetry, attributes }) = self.canonical.child(child) {
+                topics.extend([telemetry, attributes]);
+            }
         }
         speech.forwards.retain(|forward| !topics.contains(&forward.topic));
     }

@@ -14,6 +14,8 @@ pub struct Devices {
     pub tenant: String,
     /// How many devices it may have; 0 is no limit.
     pub devices_max: u32,
+    /// Profiles that each tenant may have.
+    pub profiles_max: u32,
     /// What is kept of telemetry.
     pub telemetry: Keeping,
     /// How long history is kept; 0 is for ever.
@@ -89,6 +91,7 @@ impl Default for Devices {
         Self {
             tenant: "default".to_owned(),
             devices_max: 0,
+            profiles_max: 10_000,
             telemetry: Keeping::History,
             history_days: 0,
             silence_s: 600,

@@ -156,6 +156,8 @@ keys! {
         tenant,
         /// How many devices that tenant may have; 0 is no limit. Written down at the first start.
         devices_max,
+        /// Profiles that each tenant may have. A gateway makes one for each type of its children that is not known.
+        profiles_max: 1..=1_000_000,
         /// What is kept of telemetry: "history" (every value), "latest" (one per key) or "forward" (nothing; subscribers get
         /// it as it comes). Written into that tenant's first profile at the first start; profiles can say something else.
         telemetry,

@@ -4,7 +4,7 @@
 //! - A configuration that passes can be started, as far as can be told without trying.
 
 use broker::Limits;
-use device::DoorQuirks;
+use device::{DoorQuirks, NAME_CHARS_MAX};
 
 use super::authentication::check_authentication;
 use super::complaint::{Complaint, Place, guess};
@@ -31,6 +31,10 @@ pub(super) fn check(config: &Config, dialects: &[&'static str], complaints: &mut
     complaints.extend(check_control(&config.control));
     if config.devices.tenant.trim().is_empty() {
         complaints.push(Place::Default.complain("devices.tenant must not be empty"));
+    }
+    if config.devices.tenant.chars().count() > NAME_CHARS_MAX {
+        let text = format!("devices.tenant must have at most {NAME_CHARS_MAX} characters");
+        complaints.push(Place::Default.complain(text));
     }
     complaints.extend(check_limits(&config.limits));
 }

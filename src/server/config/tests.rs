@@ -393,7 +393,7 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
                 tenant_telemetry_messages = \"8:1\"\ntenant_telemetry_values = \"9:1\"\n\
                 command_submit = \"sequential-answer\"\ncommand_answer_ms = 700\nfacts_per_device_max = 8\n\
                 facts_bytes_per_device_max = 2048\n\
-                known_devices_max = 9\npackage_bytes_max = 10\nfailed_logins_count = true\ncommand_closes = true\nclaiming_allowed = false\n\
+                known_devices_max = 9\nprofiles_max = 11\npackage_bytes_max = 10\nfailed_logins_count = true\ncommand_closes = true\nclaiming_allowed = false\n\
                 claim_duration_s = 60\npresence_in_telemetry = true\ncertificate_terms_count = false\n[control]\nlisten = \"127.0.0.1:0\"\n\
                 rpc_webhook = \"http://127.0.0.1:1/rpc\"\ntoken_lifetime_s = 60\nrpc_timeout_ms = 7000\nrpc_timeout_min_ms = 10\n\
                 allowed_origins = \"https://a.example, http://b.example:81\"\n";
@@ -402,6 +402,7 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
     let (devices, terms) = (&config.devices, config.devices.hub_terms(4));
     assert_eq!((devices.tenant.as_str(), devices.telemetry), ("acme", device::Keeping::Forward));
     assert_eq!((terms.silence_ms, terms.sessions_max, devices.gateway_children_max), (60_000, 3, 9));
+    assert_eq!(devices.profiles_max, 11);
     assert_eq!((devices.package_bytes_max, devices.package_bytes_share(4)), (10, 3));
     let commands = device::CommandTerms {
         ack_ms: 500,
@@ -427,6 +428,7 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
     assert_eq!(terms.facts_bytes_per_device_max, 2_048);
     assert!(devices.failed_logins_count && !read("").0.devices.failed_logins_count);
     assert_eq!(config.control.token_lifetime_s, 60);
+    let long_tenant = format!("[devices]\ntenant = \"{}\"", "a".repeat(256));
     let rows = [
         (
             "[devices]\ndevice_messages = \"100\"",
@@ -442,6 +444,7 @@ fn the_sections_of_devices_and_of_their_api_are_read() {
              did you mean `sequential-ack`?",
         ),
         ("[devices]\ntenant = \" \"", "configuration: devices.tenant must not be empty"),
+        (long_tenant.as_str(), "configuration: devices.tenant must have at most 255 characters"),
         ("[control]\nadmin = \"\"", "configuration: control.admin must not be empty"),
         (
             "[control]\nadmin = \"A\"\ntenant_admin = \"a\"",

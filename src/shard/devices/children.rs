@@ -197,6 +197,8 @@ impl Shard {
         kind: Option<&str>,
     ) -> Result<Found, Clash> {
         let gateway = end.own_id().ok_or(Clash::DeviceUnknown)?;
+        // Nobody waits for the registry because of a name that no device can have.
+        device::check_name(name)?;
         let keeps_to_own = end.habits.keeps_to_own_children;
         let now_ms = self.wall_ms(now);
         let mut chance = self.chance();
@@ -281,7 +283,7 @@ impl Kin for Household<'_> {
 /// Source: section 8.4 of the vectors.
 fn code_of(clash: Clash, uplink: &Uplink<'_>) -> ReasonCode {
     match clash {
-        Clash::TooManyDevices => ReasonCode::QuotaExceeded,
+        Clash::TooManyDevices | Clash::TooManyProfiles => ReasonCode::QuotaExceeded,
         _others if matches!(uplink, Uplink::AttributesWanted { .. }) => {
             ReasonCode::ImplementationSpecificError
         }

@@ -2,7 +2,8 @@
 //!
 //! Input: one byte that says who speaks (two bits: device, gateway, registrar), in which version (one bit) and with which
 //! profile (two bits); then steps: a byte for what is done, a byte for the topic (an index into [`TOPICS`], or 255 and a
-//! length and the topic itself), a byte for the length of the payload, and the payload.
+//! length and the topic itself), a byte for the length of the payload, and the payload. If the byte for what is done has its
+//! seventh bit, the first tilde of the payload is a text of [`LONG`].
 //!
 //! Invariants:
 //! - What is forwarded lies in the tenant's own level and is JSON.
@@ -11,6 +12,7 @@
 //!
 //! Source: the tables of topics of the device API.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use device::{
@@ -86,6 +88,8 @@ const CHILD: DeviceId = DeviceId::from_bytes([4; 16]);
 const EAR: Ear = Ear(7);
 const FACTS_MAX: usize = 8;
 const LEVELS_MAX: usize = 64;
+/// How long a text is that is longer than a step may be: as one level of a topic it would be longer than any topic.
+const LONG: usize = 30_000;
 
 /// One connection and the hub behind it.
 struct Talk {
@@ -103,6 +107,7 @@ pub fn devices(bytes: &[u8]) {
     let mut talk = Talk::new(*who);
     while let Some((kind, topic, payload)) = step(&mut rest) {
         talk.now_ms += 1000;
+        let payload = &*stretched(kind, payload);
         match kind % 8 {
             0 => talk.publish(topic, QoS::AtMostOnce, payload),
             1..=3 => talk.publish(topic, QoS::AtLeastOnce, payload),
@@ -117,6 +122,13 @@ pub fn devices(bytes: &[u8]) {
         talk.listen();
     }
     talk.end();
+}
+
+/// The payload as it is meant.
+fn stretched(kind: u8, payload: &[u8]) -> Cow<'_, [u8]> {
+    let tilde = payload.iter().position(|byte| *byte == b'~').filter(|_| kind & 0x40 != 0);
+    let Some(at) = tilde else { return Cow::Borrowed(payload) };
+    Cow::Owned([&payload[..at], &[b'/'; LONG], &payload[at + 1..]].concat())
 }
 
 /// The next step, if it is whole.

@@ -65,6 +65,71 @@ fn a_device_is_created_changed_found_and_deleted() {
 }
 
 #[test]
+fn names_and_titles_have_at_most_255_characters() {
+    story(|world| async move {
+        let (longest, longer) = ("\u{e9}".repeat(255), "/".repeat(256));
+        let said = |member: &str| {
+            let message = format!("Validation error: {member} length must be equal or less than 255");
+            json!({"status": 400, "errorCode": 31, "message": message})
+        };
+        let device =
+            world.expect(Who::Admin, "POST /api/device", json!({"name": longest}), OK, json!({})).await;
+        let mut renamed = device.clone();
+        renamed["name"] = json!(longer);
+        let profile = json!({
+            "name": longer, "transportType": "DEFAULT", "profileData": {"transportConfiguration": {"type": "DEFAULT"}},
+        });
+        let package = |title: &str, version: &str| {
+            let profile = device["deviceProfileId"].clone();
+            json!({"title": title, "version": version, "type": "FIRMWARE", "deviceProfileId": profile})
+        };
+        let credentials = json!({"device": {"name": longer, "type": "new"},
+            "credentials": {"credentialsType": "ACCESS_TOKEN", "credentialsId": "T"}});
+        let long_title = json!({"title": longer});
+        let rows = [
+            (Who::Admin, "POST /api/device", json!({"name": longer, "type": "new"}), "name"),
+            (Who::Admin, "POST /api/device", json!({"name": "A", "type": longer}), "name"),
+            (Who::Admin, "POST /api/device-with-credentials", credentials, "name"),
+            (Who::Admin, "POST /api/device", renamed, "name"),
+            (Who::Admin, "POST /api/deviceProfile", profile, "name"),
+            (Who::Admin, "POST /api/customer", long_title.clone(), "title"),
+            (Who::Admin, "POST /api/otaPackage", package(&longer, "1"), "title"),
+            (Who::Admin, "POST /api/otaPackage", package("a", &longer), "version"),
+            (Who::System, "POST /api/tenant", long_title, "title"),
+        ];
+        for (who, call, body, member) in rows {
+            world.expect(who, call, body, 400, said(member)).await;
+        }
+        let all = world.ask(Who::Admin, "GET /api/device/types", Value::Null).await;
+        assert_eq!(
+            all.json().as_array().map(Vec::len),
+            Some(1),
+            "a refused request leaves no profile behind"
+        );
+    });
+}
+
+#[test]
+fn a_tenant_has_as_many_profiles_as_it_may() {
+    story(|world| async move {
+        world.api.platform().limit_profiles(2);
+        world
+            .expect(Who::Admin, "POST /api/device", json!({"name": "A", "type": "one"}), OK, json!({}))
+            .await;
+        let full = json!({"status": 400, "errorCode": 31, "message": "Device profiles limit reached"});
+        let device = json!({"name": "B", "type": "two"});
+        world.expect(Who::Admin, "POST /api/device", device, 400, full.clone()).await;
+        let profile = json!({
+            "name": "two", "transportType": "DEFAULT", "profileData": {"transportConfiguration": {"type": "DEFAULT"}},
+        });
+        world.expect(Who::Admin, "POST /api/deviceProfile", profile, 400, full).await;
+        world
+            .expect(Who::Admin, "POST /api/device", json!({"name": "B", "type": "one"}), OK, json!({}))
+            .await;
+    });
+}
+
+#[test]
 fn pages_are_searched_sorted_and_cut() {
     story(|world| async move {
         for name in ["pump 3", "pump 1", "valve", "pump 2"] {

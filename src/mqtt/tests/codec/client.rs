@@ -185,6 +185,7 @@ const ELSEWHERE: &[Violation] = &[
     Violation::SecondConnect,
     Violation::ConnectTimeout,
     Violation::WillTopicTooDeep,
+    Violation::TopicTooLong,
     Violation::WillQoSTooHigh,
     Violation::WillRetainNotSupported,
     Violation::PacketBeforeConnAck,
