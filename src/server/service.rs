@@ -190,10 +190,9 @@ pub fn serve(
     running.open();
     let reloader = reloader(doorway, &doors, running.inquiry());
     signals::heed(running.stopper(), reloader.clone())?;
-    let inquiry = running.inquiry();
     let started = Started {
         ready_line,
-        inquiry,
+        inquiry: running.inquiry(),
         store,
         doors,
         guard,
