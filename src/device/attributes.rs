@@ -100,11 +100,14 @@ impl Facts {
     /// taken.
     pub(crate) fn write_within(&mut self, sample: &Sample<'_>, room: Room) -> Written {
         match self.place(&sample.key) {
-            Ok(index) if is_same(&self.entries[index].value, &sample.value) => {
-                self.entries[index].at_ms = sample.at_ms;
-                Written::Same
+            Ok(index) => {
+                let entry = &mut self.entries[index];
+                if is_same(&entry.value, &sample.value) {
+                    entry.at_ms = sample.at_ms;
+                    return Written::Same;
+                }
+                exchange_within(entry, &mut self.bytes, sample, room)
             }
-            Ok(index) => self.exchange_within(index, sample, room),
             Err(index) => self.insert_within(index, sample, room),
         }
     }
@@ -112,12 +115,17 @@ impl Facts {
     /// As [`Facts::write_newer`], but refuses what there is no room for, as [`Facts::write_within`] does.
     pub(crate) fn write_newer_within(&mut self, sample: &Sample<'_>, room: Room) -> Written {
         match self.place(&sample.key) {
-            Ok(index) if self.entries[index].at_ms > sample.at_ms => Written::Late,
-            Ok(index) if is_same(&self.entries[index].value, &sample.value) => {
-                self.entries[index].at_ms = sample.at_ms;
-                Written::Changed
+            Ok(index) => {
+                let entry = &mut self.entries[index];
+                if entry.at_ms > sample.at_ms {
+                    return Written::Late;
+                }
+                if is_same(&entry.value, &sample.value) {
+                    entry.at_ms = sample.at_ms;
+                    return Written::Changed;
+                }
+                exchange_within(entry, &mut self.bytes, sample, room)
             }
-            Ok(index) => self.exchange_within(index, sample, room),
             Err(index) => self.insert_within(index, sample, room),
         }
     }
@@ -130,20 +138,6 @@ impl Facts {
             self.bytes -= gone.key.len() + gone.value.heap_bytes();
         }
         place.is_ok()
-    }
-
-    /// Writes another value of a key that is there.
-    fn exchange_within(&mut self, index: usize, sample: &Sample<'_>, room: Room) -> Written {
-        let entry = &mut self.entries[index];
-        let (before, after) = (entry.value.heap_bytes(), sample.value.heap_bytes());
-        let bytes = self.bytes - before + after;
-        if after > before && bytes > room.bytes {
-            return Written::TooLarge;
-        }
-        self.bytes = bytes;
-        entry.at_ms = sample.at_ms;
-        entry.value = sample.value.clone().into_owned();
-        Written::Changed
     }
 
     fn insert_within(&mut self, index: usize, sample: &Sample<'_>, room: Room) -> Written {
@@ -174,6 +168,32 @@ impl Facts {
 }
 
 /// Whether two values are the same, whatever holds their text.
+/// Writes another value of a key that is there.
+#[inline]
+fn exchange_within(entry: &mut Entry, bytes: &mut usize, sample: &Sample<'_>, room: Room) -> Written {
+    let value = match sample.value {
+        Value::Bool(value) => Value::Bool(value),
+        Value::Long(value) => Value::Long(value),
+        Value::Double(value) => Value::Double(value),
+        Value::Text(_) | Value::Json(_) => return exchange_text_within(entry, bytes, sample, room),
+    };
+    // What takes no bytes is never larger than what was there.
+    *bytes -= entry.value.heap_bytes();
+    (entry.at_ms, entry.value) = (sample.at_ms, value);
+    Written::Changed
+}
+
+fn exchange_text_within(entry: &mut Entry, bytes: &mut usize, sample: &Sample<'_>, room: Room) -> Written {
+    let (before, after) = (entry.value.heap_bytes(), sample.value.heap_bytes());
+    let sum = *bytes - before + after;
+    if after > before && sum > room.bytes {
+        return Written::TooLarge;
+    }
+    *bytes = sum;
+    (entry.at_ms, entry.value) = (sample.at_ms, sample.value.clone().into_owned());
+    Written::Changed
+}
+
 fn is_same(one: &Value<'_>, other: &Value<'_>) -> bool {
     match (one, other) {
         (Value::Bool(one), Value::Bool(other)) => one == other,
